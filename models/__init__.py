@@ -1,0 +1,13 @@
+"""The network and everything between a JPEG's levels and a restored picture."""
+
+from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.ijcn import IJCN, IJCNConfig, IJCNOutput
+
+__all__ = [
+    "IJCN",
+    "CheckpointError",
+    "IJCNConfig",
+    "IJCNOutput",
+    "load_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,249 @@
+"""Load and save weights: released ``.pth`` state dicts and our own safetensors files.
+
+Our files hold the weights under this package's names, and two metadata entries that rebuild the exact
+variant: ``format`` (this layout's version) and ``ijcn_config`` (JSON of :class:`IJCNConfig`).
+Released files hold the published network under the authors' names; they are renamed on loading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from models.ijcn import IJCN, IJCNConfig
+
+FORMAT = "ijcn-1"
+
+# The authors' names as regular expressions, and ours; the first that matches the whole name wins.
+# The mixed Sequentials of the original count parameterless layers too, hence the odd indices.
+_RENAMES: tuple[tuple[str, str], ...] = (
+    # LOGM
+    (r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.ln1\.(.*)", r"logm.attention.blocks.\1.window_norm.\2"),
+    (
+        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.msa\.relative_position_params",
+        r"logm.attention.blocks.\1.window_attention.position_bias",
+    ),
+    (
+        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.msa\.embedding_layer\.(.*)",
+        r"logm.attention.blocks.\1.window_attention.qkv.\2",
+    ),
+    (
+        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.msa\.linear\.(.*)",
+        r"logm.attention.blocks.\1.window_attention.proj.\2",
+    ),
+    (
+        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.ln_channel\.(.*)",
+        r"logm.attention.blocks.\1.channel_norm.\2",
+    ),
+    (
+        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.channel_msa\.channel_pos",
+        r"logm.attention.blocks.\1.channel_attention.position",
+    ),
+    (
+        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.channel_msa\.(.*)",
+        r"logm.attention.blocks.\1.channel_attention.\2",
+    ),
+    (r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.ln2\.(.*)", r"logm.attention.blocks.\1.mlp_norm.\2"),
+    (r"DCT_offset\.learnable_offset\.conv_out\.(.*)", r"logm.attention.out.\1"),
+    (r"DCT_offset\.learnable_offset\.(.*)", r"logm.attention.\1"),
+    (r"DCT_offset\.qt_embed\.(.*)", r"logm.trunk.layers.\1"),
+    (r"DCT_offset\.qt_(gamma|beta)\.0\.(.*)", r"logm.guidance.\1.\2"),
+    # QTGM
+    (r"qf_embed1i\.(.*)", r"qtgm.encoder_trunk.layers.\1"),
+    (r"qf_embed1o\.(.*)", r"qtgm.decoder_trunk.layers.\1"),
+    (r"qf_(gamma|beta)1_([123])i\.0\.(.*)", r"qtgm.encoder_heads.<\2>.\1.\3"),
+    (r"qf_(gamma|beta)1_([123])o\.0\.(.*)", r"qtgm.decoder_heads.<\2>.\1.\3"),
+    (r"m_down([123])_QT\.res1\.(.*)", r"backbone.encoder_guides.<\1>.body.\2"),
+    (r"m_up([123])_QT\.res1\.(.*)", r"backbone.decoder_guides.<\1>.body.\2"),
+    # Backbone
+    (r"m_(head|tail)\.(.*)", r"backbone.\1.\2"),
+    (r"m_down([12])\.5\.(.*)", r"backbone.down\1.1.\2"),
+    (r"m_up([12])\.0\.(weight|bias)", r"backbone.up\1.0.\2"),
+    (r"m_down4\.(\d+)\.res\.(.*)", r"backbone.body1.\1.body.\2"),
+    (r"m_up4\.(\d+)\.res\.(.*)", r"backbone.body2.\1.body.\2"),
+    (r"m_down([123])\.(\d+)\.res\.(.*)", r"backbone.encoder_blocks.<\1>.\2.body.\3"),
+    (r"m_up3\.(\d+)\.res\.(.*)", r"backbone.decoder_blocks.<3>.\1.body.\2"),
+    # Residual blocks of decoder 1 and 2 follow a convolution and a pixel shuffle: 2, 3, 4, 5.
+    (r"m_up([12])\.(\d+)\.res\.(.*)", r"backbone.decoder_blocks.<\1>.[\2].body.\3"),
+)  # fmt: skip
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message is one line: what, why, what to do."""
+
+
+def released_name_to_ours(name: str) -> str | None:
+    """Our parameter name for one of a released checkpoint, None if it is not one.
+
+    >>> released_name_to_ours("m_up2.2.res.0.weight")
+    'backbone.decoder_blocks.1.0.body.0.weight'
+    """
+    for pattern, replacement in _RENAMES:
+        match = re.fullmatch(pattern, name)
+        if match:
+            ours = match.expand(replacement)
+            ours = re.sub(r"<(\d)>", lambda m: str(int(m[1]) - 1), ours)
+            return re.sub(r"\[(\d+)\]", lambda m: str(int(m[1]) - 2), ours)
+    return None
+
+
+def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> IJCN:
+    """Rebuild the network a checkpoint holds, in eval mode on ``device``, weights in float32.
+
+    Args:
+        path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth`` state
+            dict of the published network. Told apart by content, not by the name.
+        device: where the network is put.
+
+    Raises:
+        CheckpointError: no such file, another kind of file, missing, surplus or misshapen weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "not found"
+        raise CheckpointError(f"checkpoint {path} {kind}; model_zoo/README.md lists what there is")
+    try:
+        model = _load_own(path)
+        if model is None:
+            model = _load_released(path)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+    return model.eval().to(device)
+
+
+def save_checkpoint(
+    model: IJCN,
+    path: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a checkpoint beside its final name, then rename it.
+
+    Args:
+        model: the network; its variant goes into the metadata.
+        path: final file name, conventionally ``*.safetensors``.
+        half: store weights as float16 (half the size; loading returns float32).
+        notes: further metadata, such as the training run; keys must not be ``format`` or
+            ``ijcn_config``.
+    """
+    metadata = {
+        **(notes or {}),
+        "format": FORMAT,
+        "ijcn_config": json.dumps(dataclasses.asdict(model.config)),
+    }
+    weights = {
+        name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        beside.write_bytes(safetensors.torch.save(weights, metadata))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _load_own(path: Path) -> IJCN | None:
+    """The network of a safetensors file, None if the file is of another kind."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        if path.suffix == ".safetensors":
+            raise CheckpointError(
+                f"{path} is not a whole safetensors file ({error}); fetch it again"
+            ) from error
+        return None
+    if metadata.get("format") != FORMAT or "ijcn_config" not in metadata:
+        raise CheckpointError(
+            f"{path} is a safetensors file of another project: its metadata lacks "
+            f"format={FORMAT} and ijcn_config; give a checkpoint listed in model_zoo/README.md"
+        )
+    try:
+        config = IJCNConfig(**json.loads(metadata["ijcn_config"]))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} describes a network this version does not know ({error}); update the project"
+        ) from error
+    return _filled(IJCN(config), weights, path)
+
+
+def _load_released(path: Path) -> IJCN:
+    """The published network from the authors' state dict."""
+    foreign = CheckpointError(
+        f"{path} is neither one of our safetensors checkpoints nor a state dict of the published "
+        "network; model_zoo/README.md says what can be loaded"
+    )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise foreign from error
+    if not isinstance(content, Mapping):
+        raise foreign
+    for wrapper in ("params_ema", "params", "state_dict"):
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    weights: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for name, tensor in content.items():
+        plain = str(name).removeprefix("module.")
+        ours = released_name_to_ours(plain)
+        if ours is None or not isinstance(tensor, Tensor):
+            unknown.append(plain)
+        else:
+            weights[ours] = tensor
+    if not weights:
+        raise foreign
+    if unknown:
+        raise CheckpointError(f"{path} holds unknown weights: {_some(unknown)}; {_HINT}")
+    return _filled(IJCN(), weights, path)
+
+
+_HINT = "it is not a whole checkpoint of a network this version knows"
+
+
+def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
+    """``model`` with ``weights``, all of them and no others."""
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in weights]
+    surplus = [name for name in weights if name not in expected]
+    misshapen = [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    broken = [
+        name
+        for name, tensor in weights.items()
+        if not tensor.is_floating_point() or not tensor.isfinite().all()
+    ]
+    for complaint, names in (
+        ("lacks", missing),
+        ("holds unknown weights", surplus),
+        ("has weights of the wrong shape", misshapen),
+        ("has weights that are not finite numbers", broken),
+    ):
+        if names:
+            raise CheckpointError(f"{path} {complaint}: {_some(names)}; {_HINT}")
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,86 @@
+"""Block DCT, the zigzag order, and the way from (corrected) levels to a first RGB image.
+
+Standards: ITU-T T.81 (JPEG) A.3.3 and A.3.6, ITU-T T.871 (JFIF) clause 7 for the colours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCK = 8
+"""Side of a JPEG block in samples."""
+
+
+def _zigzag_order() -> np.ndarray:
+    """Natural (row-major) index of the k-th zigzag frequency, T.81 figure A.6."""
+    rows, cols = np.divmod(np.arange(BLOCK * BLOCK), BLOCK)
+    diagonal = rows + cols
+    # Even diagonals run upwards (row falls), odd ones downwards.
+    along = np.where(diagonal % 2 == 0, cols, rows)
+    return np.lexsort((along, diagonal))
+
+
+ZIGZAG: np.ndarray = _zigzag_order()
+UNZIGZAG: np.ndarray = np.argsort(ZIGZAG)
+
+
+def dct_basis() -> np.ndarray:
+    """Orthonormal 8-point DCT-II as an 8x8 float64 matrix: row k is frequency k."""
+    k = np.arange(BLOCK)[:, None]
+    n = np.arange(BLOCK)[None, :]
+    basis = np.cos((2 * n + 1) * k * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    basis[0] /= np.sqrt(2)
+    return basis
+
+
+def blocks_to_plane(blocks: Tensor) -> Tensor:
+    """Lay blocks side by side: (..., h, w, 8, 8) -> (..., 8h, 8w)."""
+    *lead, h, w, n, _ = blocks.shape
+    return blocks.transpose(-3, -2).reshape(*lead, h * n, w * n)
+
+
+def plane_to_blocks(plane: Tensor) -> Tensor:
+    """Cut a plane into blocks: (..., 8h, 8w) -> (..., h, w, 8, 8); the sides must be multiples of 8."""
+    *lead, height, width = plane.shape
+    return plane.reshape(*lead, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(-3, -2)
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """(B, 3, H, W) full-range YCbCr in [0, 255] -> RGB on the same scale, not clamped. ITU-T T.871."""
+    y, cb, cr = ycbcr.unbind(1)
+    cb, cr = cb - 128, cr - 128
+    return torch.stack((y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb), 1)
+
+
+class CoefficientsToImage(nn.Module):
+    """Inverse DCT, chroma enlargement and colour transform: the network's first image x0.
+
+    Unlike a decoder it does not round, so that gradients reach the levels.
+    """
+
+    basis: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer(
+            "basis", torch.from_numpy(dct_basis()).to(torch.float32), persistent=False
+        )
+
+    def inverse_dct(self, coefficients: Tensor) -> Tensor:
+        """Dequantised coefficients (..., h, w, 8, 8) -> samples (..., 8h, 8w), level shift undone."""
+        return blocks_to_plane(self.basis.T @ coefficients @ self.basis) + 128
+
+    def forward(self, y: Tensor, c: Tensor) -> Tensor:
+        """Luma (B, 1, H/8, W/8, 8, 8) and chroma (B, 2, H/16, W/16, 8, 8), dequantised.
+
+        Returns RGB (B, 3, H, W) in [0, 1], clamped. Chroma is enlarged bilinearly with half-pixel
+        centres, which is close to, but not exactly, libjpeg's "fancy upsampling".
+        """
+        luma = self.inverse_dct(y)
+        chroma = F.interpolate(
+            self.inverse_dct(c), scale_factor=2, mode="bilinear", align_corners=False
+        )
+        return ycbcr_to_rgb(torch.cat((luma, chroma), 1)).clamp(0, 255) / 255

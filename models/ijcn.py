@@ -1,0 +1,166 @@
+"""IJCN, the blind Inverse JPEG Compression Network (TCSVT 2025): LOGM, first image, guided backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from models.backbone import Backbone
+from models.blocks import Activation
+from models.dct import CoefficientsToImage
+from models.dual_attention import WINDOW, ChannelLogits
+from models.logm import LOGM, Levels, dequantise
+from models.qtgm import QTGM, ResidualScale, TableInput
+
+SIZE_MULTIPLE = 16 * WINDOW
+"""Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
+
+ScaleInput = Literal["none", "tables"]
+
+
+@dataclass(frozen=True)
+class IJCNConfig:
+    """What distinguishes one variant of the network from another; the defaults are the published one.
+
+    widths: channels at full, half and quarter resolution. blocks: residual blocks per level.
+    body_blocks: residual blocks in each half of the body. activation: "prelu" or "relu".
+    attention_depth: dual-attention blocks in LOGM. channel_logits: "sum" (published; depends on image
+    size) or "mean". trunk_width: of the MLPs on the tables. table_input: "raw_y_cb" or "log_y_cb_cr".
+    residual_scale: "none" or "tables" (see :class:`models.qtgm.ResidualScale`). max_drop: stochastic
+    depth of the last attention block, in training only.
+
+    Raises ValueError where a value cannot make a network.
+    """
+
+    widths: tuple[int, int, int] = (64, 256, 256)
+    blocks: tuple[int, int, int] = (4, 4, 4)
+    body_blocks: int = 4
+    activation: Activation = "prelu"
+    attention_depth: int = 4
+    channel_logits: ChannelLogits = "sum"
+    trunk_width: int = 512
+    table_input: TableInput = "raw_y_cb"
+    residual_scale: ScaleInput = "none"
+    max_drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "blocks"):
+            value = tuple(getattr(self, name))
+            if len(value) != 3 or any(type(v) is not int or v < 1 for v in value):
+                raise ValueError(f"{name} must be three positive integers, got {value}")
+            object.__setattr__(self, name, value)
+        for name in ("body_blocks", "attention_depth", "trunk_width"):
+            number = getattr(self, name)
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{name} must be a positive integer, got {number!r}")
+        for name, kind in (
+            ("activation", Activation),
+            ("channel_logits", ChannelLogits),
+            ("table_input", TableInput),
+            ("residual_scale", ScaleInput),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if not 0 <= self.max_drop < 1:
+            raise ValueError(f"max_drop must lie in [0, 1), got {self.max_drop}")
+
+
+class IJCNOutput(NamedTuple):
+    """Restored RGB image (B, 3, H, W), nominally [0, 1], not clamped, and the corrected levels."""
+
+    image: Tensor
+    y_coef: Tensor
+    c_coef: Tensor
+
+
+class IJCN(nn.Module):
+    """Quantised levels and tables of a 4:2:0 JPEG -> restored RGB image.
+
+    ``IJCN()`` is the published network, 40,323,115 parameters; other sizes and variants by
+    :class:`IJCNConfig`. LOGM, colours and the final sum run in float32 also under autocast: DC levels
+    do not fit bfloat16.
+    """
+
+    def __init__(self, config: IJCNConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or IJCNConfig()
+        self.logm = LOGM(
+            config.attention_depth,
+            config.channel_logits,
+            config.trunk_width,
+            config.table_input,
+            config.max_drop,
+        )
+        self.to_image = CoefficientsToImage()
+        self.qtgm = QTGM(config.widths, config.trunk_width, config.table_input)
+        self.residual_scale = (
+            ResidualScale(config.trunk_width, config.table_input)
+            if config.residual_scale == "tables"
+            else None
+        )
+        self.backbone = Backbone(
+            config.widths, config.blocks, config.body_blocks, config.activation
+        )
+
+    def start_from_jpeg(self) -> None:
+        """Initialise so that the untrained network returns the JPEG's own first image.
+
+        LOGM's offsets, the guidance's shifts and the tail start at zero.
+        """
+        for layer in (
+            self.logm.attention.out,
+            self.logm.guidance.beta,
+            *(head.beta for head in self.qtgm.encoder_heads),
+            *(head.beta for head in self.qtgm.decoder_heads),
+            self.backbone.tail,
+            *([self.residual_scale.head] if self.residual_scale is not None else []),
+        ):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> IJCNOutput:
+        """Restore a batch.
+
+        Args:
+            qts: B x 3 x 8 x 8 tables of Y, Cb, Cr in natural order, values 1..255.
+            y_coef: B x 1 x H/8 x W/8 x 8 x 8 quantised luma levels.
+            c_coef: B x 2 x H/16 x W/16 x 8 x 8 quantised chroma levels.
+            H and W are multiples of 64; integers and floats are both taken.
+
+        Raises:
+            ValueError: shapes that do not belong together.
+        """
+        _check_shapes(qts, y_coef, c_coef)
+        with torch.autocast(qts.device.type, enabled=False):
+            tables = qts.float()
+            levels = self.logm(tables, Levels(y_coef.float(), c_coef.float()))
+            first = self.to_image(*dequantise(levels, tables))
+            encoder, decoder = self.qtgm(tables)
+            scale = None if self.residual_scale is None else self.residual_scale(tables)
+        residual = self.backbone(first, encoder, decoder).float()
+        if scale is not None:
+            residual = scale * residual
+        return IJCNOutput(first + residual, levels.y, levels.c)
+
+
+def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:
+    b, rows, cols = qts.shape[0], c_coef.shape[2], c_coef.shape[3]
+    expected = {
+        "qts": (b, 3, 8, 8),
+        "y_coef": (b, 1, 2 * rows, 2 * cols, 8, 8),
+        "c_coef": (b, 2, rows, cols, 8, 8),
+    }
+    for name, tensor in (("qts", qts), ("y_coef", y_coef), ("c_coef", c_coef)):
+        if tuple(tensor.shape) != expected[name]:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, expected {expected[name]} (4:2:0 levels)"
+            )
+    if rows % WINDOW or cols % WINDOW:
+        raise ValueError(
+            f"the levels cover {16 * rows}x{16 * cols} pixels; both sides must be multiples of "
+            f"{SIZE_MULTIPLE} (models.restorer pads any image)"
+        )
