@@ -1,0 +1,1 @@
+"""JPEG files and what they store, degradations, data sets."""

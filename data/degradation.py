@@ -1,0 +1,174 @@
+"""From a clean image to what a JPEG file stores: single and double compression, as the field measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
+
+PAD_MULTIPLE = 64
+"""Sides the published scripts pad to before encoding: what the network takes."""
+
+
+class Padding(Enum):
+    """Where the padding to the network's size happens.
+
+    AS_STORED: the image itself is encoded; whoever restores the levels mirrors them in the coefficient
+    domain. PAD_FIRST (IJCN's scripts): pixels are padded before the last encoding, which gives the
+    network borders that a real file does not have.
+    """
+
+    AS_STORED = "as_stored"
+    PAD_FIRST = "pad_first"
+
+
+class Degraded(NamedTuple):
+    """One evaluation pair.
+
+    original: (H, W, 3) uint8, cropped as the degradation crops. jpeg: the same shape, as libjpeg
+    decodes the file. stored: what the file stores; larger than the original if padded first, the
+    original lies in its top left corner.
+    """
+
+    original: NDArray[np.uint8]
+    jpeg: NDArray[np.uint8]
+    stored: JpegImage
+
+
+class Degradation(Protocol):
+    """A way to make a JPEG of an image, with the name its rows bear in every table."""
+
+    @property
+    def label(self) -> str: ...
+
+    def __call__(self, image: NDArray[np.uint8]) -> Degraded: ...
+
+
+@dataclass(frozen=True)
+class SingleJpeg:
+    """Compress once at ``quality``. Label: ``QF10``."""
+
+    quality: int
+    sampling: Sampling = Sampling.S420
+    padding: Padding = Padding.AS_STORED
+
+    @property
+    def label(self) -> str:
+        return f"QF{self.quality}"
+
+    def __call__(self, image: NDArray[np.uint8]) -> Degraded:
+        """image: (H, W, 3) uint8 RGB."""
+        return _encode_last(
+            image, image, self.quality, self.sampling, self.padding, cv2.BORDER_REPLICATE
+        )
+
+
+@dataclass(frozen=True)
+class DoubleJpeg:
+    """Compress at ``first``, drop ``shift`` rows and columns, compress at ``second``.
+
+    The shift moves the second block grid against the first. Label: ``QF30-50+4+4``.
+    """
+
+    first: int
+    second: int
+    shift: tuple[int, int] = (0, 0)
+    sampling: Sampling = Sampling.S420
+    padding: Padding = Padding.AS_STORED
+
+    @property
+    def label(self) -> str:
+        return f"QF{self.first}-{self.second}+{self.shift[0]}+{self.shift[1]}"
+
+    def __call__(self, image: NDArray[np.uint8]) -> Degraded:
+        """image: (H, W, 3) uint8 RGB, larger than the shift."""
+        rows, cols = self.shift
+        if image.shape[0] <= rows or image.shape[1] <= cols:
+            raise ValueError(
+                f"image of {image.shape[1]}x{image.shape[0]} pixels is not larger than the shift "
+                f"{self.shift}; leave it out"
+            )
+        once = decode_jpeg(encode_jpeg(image, self.first, self.sampling))[rows:, cols:]
+        original = image[rows:, cols:]
+        return _encode_last(
+            original, once, self.second, self.sampling, self.padding, cv2.BORDER_REFLECT
+        )
+
+
+def _encode_last(
+    original: NDArray[np.uint8],
+    pixels: NDArray[np.uint8],
+    quality: int,
+    sampling: Sampling,
+    padding: Padding,
+    border: int,
+) -> Degraded:
+    height, width = original.shape[:2]
+    if padding is Padding.PAD_FIRST:
+        bottom, right = -height % PAD_MULTIPLE, -width % PAD_MULTIPLE
+        pixels = np.asarray(
+            cv2.copyMakeBorder(pixels, 0, bottom, 0, right, border), dtype=np.uint8
+        )
+    data = encode_jpeg(pixels, quality, sampling)
+    jpeg = decode_jpeg(data)[:height, :width]
+    return Degraded(original, jpeg, read_jpeg(data))
+
+
+QualityDraw = Callable[[np.random.Generator], int]
+
+
+@dataclass(frozen=True)
+class RandomCompression:
+    """Training's degradation: a random quality, now and then two with a random grid shift.
+
+    With probability ``listed_share`` a quality is drawn from ``listed``, else uniformly from
+    ``lowest`` to ``highest``, both included. With probability ``double_share`` the image is compressed
+    twice, both qualities drawn alike, with a shift of 0 to 7 in each direction.
+    """
+
+    listed: tuple[int, ...] = (10, 20, 30, 40)
+    listed_share: float = 0.5
+    lowest: int = 5
+    highest: int = 100
+    double_share: float = 0.0
+
+    MARGIN = 7
+    """Rows and columns that a shifted double compression takes away from the pixels given."""
+
+    def __post_init__(self) -> None:
+        for quality in (*self.listed, self.lowest, self.highest):
+            if not 1 <= quality <= 100:
+                raise ValueError(f"JPEG qualities lie in 1..100, got {quality}")
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest quality {self.lowest} exceeds the highest, {self.highest}")
+        if self.listed_share > 0 and not self.listed:
+            raise ValueError("listed_share is above 0 but no quality is listed")
+        for share in (self.listed_share, self.double_share):
+            if not 0 <= share <= 1:
+                raise ValueError(f"shares lie in [0, 1], got {share}")
+
+    def quality(self, rng: np.random.Generator) -> int:
+        """Draw one quality."""
+        if rng.random() < self.listed_share:
+            return int(rng.choice(self.listed))
+        return int(rng.integers(self.lowest, self.highest + 1))
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], JpegImage]:
+        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original and what its JPEG stores."""
+        side = pixels.shape[0] - self.MARGIN, pixels.shape[1] - self.MARGIN
+        rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
+        window = np.s_[rows : rows + side[0], cols : cols + side[1]]
+        source = pixels
+        if rng.random() < self.double_share:
+            source = decode_jpeg(encode_jpeg(pixels, self.quality(rng)))
+        stored = read_jpeg(encode_jpeg(source[window], self.quality(rng)))
+        return pixels[window], stored

@@ -1,0 +1,281 @@
+"""What a JPEG file stores: quantised DCT levels, quantisation tables, geometry, colours.
+
+The only module that knows the backends: ``jpegio`` (bundled libjpeg-turbo) for the levels, OpenCV
+(its libjpeg-turbo) for encoding and for decoding to pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jpegio
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SIDE = 65535
+"""Largest width or height a JPEG header can state (T.81 B.2.2)."""
+
+
+class JpegError(ValueError):
+    """A file that cannot be read as a JPEG; the message is one line: what, why, what to do."""
+
+
+class ColorTransform(Enum):
+    """How the components encode colour, from JFIF and Adobe markers as libjpeg judges them."""
+
+    GRAY = "gray"
+    RGB = "RGB"
+    YCBCR = "YCbCr"
+    CMYK = "CMYK"
+    YCCK = "YCCK"
+    UNKNOWN = "unknown"
+
+
+class Sampling(Enum):
+    """Chroma sampling modes that can be encoded, named as usual."""
+
+    S444 = "4:4:4"
+    S422 = "4:2:2"
+    S420 = "4:2:0"
+    S440 = "4:4:0"
+    S411 = "4:1:1"
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """One colour component.
+
+    levels: (rows, cols, 8, 8) int16, read-only, natural frequency order: the blocks that cover the
+    component's samples, without the dummy blocks that fill up the last MCUs.
+    table: (8, 8) int32, read-only, natural order, values 1..65535.
+    """
+
+    levels: NDArray[np.int16]
+    table: NDArray[np.int32]
+    h_sampling: int
+    v_sampling: int
+
+    def __post_init__(self) -> None:
+        if self.levels.ndim != 4 or self.levels.shape[2:] != (8, 8) or 0 in self.levels.shape:
+            raise ValueError(f"levels must be (rows, cols, 8, 8), got {self.levels.shape}")
+        if self.table.shape != (8, 8):
+            raise ValueError(f"table must be (8, 8), got {self.table.shape}")
+        for array in (self.levels, self.table):
+            array.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class JpegImage:
+    """All that a JPEG stores about its picture; immutable.
+
+    width and height in pixels; components in file order. Invariant: every component has the number of
+    blocks that size and sampling factors call for (T.81 A.1.1).
+    """
+
+    width: int
+    height: int
+    components: tuple[Component, ...]
+    color_transform: ColorTransform
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
+            raise ValueError(f"image size {self.width}x{self.height} is not a JPEG's")
+        if not self.components:
+            raise ValueError("a JPEG has at least one component")
+        h_max = max(c.h_sampling for c in self.components)
+        v_max = max(c.v_sampling for c in self.components)
+        for index, component in enumerate(self.components):
+            cols = _ceil_div(_ceil_div(self.width * component.h_sampling, h_max), 8)
+            rows = _ceil_div(_ceil_div(self.height * component.v_sampling, v_max), 8)
+            if component.levels.shape[:2] != (rows, cols):
+                raise ValueError(
+                    f"component {index} has {component.levels.shape[:2]} blocks, "
+                    f"{self.width}x{self.height} pixels call for {(rows, cols)}"
+                )
+
+    @property
+    def sampling_factors(self) -> tuple[tuple[int, int], ...]:
+        """(horizontal, vertical) sampling factor of each component."""
+        return tuple((c.h_sampling, c.v_sampling) for c in self.components)
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """The usual name of a three-component layout, None for gray and unusual ones."""
+        if len(self.components) != 3:
+            return None
+        luma, cb, cr = self.sampling_factors
+        if cb != cr or luma[0] % cb[0] or luma[1] % cb[1]:
+            return None
+        return _SAMPLING_OF_RATIO.get((luma[0] // cb[0], luma[1] // cb[1]))
+
+    @property
+    def is_ycbcr_420(self) -> bool:
+        """The layout the network was built for."""
+        return self.color_transform is ColorTransform.YCBCR and self.sampling is Sampling.S420
+
+    def describe(self) -> str:
+        """Size and layout for people, such as ``768x512 YCbCr 4:2:0``."""
+        layout = self.sampling.value if self.sampling else str(list(self.sampling_factors))
+        return f"{self.width}x{self.height} {self.color_transform.value} {layout}"
+
+
+_SAMPLING_OF_RATIO = {
+    (1, 1): Sampling.S444,
+    (2, 1): Sampling.S422,
+    (2, 2): Sampling.S420,
+    (1, 2): Sampling.S440,
+    (4, 1): Sampling.S411,
+}
+
+_CV2_SAMPLING = {
+    Sampling.S444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    Sampling.S422: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    Sampling.S420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    Sampling.S440: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
+    Sampling.S411: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
+}
+
+# libjpeg's J_COLOR_SPACE, jpeglib.h.
+_LIBJPEG_COLORS = {
+    1: ColorTransform.GRAY,
+    2: ColorTransform.RGB,
+    3: ColorTransform.YCBCR,
+    4: ColorTransform.CMYK,
+    5: ColorTransform.YCCK,
+}
+
+
+def read_jpeg(source: str | os.PathLike[str] | bytes) -> JpegImage:
+    """Levels, tables and layout of a JPEG file or of its bytes.
+
+    A truncated file yields what libjpeg can read of it; missing levels are zero.
+
+    Raises:
+        JpegError: missing, empty, not a JPEG, or damaged beyond reading.
+    """
+    if isinstance(source, bytes):
+        _require_jpeg_marker(source[:3], "these bytes")
+        with _as_file(source) as path:
+            return _read(path, "these bytes")
+    path = Path(source)
+    return _read(path, str(path))
+
+
+def encode_jpeg(
+    rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampling.S420
+) -> bytes:
+    """A baseline JPEG by libjpeg-turbo: standard tables, islow DCT, Huffman tables of the standard.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB, or (H, W) uint8 gray, which ignores ``sampling``.
+        quality: 1..100, libjpeg's scale.
+        sampling: chroma sampling mode.
+
+    Raises:
+        ValueError: another type or shape, or a quality outside 1..100.
+    """
+    if not 1 <= quality <= 100:
+        raise ValueError(f"JPEG quality must lie in 1..100, got {quality}")
+    if rgb.dtype != np.uint8 or rgb.ndim not in (2, 3) or (rgb.ndim == 3 and rgb.shape[2] != 3):
+        raise ValueError(f"expected uint8 H x W x 3 or H x W, got {rgb.dtype} {rgb.shape}")
+    pixels = rgb if rgb.ndim == 2 else np.ascontiguousarray(rgb[:, :, ::-1])
+    options = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
+    if rgb.ndim == 3:
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _CV2_SAMPLING[sampling]]
+    done, data = cv2.imencode(".jpg", pixels, options)
+    if not done:
+        raise ValueError(f"libjpeg cannot encode an image of shape {rgb.shape}")
+    return data.tobytes()
+
+
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """Pixels as libjpeg decodes them (islow DCT, fancy upsampling): the JPEG row of every table.
+
+    Returns (H, W, 3) uint8 RGB; gray files give three equal channels. Orientation tags are ignored, so
+    that rows and columns are the stored ones.
+
+    Raises:
+        JpegError: not a JPEG that can be decoded.
+    """
+    _require_jpeg_marker(data[:3], "these bytes")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise JpegError(f"these bytes cannot be decoded: {error.err}") from error
+    if bgr is None:
+        raise JpegError("these bytes cannot be decoded: not a whole JPEG")
+    return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _require_jpeg_marker(head: bytes, name: str) -> None:
+    if not head:
+        raise JpegError(f"{name}: empty; give a whole JPEG file")
+    if head[:3] != b"\xff\xd8\xff":
+        raise JpegError(f"{name}: not a JPEG (it starts with {head[:3].hex(' ')}, not ff d8 ff)")
+
+
+def _scratch_folder() -> str | None:
+    """Memory-backed where the system offers it: the backend reads files only."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(suffix=".jpg", dir=_scratch_folder())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        yield Path(name)
+    finally:
+        os.unlink(name)
+
+
+def _read(path: Path, name: str) -> JpegImage:
+    try:
+        with path.open("rb") as file:
+            _require_jpeg_marker(file.read(3), name)
+    except OSError as error:
+        raise JpegError(f"{name}: {error.strerror or error}; give a readable JPEG file") from error
+    try:
+        stored = jpegio.read(str(path))
+        return _convert(stored)
+    except Exception as error:  # the backend raises bare RuntimeError, IOError, ... with libjpeg's words
+        raise JpegError(f"{name}: libjpeg cannot read it ({_one_line(error)})") from error
+
+
+def _convert(stored: Any) -> JpegImage:
+    components = []
+    for plane, info in zip(stored.coef_arrays, stored.comp_info, strict=True):
+        rows, cols = info.height_in_blocks, info.width_in_blocks
+        blocks = np.asarray(plane).reshape(rows, 8, cols, 8).swapaxes(1, 2)
+        components.append(
+            Component(
+                np.ascontiguousarray(blocks, dtype=np.int16),
+                np.array(stored.quant_tables[info.quant_tbl_no], dtype=np.int32),
+                int(info.h_samp_factor),
+                int(info.v_samp_factor),
+            )
+        )
+    return JpegImage(
+        int(stored.image_width),
+        int(stored.image_height),
+        tuple(components),
+        _LIBJPEG_COLORS.get(int(stored.jpeg_color_space), ColorTransform.UNKNOWN),
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Option files (YAML) and the typed schema they are checked against."""

@@ -1,0 +1,259 @@
+"""Typed options: every option file is parsed once, here, and refused here.
+
+An unknown key is an error that names the nearest known one; a value of the wrong type or range is an
+error that says what was expected. Below ``main`` only these classes travel, never dictionaries.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data.degradation import Padding, RandomCompression
+from data.jpeg import Sampling
+from models.ijcn import IJCNConfig
+from models.restorer import Precision
+
+Quality = Annotated[int, Field(ge=1, le=100)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+SaveImages = Literal["none", "first", "all"]
+
+
+class OptionsError(ValueError):
+    """Options that cannot be used; the message is one line: where, what, what to do."""
+
+
+class Options(BaseModel):
+    """Base: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class InferenceOptions(Options):
+    """What every test script needs."""
+
+    checkpoint: Path
+    device: Device = "auto"
+    precision: Precision = "float32"
+    threads: Annotated[int, Field(ge=0)] = 0
+    output: Path = Path("test_results")
+
+
+class EvaluationOptions(InferenceOptions):
+    """What every script that measures needs."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    testsets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["auto"] = "auto"
+    testsets_folder: Path = Path("testsets")
+    sampling: Sampling = Sampling.S420
+    padding: Padding = Padding.AS_STORED
+    save_images: SaveImages = "first"
+
+
+class ColorTestOptions(EvaluationOptions):
+    """``test_color_IJCN.py``: one compression."""
+
+    qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] = (10, 20, 30, 40)
+
+
+class DoubleTestOptions(EvaluationOptions):
+    """``test_colordouble_IJCN.py``: every first quality with every second one, at every shift."""
+
+    qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] = (30, 50)
+    second_qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] | None = None
+    shifts: Annotated[
+        tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...],
+        Field(min_length=1),
+    ] = ((0, 0), (4, 4))
+
+
+class RealTestOptions(InferenceOptions):
+    """``test_real_IJCN.py``: JPEG files in, restored files out."""
+
+    input: Annotated[tuple[Path, ...], Field(min_length=1)]
+    overwrite: bool = False
+
+
+class DataOptions(Options):
+    """Where training crops come from and how they are compressed."""
+
+    folders: Annotated[tuple[Path, ...], Field(min_length=1)]
+    patch: Annotated[int, Field(ge=64, multiple_of=64)] = 128
+    batch: Annotated[int, Field(ge=1)] = 8
+    listed_qualities: tuple[Quality, ...] = (10, 20, 30, 40)
+    listed_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    lowest_quality: Quality = 5
+    highest_quality: Quality = 100
+    double_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def compression(self) -> RandomCompression:
+        """The degradation these options describe."""
+        return RandomCompression(
+            self.listed_qualities,
+            self.listed_share,
+            self.lowest_quality,
+            self.highest_quality,
+            self.double_share,
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataOptions:
+        self.compression()
+        return self
+
+
+class OptimisationOptions(Options):
+    """AdamW with linear warm-up, constant rate, linear cool-down; EMA of the weights."""
+
+    steps: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    cooldown_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.99,
+    )
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    charbonnier_epsilon: Annotated[float, Field(gt=0)] = 1e-3
+    balance_qualities: bool = True
+
+
+class ValidationOptions(Options):
+    """Gain over JPEG on a folder that is neither for training nor for testing."""
+
+    folder: Path
+    qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] = (10, 40, 90)
+    crop: Annotated[int, Field(ge=16)] = 256
+    every_steps: Annotated[int, Field(ge=1)] = 500
+
+
+class TrainOptions(Options):
+    """``main_train_IJCN.py``."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    output: Path = Path("runs")
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Device = "auto"
+    precision: Precision = "bfloat16"
+    threads: Annotated[int, Field(ge=0)] = 0
+    save_minutes: Annotated[float, Field(gt=0)] = 5.0
+    network: IJCNConfig = IJCNConfig()
+    data: DataOptions
+    optimisation: OptimisationOptions
+    validation: ValidationOptions | None = None
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def load_options(
+    schema: type[AnyOptions], path: Path, overrides: Sequence[tuple[str, Any]] = ()
+) -> AnyOptions:
+    """Read a YAML option file, apply overrides, check everything.
+
+    Args:
+        schema: which options the file must hold.
+        path: the YAML file.
+        overrides: (dotted key, value) pairs that replace the file's values, later ones win.
+
+    Raises:
+        OptionsError: no such file, not YAML, unknown key, wrong type or range.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    except OSError as error:
+        raise OptionsError(
+            f"option file {path}: {error.strerror or error}; options/ holds examples"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionsError(f"option file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise OptionsError(f"option file {path} must hold 'key: value' lines")
+    for key, value in overrides:
+        _override(content, key, value)
+    try:
+        # JSON mode takes lists for tuples and strings for paths, yet stays strict otherwise.
+        return schema.model_validate_json(json.dumps(content))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise OptionsError(f"{path}: {_first_complaint(error, schema, content)}") from error
+        raise OptionsError(f"{path}: {error}") from error
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` of ``--set``; the value is YAML: ``qualities=[10,90]``, ``padding=pad_first``.
+
+    Raises:
+        OptionsError: no equals sign, or no YAML behind it.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise OptionsError(f"--set {text}: expected key=value, such as qualities=[10,20]")
+    try:
+        return key, yaml.load(value, Loader=_Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise OptionsError(f"--set {text}: {' '.join(str(error).split())}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that also takes 1e-3 for a number, which YAML 1.1 does not."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        inner = content.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise OptionsError(f"--set {dotted}: {section} is not a section")
+        content = inner
+    content[key] = value
+
+
+def _first_complaint(error: ValidationError, schema: type[BaseModel], content: Any) -> str:
+    """The first problem in one line: dotted key, value, what was expected."""
+    # Unknown keys first: a typo is the likeliest cause of whatever else is wrong.
+    details = sorted(
+        error.errors(), key=lambda e: e["type"] not in ("extra_forbidden", "unexpected_keyword_argument")
+    )
+    detail = details[0]
+    key = ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("tuple", "literal")))
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known_keys(schema, detail["loc"][:-1])
+        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+        return f"unknown option {key}; {hint}"
+    if detail["type"] == "missing":
+        return f"{key} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    value = detail["input"]
+    return f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(value, default=str)}"
+
+
+def _known_keys(schema: type, location: Sequence[Any]) -> list[str]:
+    """Field names of the section at ``location`` below ``schema``."""
+    for part in location:
+        field = getattr(schema, "model_fields", {}).get(part)
+        if field is None:
+            break
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        schema = next((c for c in candidates if isinstance(c, type) and hasattr(c, "__annotations__")), schema)
+    fields = getattr(schema, "model_fields", None) or getattr(schema, "__dataclass_fields__", {})
+    return list(fields)

@@ -1,0 +1,499 @@
+"""Metrics against scikit-image, literal definitions, figures worked out by hand, and LIVE1."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from skimage.color import rgb2ycbcr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from utils.metrics import (
+    Scores,
+    blocking_effect_factor,
+    luma_studio_range,
+    measure,
+    psnr,
+    psnrb,
+    ssim,
+)
+
+Image = NDArray[np.uint8]
+Metric = Callable[..., Any]
+
+LIVE1 = Path(__file__).resolve().parents[2] / "shared" / "testsets" / "LIVE1_color"
+
+# Both implementations compute in float64; filters differ in the order of summation only.
+FLOAT64_ROUNDING = 1e-10
+
+METRICS = pytest.mark.parametrize("metric", [psnr, ssim, psnrb, measure])
+SHAPES = pytest.mark.parametrize(
+    "shape",
+    [
+        (11, 11, 3),
+        (11, 40),
+        (37, 29, 3),
+        (64, 48),
+        (74, 19, 3),  # 64 rows of windows, then one more, then several bands of 64
+        (75, 19, 3),
+        (203, 31),
+    ],
+    ids=str,
+)
+
+
+def image_pair(shape: tuple[int, ...], seed: int = 0, noise: int = 25) -> tuple[Image, Image]:
+    """A textured image with smooth parts, and a noisy version of it: (restored, original)."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices(shape[:2])
+    ramp = 128 + 90 * np.sin(rows / 5) * np.cos(columns / 7)
+    if len(shape) == 3:
+        ramp = ramp[..., None] * np.array([1.0, 0.8, 0.5])
+    original = np.clip(ramp + rng.integers(-9, 10, shape), 0, 255).astype(np.uint8)
+    degraded = original + rng.integers(-noise, noise + 1, shape)
+    return np.clip(degraded, 0, 255).astype(np.uint8), original
+
+
+def blocky_image(height: int, width: int, seed: int, step: int, noise: int) -> Image:
+    """Blocks of 8x8 that differ by up to `step`, with noise on every pixel."""
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(-step, step + 1, (-(-height // 8), -(-width // 8)))
+    blocks = np.kron(levels, np.ones((8, 8), dtype=np.int64))[:height, :width]
+    pixels = 128 + blocks + rng.integers(-noise, noise + 1, (height, width))
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def columns_16x16(*runs: tuple[int, int]) -> Image:
+    """A 16x16 gray image from (number of columns, value) runs."""
+    row = np.concatenate([np.full(count, value) for count, value in runs]).astype(np.uint8)
+    return np.tile(row, (16, 1))
+
+
+# PSNR
+
+
+@SHAPES
+def test_psnr_agrees_with_scikit_image(shape: tuple[int, ...]) -> None:
+    restored, original = image_pair(shape)
+    expected = peak_signal_noise_ratio(original, restored, data_range=255)
+    assert psnr(restored=restored, original=original) == pytest.approx(expected, rel=1e-12)
+
+
+def test_psnr_by_hand() -> None:
+    original = np.zeros((2, 2, 3), np.uint8)
+    restored = original.copy()
+    restored[0, 0] = (3, 0, 0)
+    restored[1, 1] = (0, 4, 5)
+    # MSE = (9 + 16 + 25) / 12 samples
+    expected = 10 * math.log10(255**2 * 12 / 50)
+    assert psnr(restored=restored, original=original) == pytest.approx(expected, rel=1e-12)
+
+
+def test_psnr_of_opposite_extremes_does_not_wrap_around() -> None:
+    black, white = np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8)
+    assert psnr(restored=black, original=white) == 0
+    assert psnr(restored=white, original=black) == 0
+
+
+# SSIM
+
+
+@SHAPES
+def test_ssim_agrees_with_scikit_image_on_the_valid_region(shape: tuple[int, ...]) -> None:
+    restored, original = image_pair(shape)
+    _, similarity = structural_similarity(
+        original,
+        restored,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        truncate=3.5,
+        use_sample_covariance=False,
+        channel_axis=-1 if len(shape) == 3 else None,
+        full=True,
+    )
+    expected = similarity[5:-5, 5:-5].mean()
+    assert ssim(restored=restored, original=original) == pytest.approx(
+        expected, abs=FLOAT64_ROUNDING
+    )
+
+
+def ssim_by_definition(x: Image, y: Image) -> float:
+    """One window after the other, each with the 2-D weights and central moments."""
+    offsets = np.arange(-5, 6)
+    weights = np.exp(-(offsets[:, None] ** 2 + offsets[None, :] ** 2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    similarities = []
+    for channel in range(x.shape[2]):
+        for top in range(x.shape[0] - 10):
+            for left in range(x.shape[1] - 10):
+                window = (slice(top, top + 11), slice(left, left + 11), channel)
+                u, v = x[window].astype(np.float64), y[window].astype(np.float64)
+                mean_u, mean_v = (weights * u).sum(), (weights * v).sum()
+                variance_u = (weights * (u - mean_u) ** 2).sum()
+                variance_v = (weights * (v - mean_v) ** 2).sum()
+                covariance = (weights * (u - mean_u) * (v - mean_v)).sum()
+                luminance = (2 * mean_u * mean_v + c1) / (mean_u**2 + mean_v**2 + c1)
+                structure = (2 * covariance + c2) / (variance_u + variance_v + c2)
+                similarities.append(luminance * structure)
+    return float(np.mean(similarities))
+
+
+@pytest.mark.parametrize("size", [(11, 11), (13, 17), (18, 12)])
+def test_ssim_agrees_with_its_definition(size: tuple[int, int]) -> None:
+    restored, original = image_pair((*size, 3), seed=3)
+    expected = ssim_by_definition(restored, original)
+    assert ssim(restored=restored, original=original) == pytest.approx(
+        expected, abs=FLOAT64_ROUNDING
+    )
+
+
+def test_ssim_of_flat_images_by_hand() -> None:
+    restored, original = np.full((12, 15), 100, np.uint8), np.full((12, 15), 50, np.uint8)
+    # Variances and covariance are 0, so the second factor is C2 / C2; C1 = 2.55^2.
+    expected = (2 * 100 * 50 + 2.55**2) / (100**2 + 50**2 + 2.55**2)
+    assert ssim(restored=restored, original=original) == pytest.approx(
+        expected, abs=FLOAT64_ROUNDING
+    )
+
+
+def test_ssim_of_colour_is_the_mean_of_its_channels() -> None:
+    restored, original = image_pair((40, 33, 3))
+    channels = [
+        ssim(restored=restored[..., channel], original=original[..., channel])
+        for channel in range(3)
+    ]
+    assert ssim(restored=restored, original=original) == pytest.approx(np.mean(channels), rel=1e-12)
+
+
+# Luma
+
+
+@pytest.mark.parametrize(
+    ("rgb", "luma"),
+    [
+        ((0, 0, 0), 16),
+        ((255, 255, 255), 235),
+        ((255, 0, 0), 81),  # 16 + 65.481
+        ((0, 255, 0), 145),  # 16 + 128.553
+        ((0, 0, 255), 41),  # 16 + 24.966
+        ((255, 255, 0), 210),  # 16 + 194.034
+        ((0, 255, 255), 170),  # 16 + 153.519
+        ((255, 0, 255), 106),  # 16 + 90.447
+        ((128, 128, 128), 126),  # 16 + 219 * 128 / 255 = 125.929
+        ((2, 44, 141), 53),  # 16 + 9307.5 / 255 = 52.5 exactly
+    ],
+    ids=str,
+)
+def test_luma_of_known_colours(rgb: tuple[int, int, int], luma: int) -> None:
+    assert luma_studio_range(np.full((2, 3, 3), rgb, np.uint8)).tolist() == [[luma] * 3] * 2
+
+
+def test_luma_agrees_with_scikit_image() -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (300, 301, 3), np.uint8)
+    exact = rgb2ycbcr(rgb)[..., 0]
+    undecided = np.abs(exact % 1 - 0.5) < 1e-9  # halves: 194 of the 2^24 colours
+    luma = luma_studio_range(rgb)
+    assert luma.dtype == np.uint8
+    assert np.array_equal(luma[~undecided], np.round(exact[~undecided]).astype(np.uint8))
+    assert undecided.mean() < 1e-3
+
+
+# Blocking effect factor and PSNR-B
+
+
+def bef_by_definition(luma: Image) -> float:
+    """Yim and Bovik's sums, pair by pair, with the counts of the published figures."""
+    height, width = luma.shape
+    boundary = other = 0
+    for row in range(height):
+        for column in range(width):
+            here = int(luma[row, column])
+            if column + 1 < width:
+                squared = (here - int(luma[row, column + 1])) ** 2
+                if column % 8 == 7:
+                    boundary += squared
+                else:
+                    other += squared
+            if row + 1 < height:
+                squared = (here - int(luma[row + 1, column])) ** 2
+                if row % 8 == 7:
+                    boundary += squared
+                else:
+                    other += squared
+    n_b = height * (width / 8 - 1) + width * (height / 8 - 1)
+    n_bc = (
+        height * (width - 1)
+        - height * (width / 8 - 1)
+        + width * (height - 1)
+        - width * (height / 8 - 1)
+    )
+    if n_b == 0:
+        return 0.0
+    d_b, d_bc = boundary / n_b, other / n_bc
+    eta = math.log2(8) / math.log2(min(height, width)) if d_b > d_bc else 0
+    return eta * (d_b - d_bc)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    height=st.integers(8, 34),
+    width=st.integers(8, 34),
+    seed=st.integers(0, 2**32 - 1),
+    step=st.integers(0, 60),
+    noise=st.integers(0, 127),
+)
+def test_bef_agrees_with_its_definition(
+    height: int, width: int, seed: int, step: int, noise: int
+) -> None:
+    luma = blocky_image(height, width, seed, step, noise)
+    expected = bef_by_definition(luma)
+    # abs: where D_B and D_BC are equal but for rounding, the test D_B > D_BC may go either way.
+    assert blocking_effect_factor(luma) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    height=st.integers(8, 40),
+    width=st.integers(8, 40),
+    seed=st.integers(0, 2**32 - 1),
+    step=st.integers(0, 60),
+)
+def test_psnrb_is_psnr_less_the_blocking(height: int, width: int, seed: int, step: int) -> None:
+    restored = blocky_image(height, width, seed, step, noise=4)
+    original = blocky_image(height, width, seed + 1, step, noise=9)
+    score = psnrb(restored=restored, original=original)
+    assert score <= psnr(restored=restored, original=original)
+    error = 255**2 / 10 ** (score / 10)
+    mse = np.mean((restored.astype(float) - original) ** 2)
+    assert error - mse == pytest.approx(bef_by_definition(restored), rel=1e-6, abs=1e-6)
+
+
+# By hand, 16x16: N_B = 16 (2 - 1) + 16 (2 - 1) = 32; all pairs 2 * 16 * 15 = 480, so N_BC = 448;
+# eta = log2(8) / log2(16) = 3/4. A step of s between two columns adds 16 s^2 to its sum.
+
+
+@pytest.mark.parametrize(
+    ("restored", "mse", "bef"),
+    [
+        # Step 8 at columns 7|8, a boundary: D_B = 16 * 64 / 32 = 32, D_BC = 0, BEF = 3/4 * 32.
+        # Every pixel is 4 from 104: MSE = 16.
+        (columns_16x16((8, 100), (8, 108)), 16, 24),
+        # Also step 4 at columns 3|4, inside: D_BC = 16 * 16 / 448 = 4/7, BEF = 3/4 (32 - 4/7).
+        # Columns are 8, 4 and 4 from 104: MSE = (4 * 64 + 4 * 16 + 8 * 16) / 16 = 28.
+        (columns_16x16((4, 96), (4, 100), (8, 108)), 28, 3 / 4 * (32 - 4 / 7)),
+        # Step 8 at columns 8|9, not a boundary: D_B = 0 < D_BC, eta = 0. MSE = 16.
+        (columns_16x16((9, 100), (7, 108)), 16, 0),
+    ],
+    ids=["boundary", "both", "inside"],
+)
+def test_psnrb_of_gray_by_hand(restored: Image, mse: float, bef: float) -> None:
+    original = np.full((16, 16), 104, np.uint8)
+    assert blocking_effect_factor(restored) == pytest.approx(bef, rel=1e-12)
+    assert blocking_effect_factor(restored.T) == pytest.approx(bef, rel=1e-12)
+    expected = 10 * math.log10(255**2 / (mse + bef))
+    assert psnrb(restored=restored, original=original) == pytest.approx(expected, rel=1e-12)
+
+
+def test_psnrb_of_colour_by_hand() -> None:
+    restored = np.zeros((16, 16, 3), np.uint8)
+    restored[:, :8] = (100, 100, 100)  # luma 16 + 219 * 100 / 255 = 101.88, rounded 102
+    restored[:, 8:] = (108, 108, 108)  # luma 16 + 219 * 108 / 255 = 108.75, rounded 109
+    original = np.full_like(restored, 104)
+    original[..., 2] = 98  # blue: 2 and 10 away
+    # MSE over RGB = (16 + 16 + (4 + 100) / 2) / 3 = 28.
+    # BEF of luma: D_B = 16 * 7^2 / 32 = 24.5, D_BC = 0, BEF = 3/4 * 24.5 = 18.375.
+    expected = 10 * math.log10(255**2 / (28 + 18.375))
+    assert psnrb(restored=restored, original=original) == pytest.approx(expected, rel=1e-12)
+
+
+def test_psnrb_counts_the_blocks_of_the_restored_image_only() -> None:
+    blocky, flat = columns_16x16((8, 100), (8, 108)), np.full((16, 16), 104, np.uint8)
+    without_blocks = psnrb(restored=flat, original=blocky)
+    assert without_blocks == psnr(restored=flat, original=blocky)
+    assert psnrb(restored=blocky, original=flat) < without_blocks - 3  # 10 log10(40 / 16) = 3.98
+
+
+def test_bef_of_one_block_is_zero() -> None:
+    restored, original = image_pair((8, 8))
+    assert blocking_effect_factor(restored) == 0
+    assert psnrb(restored=restored, original=original) == psnr(restored=restored, original=original)
+
+
+def test_bef_of_9x8_by_hand() -> None:
+    luma = np.full((9, 8), 50, np.uint8)
+    luma[8] = 53
+    # Rows 7|8: 8 * 3^2 = 72. N_B = 9 (1 - 1) + 8 (9/8 - 1) = 1: not rounded. eta = 1.
+    assert blocking_effect_factor(luma) == pytest.approx(72, rel=1e-12)
+
+
+# All of them
+
+
+def test_identical_images() -> None:
+    restored, _ = image_pair((16, 24, 3))
+    assert psnr(restored=restored, original=restored) == math.inf
+    assert ssim(restored=restored, original=restored) == 1
+    flat = np.full((16, 16, 3), 77, np.uint8)
+    assert measure(restored=flat, original=flat.copy()) == Scores(math.inf, 1, math.inf)
+    blocky = columns_16x16((8, 100), (8, 108))
+    expected = 10 * math.log10(255**2 / 24)
+    assert psnrb(restored=blocky, original=blocky) == pytest.approx(expected, rel=1e-12)
+
+
+@SHAPES
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_psnr_and_ssim_are_symmetric(metric: Metric, shape: tuple[int, ...]) -> None:
+    first, second = image_pair(shape)
+    forward = metric(restored=first, original=second)
+    assert metric(restored=second, original=first) == pytest.approx(forward, rel=1e-12)
+
+
+@SHAPES
+def test_measure_is_the_three_metrics(shape: tuple[int, ...]) -> None:
+    restored, original = image_pair(shape)
+    scores = measure(restored=restored, original=original)
+    assert scores.psnr == psnr(restored=restored, original=original)
+    assert scores.ssim == ssim(restored=restored, original=original)
+    assert scores.psnrb == psnrb(restored=restored, original=original)
+
+
+def test_views_are_measured_like_copies() -> None:
+    restored, original = image_pair((31, 42, 3))
+    expected = measure(restored=restored, original=original)
+    stored_as_bgr = np.ascontiguousarray(restored[..., ::-1])
+    stored_as_planes = np.ascontiguousarray(original.transpose(2, 0, 1))
+    views = {
+        "restored": stored_as_bgr[..., ::-1],
+        "original": stored_as_planes.transpose(1, 2, 0),
+    }
+    assert measure(**views) == pytest.approx(expected, rel=1e-12)
+
+
+def test_transposed_images_give_the_same_figures() -> None:
+    restored, original = image_pair((31, 42))
+    expected = measure(restored=restored, original=original)
+    assert measure(restored=restored.T, original=original.T) == pytest.approx(expected, rel=1e-12)
+
+
+@METRICS
+def test_arguments_are_not_changed(metric: Metric) -> None:
+    restored, original = image_pair((20, 20, 3))
+    restored.setflags(write=False)
+    original.setflags(write=False)
+    metric(restored=restored, original=original)
+
+
+@pytest.mark.parametrize("shape", [(10, 10, 3), (8, 30), (30, 9, 3)], ids=str)
+def test_images_smaller_than_the_ssim_window(shape: tuple[int, ...]) -> None:
+    restored, original = image_pair(shape)
+    with pytest.raises(ValueError, match="SSIM, which needs both sides to be at least 11"):
+        ssim(restored=restored, original=original)
+    scores = measure(restored=restored, original=original)
+    assert scores.psnr == psnr(restored=restored, original=original)
+    assert math.isnan(scores.ssim)
+    assert scores.psnrb == psnrb(restored=restored, original=original)
+
+
+@pytest.mark.parametrize("shape", [(7, 30, 3), (30, 7), (1, 1, 3)], ids=str)
+def test_images_smaller_than_a_block(shape: tuple[int, ...]) -> None:
+    restored, original = image_pair(shape)
+    with pytest.raises(ValueError, match="PSNR-B, which needs both sides to be at least 8"):
+        psnrb(restored=restored, original=original)
+    scores = measure(restored=restored, original=original)
+    assert scores.psnr == psnr(restored=restored, original=original)
+    assert math.isnan(scores.ssim)
+    assert math.isnan(scores.psnrb)
+
+
+@METRICS
+def test_positional_arguments_are_refused(metric: Metric) -> None:
+    with pytest.raises(TypeError):
+        metric(*image_pair((16, 16, 3)))
+
+
+@METRICS
+@pytest.mark.parametrize("other", [(16, 17, 3), (17, 16, 3), (16, 16)], ids=str)
+def test_different_shapes_are_refused(metric: Metric, other: tuple[int, ...]) -> None:
+    restored, original = np.zeros((16, 16, 3), np.uint8), np.zeros(other, np.uint8)
+    with pytest.raises(ValueError, match="compare images of one shape"):
+        metric(restored=restored, original=original)
+
+
+@METRICS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.uint16, np.bool_])
+def test_other_dtypes_are_refused(metric: Metric, dtype: type[np.generic]) -> None:
+    image = np.zeros((16, 16, 3), np.uint8)
+    with pytest.raises(ValueError, match=f"restored is {np.dtype(dtype)}, .*uint8"):
+        metric(restored=image.astype(dtype), original=image)
+    with pytest.raises(ValueError, match=f"original is {np.dtype(dtype)}, .*uint8"):
+        metric(restored=image, original=image.astype(dtype))
+
+
+@METRICS
+def test_lists_are_refused(metric: Metric) -> None:
+    image = np.zeros((16, 16), np.uint8)
+    with pytest.raises(ValueError, match=r"restored is list, .*NumPy"):
+        metric(restored=image.tolist(), original=image)
+
+
+@METRICS
+@pytest.mark.parametrize(
+    "shape", [(16,), (16, 16, 1), (16, 16, 2), (16, 16, 4), (3, 16, 16), (1, 16, 16, 3)], ids=str
+)
+def test_other_layouts_are_refused(metric: Metric, shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) RGB or \(H, W\) gray"):
+        metric(restored=image, original=image)
+
+
+@METRICS
+@pytest.mark.parametrize("shape", [(0, 16, 3), (16, 0)], ids=str)
+def test_empty_images_are_refused(metric: Metric, shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match="empty"):
+        metric(restored=image, original=image)
+
+
+def test_luma_of_gray_and_bef_of_colour_are_refused() -> None:
+    with pytest.raises(ValueError, match="is its own luma"):
+        luma_studio_range(np.zeros((16, 16), np.uint8))
+    with pytest.raises(ValueError, match="luma_studio_range"):
+        blocking_effect_factor(np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match="at least 8"):
+        blocking_effect_factor(np.zeros((7, 16), np.uint8))
+
+
+# Published figures of JPEG itself: quality -> PSNR / SSIM / PSNR-B
+
+
+@pytest.mark.skipif(not LIVE1.is_dir(), reason="needs LIVE1_color in ../shared/testsets")
+@pytest.mark.parametrize(
+    ("quality", "published"),
+    [(10, Scores(25.6925, 0.7433, 24.2006)), (40, Scores(30.2803, 0.8821, 28.8316))],
+)
+def test_jpeg_on_live1_gives_the_published_figures(quality: int, published: Scores) -> None:
+    scores = []
+    for path in sorted(LIVE1.glob("*.png")):
+        original_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        assert original_bgr is not None, path.name
+        _, file = cv2.imencode(".jpg", original_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        decoded_bgr = cv2.imdecode(file, cv2.IMREAD_COLOR)
+        assert decoded_bgr is not None, path.name
+        original, decoded = (
+            cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+            for bgr in (original_bgr, decoded_bgr)
+        )
+        scores.append(measure(restored=decoded, original=original))
+    assert len(scores) == 29
+    mean = Scores(*np.mean(scores, axis=0))
+    assert mean.psnr == pytest.approx(published.psnr, abs=0.001)
+    assert mean.ssim == pytest.approx(published.ssim, abs=0.0002)
+    assert mean.psnrb == pytest.approx(published.psnrb, abs=0.001)

@@ -1,0 +1,1 @@
+"""Metrics, image files, logs, evaluation, training."""
