@@ -23,7 +23,8 @@ from utils.training import Recipe, Schedule, Trainer, TrainingError, collate
 EXAMPLES = """examples:
   python main_train_IJCN.py --opt options/train_small.yml
   python main_train_IJCN.py --opt options/train_small.yml --resume auto --max_minutes 60
-  python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=20000 data.batch=16
+  python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=20000
+  data.batch=16
 """
 
 
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max_minutes", type=float, help="save and stop after so many minutes")
     args = parser.parse_args(arguments)
     try:
-        options = load_options(TrainOptions, args.opt, [parse_assignment(text) for text in args.set])
+        options = load_options(
+            TrainOptions, args.opt, [parse_assignment(text) for text in args.set]
+        )
         return train(options, args.resume == "auto", args.max_minutes)
     except (OptionsError, DatasetError, ImageError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -104,8 +107,8 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
 class ImageLoss:
     """Charbonnier loss on the image, by default weighted so that every quality counts alike.
 
-    Errors of a coarse table are several times those of a fine one; divided by the size the tables let
-    expect, a decibel gained at quality 90 is worth one at quality 10.
+    Errors of a coarse table are several times those of a fine one; divided by the size the tables
+    let expect, a decibel gained at quality 90 is worth one at quality 10.
     """
 
     def __init__(self, options: TrainOptions, device: torch.device) -> None:
@@ -121,13 +124,16 @@ class ImageLoss:
         difference = restored - clean.float() / 255
         per_image = (difference.square() + self.epsilon**2).sqrt().mean((1, 2, 3))
         if self.balance:
-            # The exponent is that of models.qtgm.ResidualScale; a geometric mean step of 20 counts 1.
-            per_image = per_image * (qts.float().log().mean((1, 2, 3)) - np.log(20)).mul(-0.46).exp()
+            # The exponent is that of models.qtgm.ResidualScale; a geometric mean step of 20 counts
+            # 1.
+            per_image = (
+                per_image * (qts.float().log().mean((1, 2, 3)) - np.log(20)).mul(-0.46).exp()
+            )
         return per_image.mean()
 
 
 class Validation:
-    """PSNR gain over the JPEG itself in dB, per quality, mean over central crops of a folder's images."""
+    """PSNR gain over the JPEG in dB, per quality, mean over central crops of a folder's images."""
 
     def __init__(self, options: TrainOptions, device: torch.device) -> None:
         assert options.validation is not None
@@ -165,6 +171,7 @@ def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
     o = options.optimisation
     return Recipe(
         Schedule(o.steps, o.learning_rate, o.warmup_steps, o.cooldown_share),
+        o.optimiser,
         o.weight_decay,
         o.betas,
         o.clip_norm,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class DatasetError(ValueError):
 
 
 class TrainingCrop(NamedTuple):
-    """What a JPEG of one crop stores (see models.IJCN for shapes, without batch), and the crop itself.
+    """What a JPEG of one crop stores (shapes as models.IJCN's, without batch), and the crop.
 
     qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8, 8) int16; c_coef (2, H/16, W/16, 8, 8) int16; image
     (3, H, W) uint8 RGB.
@@ -38,10 +39,10 @@ class TrainingCrop(NamedTuple):
 class TrainingCrops:
     """Endless random crops, each a pure function of (seed, index).
 
-    Images are held in memory as 8-bit RGB and drawn in proportion to their area; a crop starts at any
-    pixel, so the JPEG grid has a random phase against the content; it is flipped and rotated at
-    random, then compressed. Images smaller than a crop and unreadable ones are left out and listed in
-    ``skipped``.
+    Images are held in memory as 8-bit RGB and drawn in proportion to their area; a crop starts at
+    any pixel, so the JPEG grid has a random phase against the content; it is flipped and rotated at
+    random, then compressed. Images smaller than a crop and unreadable ones are left out and listed
+    in ``skipped``.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ def folder_set(name: str, folder: Path) -> TestSet:
     return TestSet(
         name,
         tuple(
-            NamedImage(str(p.relative_to(folder).with_suffix("")), lambda p=p: read_image(p))
+            NamedImage(str(p.relative_to(folder).with_suffix("")), partial(read_image, p))
             for p in paths
         ),
     )

@@ -1,4 +1,4 @@
-"""From a clean image to what a JPEG file stores: single and double compression, as the field measures them."""
+"""From a clean image to what a JPEG file stores: single and double compression."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PAD_MULTIPLE = 64
 class Padding(Enum):
     """Where the padding to the network's size happens.
 
-    AS_STORED: the image itself is encoded; whoever restores the levels mirrors them in the coefficient
-    domain. PAD_FIRST (IJCN's scripts): pixels are padded before the last encoding, which gives the
-    network borders that a real file does not have.
+    AS_STORED: the image itself is encoded; whoever restores the levels mirrors them in the
+    coefficient domain. PAD_FIRST (IJCN's scripts): pixels are padded before the last encoding,
+    which gives the network borders that a real file does not have.
     """
 
     AS_STORED = "as_stored"
@@ -113,9 +113,7 @@ def _encode_last(
     height, width = original.shape[:2]
     if padding is Padding.PAD_FIRST:
         bottom, right = -height % PAD_MULTIPLE, -width % PAD_MULTIPLE
-        pixels = np.asarray(
-            cv2.copyMakeBorder(pixels, 0, bottom, 0, right, border), dtype=np.uint8
-        )
+        pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, bottom, 0, right, border), dtype=np.uint8)
     data = encode_jpeg(pixels, quality, sampling)
     jpeg = decode_jpeg(data)[:height, :width]
     return Degraded(original, jpeg, read_jpeg(data))
@@ -129,8 +127,8 @@ class RandomCompression:
     """Training's degradation: a random quality, now and then two with a random grid shift.
 
     With probability ``listed_share`` a quality is drawn from ``listed``, else uniformly from
-    ``lowest`` to ``highest``, both included. With probability ``double_share`` the image is compressed
-    twice, both qualities drawn alike, with a shift of 0 to 7 in each direction.
+    ``lowest`` to ``highest``, both included. With probability ``double_share`` the image is
+    compressed twice, both qualities drawn alike, with a shift of 0 to 7 in each direction.
     """
 
     listed: tuple[int, ...] = (10, 20, 30, 40)
@@ -163,7 +161,7 @@ class RandomCompression:
     def __call__(
         self, pixels: NDArray[np.uint8], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], JpegImage]:
-        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original and what its JPEG stores."""
+        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original, what its JPEG stores."""
         side = pixels.shape[0] - self.MARGIN, pixels.shape[1] - self.MARGIN
         rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
         window = np.s_[rows : rows + side[0], cols : cols + side[1]]

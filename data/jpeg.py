@@ -76,8 +76,8 @@ class Component:
 class JpegImage:
     """All that a JPEG stores about its picture; immutable.
 
-    width and height in pixels; components in file order. Invariant: every component has the number of
-    blocks that size and sampling factors call for (T.81 A.1.1).
+    width and height in pixels; components in file order. Invariant: every component has the number
+    of blocks that size and sampling factors call for (T.81 A.1.1).
     """
 
     width: int
@@ -169,9 +169,7 @@ def read_jpeg(source: str | os.PathLike[str] | bytes) -> JpegImage:
     return _read(path, str(path))
 
 
-def encode_jpeg(
-    rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampling.S420
-) -> bytes:
+def encode_jpeg(rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampling.S420) -> bytes:
     """A baseline JPEG by libjpeg-turbo: standard tables, islow DCT, Huffman tables of the standard.
 
     Args:
@@ -199,8 +197,8 @@ def encode_jpeg(
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     """Pixels as libjpeg decodes them (islow DCT, fancy upsampling): the JPEG row of every table.
 
-    Returns (H, W, 3) uint8 RGB; gray files give three equal channels. Orientation tags are ignored, so
-    that rows and columns are the stored ones.
+    Returns (H, W, 3) uint8 RGB; gray files give three equal channels. Orientation tags are ignored,
+    so that rows and columns are the stored ones.
 
     Raises:
         JpegError: not a JPEG that can be decoded.
@@ -229,7 +227,7 @@ def _require_jpeg_marker(head: bytes, name: str) -> None:
 
 def _scratch_folder() -> str | None:
     """Memory-backed where the system offers it: the backend reads files only."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @contextmanager
@@ -252,7 +250,9 @@ def _read(path: Path, name: str) -> JpegImage:
     try:
         stored = jpegio.read(str(path))
         return _convert(stored)
-    except Exception as error:  # the backend raises bare RuntimeError, IOError, ... with libjpeg's words
+    except (
+        Exception
+    ) as error:  # the backend raises bare RuntimeError, IOError, ... with libjpeg's words
         raise JpegError(f"{name}: libjpeg cannot read it ({_one_line(error)})") from error
 
 

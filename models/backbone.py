@@ -11,8 +11,9 @@ from models.qtgm import Guidance
 class Backbone(nn.Module):
     """First image (B, 3, H, W) -> residual (B, 3, H, W); H and W are multiples of 4.
 
-    ``widths``: channels at full, half and quarter resolution; ``blocks``: residual blocks per level,
-    in the encoder and again in the decoder; ``body_blocks``: in each of the two halves of the body.
+    ``widths``: channels at full, half and quarter resolution; ``blocks``: residual blocks per
+    level, in the encoder and again in the decoder; ``body_blocks``: in each of the two halves of
+    the body.
     """
 
     def __init__(

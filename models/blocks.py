@@ -10,7 +10,7 @@ Activation = Literal["prelu", "relu"]
 
 
 def activation_layer(kind: Activation, channels: int) -> nn.Module:
-    """PReLU with one slope per channel (published), or ReLU, whose backward pass is far cheaper on CPUs."""
+    """PReLU with a slope per channel (published), or ReLU, whose backward is cheaper on CPUs."""
     return nn.PReLU(channels) if kind == "prelu" else nn.ReLU()
 
 
@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 
 
 class GuidanceBlock(nn.Module):
-    """``x + gamma * Conv1x1(act(Conv1x1(x))) + beta``: where the tables steer the backbone (paper: QTGM)."""
+    """``x + gamma * Conv1x1(act(Conv1x1(x))) + beta``: where the tables steer the backbone."""
 
     def __init__(self, channels: int, activation: Activation) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """Load and save weights: released ``.pth`` state dicts and our own safetensors files.
 
-Our files hold the weights under this package's names, and two metadata entries that rebuild the exact
+Our files hold the weights under this package's names, and two metadata entries that rebuild the
+exact
 variant: ``format`` (this layout's version) and ``ijcn_config`` (JSON of :class:`IJCNConfig`).
 Released files hold the published network under the authors' names; they are renamed on loading.
 """
@@ -26,39 +27,23 @@ FORMAT = "ijcn-1"
 
 # The authors' names as regular expressions, and ours; the first that matches the whole name wins.
 # The mixed Sequentials of the original count parameterless layers too, hence the odd indices.
+_BLOCK = r"DCT_offset\.learnable_offset\.blocks\.(\d+)\."
+_OURS = r"logm.attention.blocks.\1."
 _RENAMES: tuple[tuple[str, str], ...] = (
     # LOGM
-    (r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.ln1\.(.*)", r"logm.attention.blocks.\1.window_norm.\2"),
-    (
-        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.msa\.relative_position_params",
-        r"logm.attention.blocks.\1.window_attention.position_bias",
-    ),
-    (
-        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.msa\.embedding_layer\.(.*)",
-        r"logm.attention.blocks.\1.window_attention.qkv.\2",
-    ),
-    (
-        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.msa\.linear\.(.*)",
-        r"logm.attention.blocks.\1.window_attention.proj.\2",
-    ),
-    (
-        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.ln_channel\.(.*)",
-        r"logm.attention.blocks.\1.channel_norm.\2",
-    ),
-    (
-        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.channel_msa\.channel_pos",
-        r"logm.attention.blocks.\1.channel_attention.position",
-    ),
-    (
-        r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.channel_msa\.(.*)",
-        r"logm.attention.blocks.\1.channel_attention.\2",
-    ),
-    (r"DCT_offset\.learnable_offset\.blocks\.(\d+)\.ln2\.(.*)", r"logm.attention.blocks.\1.mlp_norm.\2"),
+    (_BLOCK + r"ln1\.(.*)", _OURS + r"window_norm.\2"),
+    (_BLOCK + r"msa\.relative_position_params", _OURS + r"window_attention.position_bias"),
+    (_BLOCK + r"msa\.embedding_layer\.(.*)", _OURS + r"window_attention.qkv.\2"),
+    (_BLOCK + r"msa\.linear\.(.*)", _OURS + r"window_attention.proj.\2"),
+    (_BLOCK + r"ln_channel\.(.*)", _OURS + r"channel_norm.\2"),
+    (_BLOCK + r"channel_msa\.channel_pos", _OURS + r"channel_attention.position"),
+    (_BLOCK + r"channel_msa\.(.*)", _OURS + r"channel_attention.\2"),
+    (_BLOCK + r"ln2\.(.*)", _OURS + r"mlp_norm.\2"),
     (r"DCT_offset\.learnable_offset\.conv_out\.(.*)", r"logm.attention.out.\1"),
     (r"DCT_offset\.learnable_offset\.(.*)", r"logm.attention.\1"),
     (r"DCT_offset\.qt_embed\.(.*)", r"logm.trunk.layers.\1"),
     (r"DCT_offset\.qt_(gamma|beta)\.0\.(.*)", r"logm.guidance.\1.\2"),
-    # QTGM
+    # QTGM; <n> counts levels from 1, our lists from 0
     (r"qf_embed1i\.(.*)", r"qtgm.encoder_trunk.layers.\1"),
     (r"qf_embed1o\.(.*)", r"qtgm.decoder_trunk.layers.\1"),
     (r"qf_(gamma|beta)1_([123])i\.0\.(.*)", r"qtgm.encoder_heads.<\2>.\1.\3"),
@@ -73,9 +58,9 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"m_up4\.(\d+)\.res\.(.*)", r"backbone.body2.\1.body.\2"),
     (r"m_down([123])\.(\d+)\.res\.(.*)", r"backbone.encoder_blocks.<\1>.\2.body.\3"),
     (r"m_up3\.(\d+)\.res\.(.*)", r"backbone.decoder_blocks.<3>.\1.body.\2"),
-    # Residual blocks of decoder 1 and 2 follow a convolution and a pixel shuffle: 2, 3, 4, 5.
+    # In decoders 1 and 2 blocks follow a convolution and a pixel shuffle: [n] counts from 2.
     (r"m_up([12])\.(\d+)\.res\.(.*)", r"backbone.decoder_blocks.<\1>.[\2].body.\3"),
-)  # fmt: skip
+)
 
 
 class CheckpointError(ValueError):
@@ -101,7 +86,8 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     """Rebuild the network a checkpoint holds, in eval mode on ``device``, weights in float32.
 
     Args:
-        path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth`` state
+        path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth``
+        state
             dict of the published network. Told apart by content, not by the name.
         device: where the network is put.
 
@@ -117,7 +103,9 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         if model is None:
             model = _load_released(path)
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {error.strerror or error}"
+        ) from error
     return model.eval().to(device)
 
 

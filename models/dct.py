@@ -43,13 +43,13 @@ def blocks_to_plane(blocks: Tensor) -> Tensor:
 
 
 def plane_to_blocks(plane: Tensor) -> Tensor:
-    """Cut a plane into blocks: (..., 8h, 8w) -> (..., h, w, 8, 8); the sides must be multiples of 8."""
+    """Cut a plane into blocks: (..., 8h, 8w) -> (..., h, w, 8, 8)."""
     *lead, height, width = plane.shape
     return plane.reshape(*lead, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(-3, -2)
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """(B, 3, H, W) full-range YCbCr in [0, 255] -> RGB on the same scale, not clamped. ITU-T T.871."""
+    """(B, 3, H, W) full-range YCbCr in [0, 255] -> RGB, same scale, not clamped. ITU-T T.871."""
     y, cb, cr = ycbcr.unbind(1)
     cb, cr = cb - 128, cr - 128
     return torch.stack((y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb), 1)
@@ -70,7 +70,7 @@ class CoefficientsToImage(nn.Module):
         )
 
     def inverse_dct(self, coefficients: Tensor) -> Tensor:
-        """Dequantised coefficients (..., h, w, 8, 8) -> samples (..., 8h, 8w), level shift undone."""
+        """Dequantised (..., h, w, 8, 8) -> samples (..., 8h, 8w), level shift undone."""
         return blocks_to_plane(self.basis.T @ coefficients @ self.basis) + 128
 
     def forward(self, y: Tensor, c: Tensor) -> Tensor:

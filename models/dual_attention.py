@@ -1,7 +1,8 @@
 """The dual-attention transformer of LOGM (paper: DJViT), over one token per MCU.
 
-Each block looks at its surroundings twice: window attention mixes neighbouring MCUs, channel attention
-mixes frequencies over the whole grid. Tensors are channels-last inside: (B, rows, cols, channels).
+Each block looks at its surroundings twice: window attention mixes neighbouring MCUs, channel
+attention mixes frequencies over the whole grid. Tensors are channels-last inside: (B, rows, cols,
+channels).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ REFERENCE_TOKENS = 64
 
 
 class StochasticDepth(nn.Module):
-    """Drop a residual branch per sample with probability ``rate`` while training (Huang et al. 2016)."""
+    """Drop a branch per sample with probability ``rate`` in training (Huang et al. 2016)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class StochasticDepth(nn.Module):
 
 
 def _relative_index() -> Tensor:
-    """(16, 16, 2) row and column index into the 7x7 bias for every (query, key) pair of a window."""
+    """(16, 16, 2) row and column into the 7x7 bias for every (query, key) pair of a window."""
     axis = torch.arange(WINDOW)
     position = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     return position[:, None] - position[None] + WINDOW - 1
@@ -46,7 +47,7 @@ def _relative_index() -> Tensor:
 
 @lru_cache(maxsize=32)
 def _wrapped_pairs(rows: int, cols: int) -> Tensor:
-    """(windows, 16, 16) bool: query and key come from opposite sides of the image after the roll."""
+    """(windows, 16, 16) bool: query and key lay on opposite sides of the image before the roll."""
 
     def side(length: int) -> Tensor:
         return torch.arange(length) >= length - SHIFT
@@ -114,7 +115,8 @@ class ChannelAttention(nn.Module):
     """Attention among the channels of each head, over all positions at once.
 
     ``logits="sum"`` is the published form: a logit is a sum over the grid and grows with the image.
-    ``"mean"`` averages instead (times a constant), so that the result does not depend on image size.
+    ``"mean"`` averages instead (times a constant), so that the result does not depend on image
+    size.
     """
 
     def __init__(self, channels: int, heads: int, logits: ChannelLogits) -> None:
@@ -167,7 +169,7 @@ class DualAttentionBlock(nn.Module):
 
 
 class DualAttention(nn.Module):
-    """DJViT: ``depth`` dual-attention blocks, LayerNorm, 1x1 convolution. No residual around the whole."""
+    """DJViT: ``depth`` dual-attention blocks, LayerNorm, 1x1 convolution; no outer residual."""
 
     def __init__(
         self,

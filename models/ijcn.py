@@ -1,4 +1,4 @@
-"""IJCN, the blind Inverse JPEG Compression Network (TCSVT 2025): LOGM, first image, guided backbone."""
+"""IJCN, the Inverse JPEG Compression Network (TCSVT 2025): LOGM, first image, backbone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.blocks import Activation
 from models.dct import CoefficientsToImage
 from models.dual_attention import WINDOW, ChannelLogits
 from models.logm import LOGM, Levels, dequantise
-from models.qtgm import QTGM, ResidualScale, TableInput
+from models.qtgm import QTGM, GuidanceHead, ResidualScale, TableInput
 
 SIZE_MULTIPLE = 16 * WINDOW
 """Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
@@ -23,14 +23,18 @@ ScaleInput = Literal["none", "tables"]
 
 @dataclass(frozen=True)
 class IJCNConfig:
-    """What distinguishes one variant of the network from another; the defaults are the published one.
+    """What distinguishes one variant of the network from another; defaults: the published one.
 
-    widths: channels at full, half and quarter resolution. blocks: residual blocks per level.
-    body_blocks: residual blocks in each half of the body. activation: "prelu" or "relu".
-    attention_depth: dual-attention blocks in LOGM. channel_logits: "sum" (published; depends on image
-    size) or "mean". trunk_width: of the MLPs on the tables. table_input: "raw_y_cb" or "log_y_cb_cr".
-    residual_scale: "none" or "tables" (see :class:`models.qtgm.ResidualScale`). max_drop: stochastic
-    depth of the last attention block, in training only.
+    widths: channels at full, half and quarter resolution.
+    blocks: residual blocks per level, in the encoder and again in the decoder.
+    body_blocks: residual blocks in each half of the body.
+    activation: "prelu" or "relu".
+    attention_depth: dual-attention blocks in LOGM.
+    channel_logits: "sum" (published; depends on image size) or "mean".
+    trunk_width: of the MLPs on the tables.
+    table_input: "raw_y_cb" (published) or "log_y_cb_cr".
+    residual_scale: "none" or "tables" (see :class:`models.qtgm.ResidualScale`).
+    max_drop: stochastic depth of the last attention block, in training only.
 
     Raises ValueError where a value cannot make a network.
     """
@@ -81,8 +85,8 @@ class IJCN(nn.Module):
     """Quantised levels and tables of a 4:2:0 JPEG -> restored RGB image.
 
     ``IJCN()`` is the published network, 40,323,115 parameters; other sizes and variants by
-    :class:`IJCNConfig`. LOGM, colours and the final sum run in float32 also under autocast: DC levels
-    do not fit bfloat16.
+    :class:`IJCNConfig`. LOGM, colours and the final sum run in float32 also under autocast: DC
+    levels do not fit bfloat16.
     """
 
     def __init__(self, config: IJCNConfig | None = None) -> None:
@@ -111,16 +115,18 @@ class IJCN(nn.Module):
 
         LOGM's offsets, the guidance's shifts and the tail start at zero.
         """
-        for layer in (
+        heads = [*self.qtgm.encoder_heads, *self.qtgm.decoder_heads]
+        layers: list[nn.Linear | nn.Conv2d] = [
             self.logm.attention.out,
             self.logm.guidance.beta,
-            *(head.beta for head in self.qtgm.encoder_heads),
-            *(head.beta for head in self.qtgm.decoder_heads),
+            *(head.beta for head in heads if isinstance(head, GuidanceHead)),
             self.backbone.tail,
-            *([self.residual_scale.head] if self.residual_scale is not None else []),
-        ):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        ]
+        if self.residual_scale is not None:
+            layers.append(self.residual_scale.head)
+        for layer in layers:
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> IJCNOutput:
         """Restore a batch.

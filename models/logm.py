@@ -18,7 +18,7 @@ TOKEN_CHANNELS = 4 * LUMA_FREQUENCIES + 2 * CHROMA_FREQUENCIES
 
 
 class Levels(NamedTuple):
-    """DCT levels in units of the quantisation step: y (B, 1, H/8, W/8, 8, 8), c (B, 2, H/16, W/16, 8, 8)."""
+    """DCT levels in quantisation steps: y (B, 1, H/8, W/8, 8, 8), c (B, 2, H/16, W/16, 8, 8)."""
 
     y: Tensor
     c: Tensor

@@ -89,8 +89,8 @@ class ResidualScale(nn.Module):
     """How large a correction the tables call for: one positive factor per image, (B, 1, 1, 1).
 
     A coarse table leaves errors some seven times larger than a fine one. Scaling the backbone's
-    residual by ``exp(slope * mean log step + head)`` tells the network so from the start, and lets it
-    leave a nearly lossless file alone. Not in the published network.
+    residual by ``exp(slope * mean log step + head)`` tells the network so from the start, and lets
+    it leave a nearly lossless file alone. Not in the published network.
     """
 
     def __init__(self, trunk_width: int, table_input: TableInput) -> None:

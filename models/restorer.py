@@ -1,4 +1,4 @@
-"""From what a JPEG stores to a restored picture: padding, precision, device. The way in for every script."""
+"""From what a JPEG stores to a restored picture: padding, precision, device; the one way in."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ def pick_device(wanted: str) -> torch.device:
 def mirror_blocks(levels: NDArray[np.int16], rows: int, cols: int) -> NDArray[np.int16]:
     """Extend a grid of DCT blocks downwards and to the right by mirroring at its last edge.
 
-    Mirroring samples (edge sample repeated) reverses the order of blocks and negates the frequencies
-    that are odd along the mirrored axis; it repeats for grids smaller than the extension.
+    Mirroring samples (edge sample repeated) reverses the order of blocks and negates the
+    frequencies that are odd along the mirrored axis; it repeats for grids smaller than the
+    extension.
 
     (r, c, 8, 8) -> (rows, cols, 8, 8), rows >= r, cols >= c.
     """
@@ -80,7 +81,7 @@ def _mirror_axis(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np
 
 
 def network_input(stored: StoredJpeg) -> tuple[Tensor, Tensor, Tensor]:
-    """Tables, luma and chroma levels as :class:`IJCN` takes them, batch of one, mirrored to its size.
+    """Tables, luma and chroma levels as :class:`IJCN` takes them, a batch of one, mirrored.
 
     The luma grid is first mirrored to whole MCUs: chroma blocks may reach beyond it.
 
@@ -121,7 +122,9 @@ class Restorer:
         """precision: of the backbone; LOGM, colours and the final sum are always float32."""
         self.device = torch.device(device)
         self.precision = precision
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        self.model = model.eval().to(self.device)
+        # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """Restored picture (height, width, 3) uint8 RGB, of the size the JPEG states.
@@ -132,9 +135,7 @@ class Restorer:
         inputs = [tensor.to(self.device) for tensor in network_input(stored)]
         with (
             torch.inference_mode(),
-            torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
-            ),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
         ):
             image = self.model(*inputs).image[0, :, : stored.height, : stored.width]
             pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)

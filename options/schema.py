@@ -1,7 +1,7 @@
 """Typed options: every option file is parsed once, here, and refused here.
 
-An unknown key is an error that names the nearest known one; a value of the wrong type or range is an
-error that says what was expected. Below ``main`` only these classes travel, never dictionaries.
+An unknown key is an error that names the nearest known one; a value of the wrong type or range is
+an error that says what was expected. Below ``main`` only these classes travel, never dictionaries.
 """
 
 from __future__ import annotations
@@ -110,8 +110,9 @@ class DataOptions(Options):
 
 
 class OptimisationOptions(Options):
-    """AdamW with linear warm-up, constant rate, linear cool-down; EMA of the weights."""
+    """Linear warm-up, constant rate, linear cool-down; EMA of the weights."""
 
+    optimiser: Literal["adamw", "muon"] = "adamw"
     steps: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -169,13 +170,15 @@ def load_options(
         OptionsError: no such file, not YAML, unknown key, wrong type or range.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise OptionsError(
             f"option file {path}: {error.strerror or error}; options/ holds examples"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionsError(f"option file {path} is not YAML: {' '.join(str(error).split())}") from error
+        raise OptionsError(
+            f"option file {path} is not YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(content, dict):
         raise OptionsError(f"option file {path} must hold 'key: value' lines")
     for key, value in overrides:
@@ -199,7 +202,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise OptionsError(f"--set {text}: expected key=value, such as qualities=[10,20]")
     try:
-        return key, yaml.load(value, Loader=_Loader)  # noqa: S506
+        return key, yaml.load(value, Loader=_Loader)
     except yaml.YAMLError as error:
         raise OptionsError(f"--set {text}: {' '.join(str(error).split())}") from error
 
@@ -229,10 +232,13 @@ def _first_complaint(error: ValidationError, schema: type[BaseModel], content: A
     """The first problem in one line: dotted key, value, what was expected."""
     # Unknown keys first: a typo is the likeliest cause of whatever else is wrong.
     details = sorted(
-        error.errors(), key=lambda e: e["type"] not in ("extra_forbidden", "unexpected_keyword_argument")
+        error.errors(),
+        key=lambda e: e["type"] not in ("extra_forbidden", "unexpected_keyword_argument"),
     )
     detail = details[0]
-    key = ".".join(str(part) for part in detail["loc"] if not str(part).startswith(("tuple", "literal")))
+    key = ".".join(
+        str(part) for part in detail["loc"] if not str(part).startswith(("tuple", "literal"))
+    )
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(schema, detail["loc"][:-1])
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
@@ -254,6 +260,8 @@ def _known_keys(schema: type, location: Sequence[Any]) -> list[str]:
         if field is None:
             break
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        schema = next((c for c in candidates if isinstance(c, type) and hasattr(c, "__annotations__")), schema)
+        schema = next(
+            (c for c in candidates if isinstance(c, type) and hasattr(c, "__annotations__")), schema
+        )
     fields = getattr(schema, "model_fields", None) or getattr(schema, "__dataclass_fields__", {})
     return list(fields)

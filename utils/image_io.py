@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +21,8 @@ class ImageError(ValueError):
 def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Any common format -> 8-bit RGB (H, W, 3), or (H, W) if the file is gray.
 
-    16-bit files are scaled down to 8 bits, alpha is dropped, orientation tags are ignored (the field
-    measures stored rows and columns).
+    16-bit files are scaled down to 8 bits, alpha is dropped, orientation tags are ignored (the
+    field measures stored rows and columns).
 
     Raises:
         ImageError: missing, unreadable or not an image.
@@ -30,7 +31,9 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}; give a readable image file") from error
+        raise ImageError(
+            f"{path}: {error.strerror or error}; give a readable image file"
+        ) from error
     if not data:
         raise ImageError(f"{path}: empty file; give a whole image")
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
@@ -40,7 +43,9 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded ({error.err})") from error
     if pixels is None:
-        raise ImageError(f"{path}: not an image OpenCV can decode; give PNG, WebP, BMP, TIFF or JPEG")
+        raise ImageError(
+            f"{path}: not an image OpenCV can decode; give PNG, WebP, BMP, TIFF or JPEG"
+        )
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.dtype != np.uint8:
@@ -82,10 +87,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         ) from error
     finally:
         # Gone after a success; a folder that could not be made has nothing to remove.
-        try:
+        with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def find_images(

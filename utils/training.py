@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from utils.muon import Muon
 
 Batch = TypeVar("Batch")
 
@@ -37,7 +40,7 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate: linear warm-up, constant, linear cool-down to zero over the last share of steps."""
+    """Learning rate: linear warm-up, constant, linear cool-down to zero over the last steps."""
 
     steps: int
     peak: float
@@ -57,6 +60,7 @@ class Recipe:
     """Numbers of the optimisation; see options.schema.OptimisationOptions."""
 
     schedule: Schedule
+    optimiser: Literal["adamw", "muon"]
     weight_decay: float
     betas: tuple[float, float]
     clip_norm: float
@@ -105,18 +109,7 @@ class Trainer(Generic[Batch]):
         self.validate = validate
         self.export = export
         self.ema = copy.deepcopy(network).eval().requires_grad_(False)
-        # Norms, biases, slopes and position tables are not decayed.
-        decayed = [p for p in network.parameters() if p.ndim in (2, 4)]
-        plain = [p for p in network.parameters() if p.ndim not in (2, 4)]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=recipe.schedule.peak,
-            betas=recipe.betas,
-            foreach=True,
-        )
+        self.optimisers = _optimisers(network, recipe)
         self.step = 0
         self.skipped = 0
         self.best = -math.inf
@@ -192,7 +185,7 @@ class Trainer(Generic[Batch]):
             {
                 "network": self.network.state_dict(),
                 "ema": self.ema.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimisers": [each.state_dict() for each in self.optimisers],
                 "step": self.step,
                 "skipped": self.skipped,
                 "best": self.best,
@@ -207,17 +200,19 @@ class Trainer(Generic[Batch]):
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         self.step = state["step"]
         self.skipped = state["skipped"]
         self.best = state["best"]
         torch.set_rng_state(state["rng"])
 
     def _train_step(self, batch: Batch) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.schedule.rate(self.step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.recipe.schedule.rate(self.step)
         self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss = self.loss(self.network, batch)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -232,7 +227,8 @@ class Trainer(Generic[Batch]):
                 )
             return value
         self._bad_in_a_row = 0
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self._update_ema()
         return value
 
@@ -240,8 +236,8 @@ class Trainer(Generic[Batch]):
     def _update_ema(self) -> None:
         # The average follows quickly at first, when early weights are not worth remembering.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        averages = list(self.ema.parameters())
-        torch._foreach_lerp_(averages, list(self.network.parameters()), 1 - decay)
+        for average, weight in zip(self.ema.parameters(), self.network.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
 
     def _report(self, loss: float) -> None:
         figures = dict(self.validate(self.ema)) if self.validate else {}
@@ -255,9 +251,34 @@ class Trainer(Generic[Batch]):
             self.export(self.ema, "best")
 
 
+def _optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights, or Muon for the inner convolutions and AdamW for the rest."""
+
+    def inner_kernel(weight: nn.Parameter) -> bool:
+        # Layers to or from a picture's three channels have no hidden side to orthogonalise.
+        return weight.ndim == 4 and min(weight.shape[:2]) > 3
+
+    parameters = list(network.parameters())
+    kernels = [p for p in parameters if recipe.optimiser == "muon" and inner_kernel(p)]
+    chosen = {id(p) for p in kernels}
+    rest = [p for p in parameters if id(p) not in chosen]
+    rate = recipe.schedule.peak
+    adamw = torch.optim.AdamW(
+        [
+            # Norms, biases, slopes and position tables are not decayed.
+            {"params": [p for p in rest if p.ndim in (2, 4)], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in rest if p.ndim not in (2, 4)], "weight_decay": 0.0},
+        ],
+        lr=rate,
+        betas=recipe.betas,
+        foreach=True,
+    )
+    return [adamw, Muon(kernels, rate, recipe.weight_decay)] if kernels else [adamw]
+
+
 def collate(samples: Sequence[Sequence[Any]]) -> list[Tensor]:
     """Stack samples, each a tuple of arrays, into one tensor per position."""
-    return [torch.stack([torch.from_numpy(a) for a in arrays]) for arrays in zip(*samples, strict=True)]
+    return [torch.from_numpy(np.stack(arrays)) for arrays in zip(*samples, strict=True)]
 
 
 def _previous(path: Path) -> Path:
@@ -287,7 +308,7 @@ class _Flag:
 def _stop_on_signal() -> Iterator[_Flag]:
     """SIGINT and SIGTERM ask the loop to stop after its step; a second one acts as usual."""
     flag = _Flag()
-    before = {}
+    before: dict[signal.Signals, Any] = {}
 
     def handler(number: int, frame: FrameType | None) -> None:
         flag.raised = True

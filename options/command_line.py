@@ -1,0 +1,79 @@
+"""The command line that the test scripts share: arguments, option file, errors as one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from options.schema import AnyOptions, load_options, parse_assignment
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""Root of the checkout; what option files name is looked for here too."""
+
+EXIT_USAGE = 2
+EXIT_FAILED_IMAGES = 1
+EXIT_INTERRUPTED = 130
+
+
+def from_project(path: Path) -> Path:
+    """``path`` as it is if it exists, else below the project's root if it exists there."""
+    inside = PROJECT / path
+    return inside if not path.exists() and inside.exists() else path
+
+
+def test_parser(description: str, examples: str, default_options: str) -> argparse.ArgumentParser:
+    """Parser with the arguments all test scripts take."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--opt",
+        type=Path,
+        default=PROJECT / default_options,
+        metavar="FILE",
+        help=f"YAML option file (default: {default_options})",
+    )
+    parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
+    parser.add_argument(
+        "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
+    )
+    parser.add_argument("--output", metavar="DIR", help="where results go (default: test_results/)")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace any option of the file; values are YAML, such as qualities=[10,90]",
+    )
+    return parser
+
+
+def read_options(
+    schema: type[AnyOptions], args: argparse.Namespace, named: Sequence[str]
+) -> AnyOptions:
+    """Options of the file ``args.opt``, replaced by the arguments ``named`` and by ``--set``.
+
+    Raises:
+        OptionsError: see :func:`options.schema.load_options`.
+    """
+    overrides: list[tuple[str, Any]] = [parse_assignment(text) for text in args.set]
+    overrides += [(name, getattr(args, name)) for name in named if getattr(args, name) is not None]
+    return load_options(schema, args.opt, overrides)
+
+
+def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:
+    """Exit code of ``body``; expected errors become one line on stderr, never a traceback."""
+    try:
+        return body()
+    except usage_errors as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("stopped; finished files are kept", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,23 @@
+"""Measure IJCN on colour images compressed once: a table of PSNR / SSIM / PSNR-B at several QFs."""
+
+import sys
+
+from data.degradation import SingleJpeg
+from jobs.evaluate import evaluation_main
+from options.schema import ColorTestOptions
+
+EXAMPLES = """  python test_color_IJCN.py
+  python test_color_IJCN.py --testsets LIVE1_color BSDS500_color --set qualities=[10,20,30,40]
+  python test_color_IJCN.py --testsets Sample --output results/sample --set save_images=all
+  python test_color_IJCN.py --checkpoint model_zoo/Color_IJCN.pth --set padding=pad_first
+"""
+
+
+def degradations(options: ColorTestOptions) -> list[SingleJpeg]:
+    return [SingleJpeg(quality, options.sampling, options.padding) for quality in options.qualities]
+
+
+if __name__ == "__main__":
+    sys.exit(
+        evaluation_main(__doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions, degradations)
+    )

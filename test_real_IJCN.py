@@ -1,0 +1,51 @@
+"""Restore real JPEG files: files or folders of JPEGs in, PNG files out. Nothing is measured."""
+
+import sys
+from pathlib import Path
+
+from jobs.network import USAGE_ERRORS, describe_network, open_restorer
+from jobs.restore_files import plan_files, restore_files
+from options.command_line import (
+    EXIT_FAILED_IMAGES,
+    from_project,
+    read_options,
+    run_script,
+    test_parser,
+)
+from options.schema import RealTestOptions
+from utils.run_log import write_run_file
+
+EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
+  python test_real_IJCN.py --input scans/ --output restored --set overwrite=true
+"""
+
+
+def main() -> int:
+    parser = test_parser(__doc__, EXAMPLES, "options/test_real.yml")
+    parser.add_argument("--input", nargs="+", metavar="PATH", help="JPEG files and folders of them")
+    args = parser.parse_args()
+
+    def body() -> int:
+        options = read_options(RealTestOptions, args, ("checkpoint", "device", "output", "input"))
+        jobs = plan_files([from_project(Path(path)) for path in options.input], options.output)
+        restorer = open_restorer(options)
+        report = restore_files(jobs, restorer.restore, options.overwrite)
+        write_run_file(
+            options.output / "run.yml",
+            options.model_dump(mode="json"),
+            {**describe_network(options, restorer), "files_restored": len(report.restored)},
+        )
+        for line in report.failures:
+            print(f"not restored: {line}", file=sys.stderr)
+        skipped = f", {len(report.skipped)} restored before" if report.skipped else ""
+        print(
+            f"{len(report.restored)} of {len(jobs)} files restored{skipped}, "
+            f"{len(report.failures)} failed: {options.output}"
+        )
+        return EXIT_FAILED_IMAGES if report.failures else 0
+
+    return run_script(body, USAGE_ERRORS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

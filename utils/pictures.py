@@ -1,0 +1,90 @@
+"""Pictures for people: side-by-side comparison with an enlarged crop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+_MARGIN = 10
+_CAPTION = 30
+_PANEL_WIDTH = 480
+_BACKGROUND = 255
+_FRAME = (230, 60, 30)
+
+
+class Window(NamedTuple):
+    """A rectangle in pixels: its top left corner and its size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, image: Image) -> Image:
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def busiest_window(one: Image, other: Image, side: int = 96) -> Window:
+    """The window of at most ``side`` pixels in which two images of one size differ most."""
+    height, width = min(side, one.shape[0]), min(side, one.shape[1])
+    difference = np.square(one.astype(np.float32) - other.astype(np.float32))
+    if difference.ndim == 3:
+        difference = difference.mean(2)
+    total = cv2.integral(difference, sdepth=cv2.CV_64F)
+    sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width]
+    sums = sums + total[:-height, :-width]
+    top, left = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    return Window(int(top), int(left), height, width)
+
+
+def side_by_side(images: Sequence[Image], captions: Sequence[str], window: Window) -> Image:
+    """Whole images in a row, each with its caption above and the enlarged window below.
+
+    Args:
+        images: RGB images (H, W, 3) of one size. captions: one per image, ASCII.
+        window: part to enlarge; it is framed in the whole images.
+
+    Returns:
+        One RGB picture. The crops are enlarged by repeating pixels, so that blocks stay blocks.
+    """
+    panels = [_panel(i, c, window) for i, c in zip(images, captions, strict=True)]
+    gap = np.full((panels[0].shape[0], _MARGIN, 3), _BACKGROUND, np.uint8)
+    row = [gap]
+    for panel in panels:
+        row += [panel, gap]
+    return np.concatenate(row, 1)
+
+
+def _panel(image: Image, caption: str, window: Window) -> Image:
+    scale = _PANEL_WIDTH / image.shape[1]
+    height = max(1, round(image.shape[0] * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    whole = cv2.resize(image, (_PANEL_WIDTH, height), interpolation=interpolation)
+    corner = round(window.left * scale), round(window.top * scale)
+    opposite = (
+        round((window.left + window.width) * scale) - 1,
+        round((window.top + window.height) * scale) - 1,
+    )
+    cv2.rectangle(whole, corner, opposite, _FRAME, 2)
+
+    factor = max(1, _PANEL_WIDTH // window.width)
+    crop = window.cut(image).repeat(factor, 0).repeat(factor, 1)
+    crop = _padded(crop[:, :_PANEL_WIDTH], crop.shape[0], _PANEL_WIDTH)
+
+    title = np.full((_CAPTION, _PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
+    cv2.putText(
+        title, caption, (0, _CAPTION - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
+    )
+    space = np.full((_MARGIN, _PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
+    return np.concatenate((space, title, whole, space, crop, space), 0)
+
+
+def _padded(image: Image, height: int, width: int) -> Image:
+    bottom, right = height - image.shape[0], width - image.shape[1]
+    return np.pad(image, ((0, bottom), (0, right), (0, 0)), constant_values=_BACKGROUND)

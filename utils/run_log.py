@@ -1,0 +1,66 @@
+"""What a run must say about itself so that it can be repeated: ``run.yml``."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from utils.image_io import write_atomically
+
+_PACKAGES = ("torch", "numpy", "opencv-python-headless", "pyjpegio", "safetensors")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_run_file(path: Path, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write options, versions, command and ``facts`` (device, checkpoint hash, timing) as YAML."""
+    content = {
+        "command": " ".join(sys.argv),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "options": dict(options),
+        **facts,
+        "versions": _versions(),
+    }
+    write_atomically(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "code": _code_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def _code_version() -> str:
+    """Git's description of the checkout this file lies in, "unknown" outside one."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
