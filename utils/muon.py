@@ -67,6 +67,6 @@ class Muon(torch.optim.Optimizer):
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 direction = weight.grad.lerp(average, group["momentum"])
                 update = orthogonalise(direction.flatten(1)).reshape(weight.shape)
-                scale = 0.8 * max(update.shape[0], update[0].numel()) ** 0.5
+                scale = 0.2 * max(update.shape[0], update[0].numel()) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * scale)

@@ -1,0 +1,33 @@
+# Every target sets up a private .venv first; only Python 3.10-3.13 and git are needed.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean-venv help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(READY) ## restore and score the built-in photographs, write pictures
+	$(RUN) test_color_IJCN.py --opt options/demo.yml
+
+test: $(READY) ## run the whole test suite
+	$(RUN) -m pytest
+
+lint: $(READY) ## check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(READY) ## measure speed and memory, write benchmarks/README.md's figures
+	$(RUN) benchmarks/speed.py
+
+clean-venv: ## remove the private environment
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

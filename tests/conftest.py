@@ -1,0 +1,90 @@
+"""What several test files need: weights of the golden vectors, small images, shared data sets."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models import IJCN, IJCNConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+SHARED = ROOT.parent / "shared"
+
+TINY = IJCNConfig(
+    widths=(8, 8, 8),
+    blocks=(1, 1, 1),
+    body_blocks=1,
+    activation="relu",
+    attention_depth=1,
+    channel_logits="mean",
+    trunk_width=16,
+    table_input="log_y_cb_cr",
+    residual_scale="tables",
+    max_drop=0.0,
+)
+"""A variant small enough to run in milliseconds; it uses every departure from the published one."""
+
+
+def released_weights(seed: int = 7) -> dict[str, torch.Tensor]:
+    """The synthetic weights of the golden vectors, under a released checkpoint's names."""
+    weights = {}
+    for entry in json.loads((GOLDEN / "state_dict.json").read_text()):
+        name, shape = entry["name"], entry["shape"]
+        stream = np.random.Generator(np.random.PCG64([zlib.crc32(name.encode()), seed]))
+        x = stream.standard_normal(shape, dtype=np.float32)
+        scale, centre = {
+            "weight": (0.5 / np.sqrt(np.prod(shape[1:])), 0.0),
+            "bias": (0.02, 0.0),
+            "position": (0.1, 0.0),
+            "norm": (0.05, 1.0),
+            "prelu": (0.05, 0.25),
+        }[entry["kind"]]
+        weights[name] = torch.from_numpy((centre + scale * x).astype(np.float32))
+    return weights
+
+
+def tiny_network(seed: int = 0) -> IJCN:
+    """A random tiny network whose output is close to the JPEG but not equal to it."""
+    torch.manual_seed(seed)
+    model = IJCN(TINY)
+    model.start_from_jpeg()
+    with torch.no_grad():
+        model.backbone.tail.weight.normal_(std=0.01)
+        model.logm.attention.out.weight.normal_(std=0.02)
+    return model.eval()
+
+
+def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A made-up colour picture with gradients, edges and texture."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:height, :width]
+    waves = np.stack(
+        [128 + 60 * np.sin(rows / (7 + i) + i) + 50 * np.cos(cols / (11 + 2 * i)) for i in range(3)],
+        -1,
+    )
+    waves[height // 3 : height // 2, width // 4 : width // 2] = (200, 40, 60)
+    return np.clip(waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def released_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file such as the authors would release."""
+    path = tmp_path_factory.mktemp("released") / "Color_IJCN.pth"
+    torch.save(released_weights(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def live1() -> Path:
+    """Folder of LIVE1_color, where the research data is at hand."""
+    folder = SHARED / "testsets" / "LIVE1_color"
+    if not folder.is_dir():
+        pytest.skip("LIVE1_color is not beside this checkout")
+    return folder

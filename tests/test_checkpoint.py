@@ -1,0 +1,145 @@
+"""Released and own checkpoints: round trips, and every way a file can be wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from models import IJCN, CheckpointError, load_checkpoint, save_checkpoint
+from models.checkpoint import released_name_to_ours
+from tests.conftest import GOLDEN, TINY, released_weights, tiny_network
+
+
+def test_released_names_map_one_to_one_onto_ours() -> None:
+    entries = json.loads((GOLDEN / "state_dict.json").read_text())
+    ours = IJCN().state_dict()
+    mapped = {released_name_to_ours(e["name"]): tuple(e["shape"]) for e in entries}
+    assert len(entries) == 340
+    assert mapped == {name: tuple(tensor.shape) for name, tensor in ours.items()}
+
+
+def test_released_weights_arrive_where_they_belong(released_file: Path) -> None:
+    model = load_checkpoint(released_file)
+    assert not model.training
+    ours, theirs = model.state_dict(), released_weights()
+    for name in ("m_up2.3.res.2.weight", "qf_beta1_1o.0.bias", "m_down3_QT.res1.1.weight"):
+        assert torch.equal(ours[str(released_name_to_ours(name))], theirs[name])
+
+
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict"])
+def test_wrapped_and_prefixed_state_dicts_load(tmp_path: Path, wrapper: str) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({wrapper: {f"module.{k}": v for k, v in released_weights().items()}}, path)
+    assert load_checkpoint(path).config.widths == (64, 256, 256)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_own_checkpoint_rebuilds_variant_and_output(tmp_path: Path, half: bool) -> None:
+    model = tiny_network()
+    path = tmp_path / "new" / "tiny.safetensors"
+    save_checkpoint(model, path, half=half, notes={"run": "test"})
+    loaded = load_checkpoint(path)
+    assert loaded.config == TINY
+    assert not loaded.training
+    for name, tensor in model.state_dict().items():
+        expected = tensor.half().float() if half else tensor
+        assert torch.equal(loaded.state_dict()[name], expected)
+    assert [p.name for p in path.parent.iterdir()] == ["tiny.safetensors"]
+
+
+def test_kind_is_told_by_content_not_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    save_checkpoint(tiny_network(), path)
+    assert load_checkpoint(path).config == TINY
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "ran",))  # type: ignore[return-value]
+
+    path = tmp_path / "evil.pth"
+    torch.save({"m_head.weight": Malicious()}, path)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+    path.write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def _refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    assert "not found" in _refusal(tmp_path / "none.safetensors")
+    assert "is a folder" in _refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 100, b"PK\x03\x04 not a zip"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_foreign_files(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    _refusal(path)
+
+
+def test_truncated_files(tmp_path: Path, released_file: Path) -> None:
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(released_file.read_bytes()[:1_000_000])
+    _refusal(cut)
+    own = tmp_path / "own.safetensors"
+    save_checkpoint(tiny_network(), own)
+    own.write_bytes(own.read_bytes()[:5000])
+    assert "not a whole" in _refusal(own)
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    assert "another project" in _refusal(path)
+
+
+def test_foreign_state_dict(tmp_path: Path) -> None:
+    path = tmp_path / "fbcnn.pth"
+    torch.save({"m_head.0.weight": torch.zeros(3), "qf_pred.0.weight": torch.zeros(2)}, path)
+    _refusal(path)
+    torch.save([1, 2, 3], path)
+    assert "neither" in _refusal(path)
+
+
+def test_missing_surplus_misshapen_and_broken_weights_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    weights = released_weights()
+
+    del weights["m_tail.bias"]
+    torch.save(weights, path)
+    assert "lacks: backbone.tail.bias" in _refusal(path)
+
+    torch.save({**released_weights(), "m_extra.weight": torch.zeros(1)}, path)
+    assert "m_extra.weight" in _refusal(path)
+
+    torch.save({**released_weights(), "m_tail.bias": torch.zeros(4)}, path)
+    assert "backbone.tail.bias is (4,), expected (3,)" in _refusal(path)
+
+    torch.save({**released_weights(), "m_tail.bias": torch.full((3,), float("nan"))}, path)
+    assert "not finite" in _refusal(path)
+
+
+def test_unknown_variant_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "future.safetensors"
+    safetensors.torch.save_file(
+        {"a": torch.zeros(1)}, path, {"format": "ijcn-1", "ijcn_config": '{"depth": 9}'}
+    )
+    assert "does not know" in _refusal(path)

@@ -1,0 +1,106 @@
+"""data/degradation.py: labels, crops, padding, and training's random compression."""
+
+from __future__ import annotations
+
+import collections
+
+import cv2
+import numpy as np
+import pytest
+
+from data.degradation import DoubleJpeg, Padding, RandomCompression, SingleJpeg
+from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from tests.conftest import photograph
+
+
+def test_labels() -> None:
+    assert SingleJpeg(10).label == "QF10"
+    assert DoubleJpeg(30, 50, (4, 4)).label == "QF30-50+4+4"
+
+
+def test_single_is_opencvs_default_encoding() -> None:
+    image = photograph(50, 75)
+    pair = SingleJpeg(20)(image)
+    _, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 20])
+    expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1]
+    assert np.array_equal(pair.jpeg, expected)
+    assert pair.original is image
+    levels = read_jpeg(data.tobytes()).components
+    for ours, theirs in zip(pair.stored.components, levels, strict=True):
+        assert np.array_equal(ours.levels, theirs.levels)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (4, 4), (3, 7)])
+def test_double_crops_between_the_compressions(shift: tuple[int, int]) -> None:
+    image = photograph(50, 75)
+    pair = DoubleJpeg(30, 50, shift)(image)
+    rows, cols = shift
+    once = decode_jpeg(encode_jpeg(image, 30))[rows:, cols:]
+    assert np.array_equal(pair.original, image[rows:, cols:])
+    assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(once, 50)))
+    assert (pair.stored.height, pair.stored.width) == pair.original.shape[:2]
+
+
+def test_double_refuses_an_image_inside_the_shift() -> None:
+    with pytest.raises(ValueError, match="shift"):
+        DoubleJpeg(30, 30, (9, 0))(photograph(9, 20))
+
+
+def test_pad_first_replicates_the_edge_for_single() -> None:
+    image = photograph(50, 75)
+    pair = SingleJpeg(90, padding=Padding.PAD_FIRST)(image)
+    assert (pair.stored.height, pair.stored.width) == (64, 128)
+    assert pair.jpeg.shape == image.shape == pair.original.shape
+    padded = np.pad(image, ((0, 14), (0, 53), (0, 0)), mode="edge")
+    assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(padded, 90))[:50, :75])
+
+
+def test_pad_first_mirrors_with_the_edge_repeated_for_double() -> None:
+    image = photograph(50, 75)
+    pair = DoubleJpeg(40, 90, (4, 4), padding=Padding.PAD_FIRST)(image)
+    once = decode_jpeg(encode_jpeg(image, 40))[4:, 4:]
+    padded = np.pad(once, ((0, 18), (0, 57), (0, 0)), mode="symmetric")
+    assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(padded, 90))[:46, :71])
+
+
+def test_sampling_mode_is_passed_on() -> None:
+    assert SingleJpeg(50, Sampling.S444)(photograph(32, 32)).stored.sampling is Sampling.S444
+
+
+def test_random_compression_is_reproducible_and_aligned() -> None:
+    pixels = photograph(71, 71)
+    compression = RandomCompression(double_share=0.5)
+    one = compression(pixels, np.random.default_rng(3))
+    other = compression(pixels, np.random.default_rng(3))
+    assert np.array_equal(one[0], other[0])
+    assert np.array_equal(one[1].components[0].levels, other[1].components[0].levels)
+    assert one[0].shape == (64, 64, 3)
+    assert (one[1].height, one[1].width) == (64, 64)
+    high = RandomCompression((), 0.0, 100, 100)
+    original, stored = high(pixels, np.random.default_rng(5))
+    luma = stored.components[0]
+    block = cv2.idct((luma.levels[2, 3] * luma.table).astype(np.float32)) + 128
+    weights = np.array([0.299, 0.587, 0.114])
+    assert np.abs(block - original[16:24, 24:32] @ weights).max() < 2
+
+
+def test_random_compression_draws_as_told() -> None:
+    compression = RandomCompression((10, 20), 0.5, 80, 90, 0.0)
+    rng = np.random.default_rng(0)
+    drawn = collections.Counter(compression.quality(rng) for _ in range(4000))
+    assert set(drawn) == {10, 20, *range(80, 91)}
+    assert 0.45 < (drawn[10] + drawn[20]) / 4000 < 0.55
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"listed": (0,)},
+        {"lowest": 60, "highest": 50},
+        {"listed": (), "listed_share": 0.1},
+        {"double_share": 1.5},
+    ],
+)
+def test_random_compression_refuses_contradictions(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"lie in|exceeds|no quality"):
+        RandomCompression(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,206 @@
+"""The network against golden vectors of the reference, and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import models.logm
+from models import IJCN, IJCNConfig, load_checkpoint
+from models.dct import ZIGZAG
+from models.dual_attention import ChannelAttention, DualAttention
+from models.logm import LOGM, Levels
+from tests.conftest import GOLDEN, TINY, tiny_network
+
+TOLERANCE = {"y_pred": 2e-5, "c_pred": 2e-5, "image": 1e-4}
+"""Largest absolute difference in float32 on a CPU; an independent implementation needs a third."""
+
+VECTORS = ("one_64x64_q10", "batch2_128x192_q10_q70", "extreme_64x128")
+
+
+@pytest.fixture(scope="module")
+def published(released_file: Path) -> IJCN:
+    return load_checkpoint(released_file)
+
+
+def _deviations(model: IJCN, vector: str) -> dict[str, float]:
+    golden = np.load(GOLDEN / f"{vector}.npz")
+    with torch.inference_mode():
+        out = model(*(torch.from_numpy(golden[k]) for k in ("qts", "y_coef", "c_coef")))
+    ours = {"y_pred": out.y_coef, "c_pred": out.c_coef, "image": out.image}
+    return {key: float(np.abs(ours[key].numpy() - golden[key]).max()) for key in TOLERANCE}
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+def test_network_agrees_with_golden_vectors(published: IJCN, vector: str) -> None:
+    for key, deviation in _deviations(published, vector).items():
+        assert deviation <= TOLERANCE[key], f"{key} deviates by {deviation}"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_dual_attention_agrees_with_golden_vectors(published: IJCN, index: int) -> None:
+    golden = np.load(GOLDEN / "attention_only.npz")
+    with torch.inference_mode():
+        ours = published.logm.attention(torch.from_numpy(golden[f"tokens_{index}"]))
+    assert np.abs(ours.numpy() - golden[f"output_{index}"]).max() <= 2e-5
+
+
+def test_golden_vectors_would_notice_a_transposed_zigzag(published: IJCN) -> None:
+    straight = published.logm.zigzag.clone(), published.logm.unzigzag.clone()
+    transposed = torch.from_numpy(ZIGZAG % 8 * 8 + ZIGZAG // 8)
+    published.logm.zigzag.copy_(transposed)
+    published.logm.unzigzag.copy_(transposed.argsort())
+    try:
+        deviations = _deviations(published, "one_64x64_q10")
+    finally:
+        published.logm.zigzag.copy_(straight[0])
+        published.logm.unzigzag.copy_(straight[1])
+    assert deviations["y_pred"] > 100 * TOLERANCE["y_pred"]
+    assert deviations["image"] > 10 * TOLERANCE["image"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["no roll", "no mask", "scaled channel logits", "swapped heads", "blocks of a level exchanged"],
+)
+def test_golden_vectors_would_notice_a_wrong_block(
+    released_file: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_checkpoint(released_file)
+    attention = model.logm.attention
+    if fault == "no roll":
+        for block in attention.blocks:
+            block.window_attention.shifted = False
+    elif fault == "no mask":
+        monkeypatch.setattr(
+            "models.dual_attention._wrapped_pairs",
+            lambda rows, cols: torch.zeros(rows * cols // 16, 16, 16, dtype=torch.bool),
+        )
+    elif fault == "scaled channel logits":
+        for block in attention.blocks:
+            block.channel_attention.logits = "mean"
+    elif fault == "swapped heads":
+        model.qtgm.encoder_heads, model.qtgm.decoder_heads = (
+            model.qtgm.decoder_heads,
+            model.qtgm.encoder_heads,
+        )
+    else:
+        blocks = model.backbone.decoder_blocks[1]
+        model.backbone.decoder_blocks[1] = torch.nn.Sequential(*reversed(list(blocks)))
+    if fault in ("no roll", "no mask", "scaled channel logits"):
+        golden = np.load(GOLDEN / "attention_only.npz")
+        with torch.inference_mode():
+            ours = attention(torch.from_numpy(golden["tokens_0"])).numpy()
+        assert np.abs(ours - golden["output_0"]).max() > 10 * 2e-5
+    else:
+        assert _deviations(model, "one_64x64_q10")["image"] > 2 * TOLERANCE["image"]
+
+
+def test_published_size() -> None:
+    model = IJCN()
+    assert sum(p.numel() for p in model.parameters()) == 40_323_115
+    assert model.config == IJCNConfig()
+
+
+def test_corrected_levels_round_back_to_the_stored_ones() -> None:
+    model = tiny_network()
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randint(-60, 60, (2, 1, 8, 16, 8, 8), generator=rng)
+    c = torch.randint(-60, 60, (2, 2, 4, 8, 8, 8), generator=rng)
+    qts = torch.randint(1, 200, (2, 3, 8, 8), generator=rng)
+    with torch.inference_mode():
+        out = model(qts, y, c)
+    assert (out.y_coef - y).abs().max() > 0
+    assert (out.y_coef - y).abs().max() <= 0.5
+    assert (out.c_coef - c).abs().max() <= 0.5
+
+
+def test_token_layout_is_inverted_exactly_below_the_cut() -> None:
+    logm = LOGM(depth=1, trunk_width=8)
+    y = torch.randn(2, 1, 8, 16, 8, 8)
+    c = torch.randn(2, 2, 4, 8, 8, 8)
+    tokens = logm.tokens(Levels(y, c))
+    assert tokens.shape == (2, 320, 4, 8)
+    back = logm.offsets(tokens)
+    for original, result, kept in (
+        (y, back.y, models.logm.LUMA_FREQUENCIES),
+        (c, back.c, models.logm.CHROMA_FREQUENCIES),
+    ):
+        flat, restored = original.flatten(-2), result.flatten(-2)
+        assert torch.equal(restored[..., ZIGZAG[:kept]], flat[..., ZIGZAG[:kept]])
+        assert not restored[..., ZIGZAG[kept:]].any()
+
+
+def test_token_channels_run_block_by_block_in_zigzag_order() -> None:
+    logm = LOGM(depth=1, trunk_width=8)
+    y = torch.zeros(1, 1, 8, 8, 8, 8)
+    y[0, 0, 3, 4, 1, 0] = 5.0  # MCU row 1, col 2; its lower left block; zigzag index 2
+    tokens = logm.tokens(Levels(y, torch.zeros(1, 2, 4, 4, 8, 8)))
+    assert tokens[0, 2 * 56 + 2, 1, 2] == 5
+    assert tokens.count_nonzero() == 1
+
+
+def test_mean_channel_attention_does_not_depend_on_image_size() -> None:
+    attention = ChannelAttention(64, 2, "mean")
+    tokens = torch.randn(1, 8, 8, 64)
+    tiled = tokens.repeat(1, 2, 3, 1)
+    torch.testing.assert_close(attention(tiled), attention(tokens).repeat(1, 2, 3, 1))
+    reference = ChannelAttention(64, 2, "sum")
+    reference.load_state_dict(attention.state_dict())
+    torch.testing.assert_close(attention(tokens), reference(tokens))  # 64 tokens: 128x128 pixels
+
+
+def test_stochastic_depth_acts_in_training_only() -> None:
+    torch.manual_seed(0)
+    attention = DualAttention(32, heads=2, depth=2, max_drop=0.9)
+    tokens = torch.randn(1, 32, 4, 4)
+    with torch.inference_mode():
+        assert torch.equal(attention.eval()(tokens), attention(tokens))
+        attention.train()
+        outputs = {float(attention(tokens).sum()) for _ in range(12)}
+    assert len(outputs) > 1
+
+
+def test_untrained_network_starts_from_the_jpeg() -> None:
+    model = IJCN(TINY).eval()
+    model.start_from_jpeg()
+    y = torch.randint(-20, 20, (1, 1, 8, 8, 8, 8)).float()
+    c = torch.randint(-20, 20, (1, 2, 4, 4, 8, 8)).float()
+    qts = torch.full((1, 3, 8, 8), 3)
+    with torch.inference_mode():
+        out = model(qts, y, c)
+        first = model.to_image(y * qts[:, :1, None, None], c * qts[:, 1:, None, None])
+    assert torch.equal(out.y_coef, y)
+    torch.testing.assert_close(out.image, first)
+
+
+@pytest.mark.parametrize(
+    ("y_shape", "c_shape", "words"),
+    [
+        ((1, 1, 6, 8, 8, 8), (1, 2, 3, 4, 8, 8), "multiples of 64"),
+        ((1, 1, 8, 8, 8, 8), (1, 2, 8, 8, 8, 8), "4:2:0"),
+        ((1, 1, 8, 8, 64), (1, 2, 4, 4, 8, 8), "y_coef"),
+    ],
+)
+def test_wrong_shapes_are_refused(
+    y_shape: tuple[int, ...], c_shape: tuple[int, ...], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny_network()(torch.ones(1, 3, 8, 8), torch.zeros(y_shape), torch.zeros(c_shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"widths": (8, 8)}, "three positive integers"),
+        ({"activation": "gelu"}, "prelu, relu"),
+        ({"attention_depth": 0}, "positive integer"),
+        ({"max_drop": 1.0}, "max_drop"),
+    ],
+)
+def test_impossible_variants_are_refused(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        IJCNConfig(**change)  # type: ignore[arg-type]
