@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data.datasets import DatasetError, TrainingCrops, folder_set
 from data.degradation import SingleJpeg
 from models import IJCN, save_checkpoint
-from models.restorer import Restorer, pick_device
+from models.restorer import Restorer, pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
 from utils.image_io import ImageError, find_images, write_atomically
 from utils.metrics import psnr
@@ -114,7 +114,7 @@ class ImageLoss:
     def __init__(self, options: TrainOptions, device: torch.device) -> None:
         self.epsilon = options.optimisation.charbonnier_epsilon
         self.balance = options.optimisation.balance_qualities
-        self.bfloat16 = options.precision == "bfloat16"
+        self.bfloat16 = pick_precision(options.precision, device) == torch.bfloat16
         self.device = device
 
     def __call__(self, network: nn.Module, batch: list[Tensor]) -> Tensor:

@@ -40,5 +40,6 @@ def describe_network(options: InferenceOptions, restorer: Restorer) -> dict[str,
         "checkpoint_sha256": file_hash(from_project(options.checkpoint)),
         "parameters": sum(p.numel() for p in restorer.model.parameters()),
         "device": device,
+        "precision": str(restorer.precision).removeprefix("torch."),
         "torch_threads": torch.get_num_threads(),
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.dual_attention import WINDOW
 from models.ijcn import IJCN
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class StoredComponent(Protocol):
@@ -54,6 +54,21 @@ def pick_device(wanted: str) -> torch.device:
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {wanted}: PyTorch finds no CUDA GPU; use --device cpu or auto")
     return torch.device(wanted)
+
+
+def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
+    """Of the backbone: "auto" takes bfloat16 where the hardware computes in it, else float32.
+
+    That is GPUs since Ampere, and CPUs with AMX or AVX512-BF16, where it is several times faster.
+    """
+    if wanted == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+            native = bool(known.get("amx_bf16") or known.get("avx512_bf16"))
+        return torch.bfloat16 if native else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
 
 
 def mirror_blocks(levels: NDArray[np.int16], rows: int, cols: int) -> NDArray[np.int16]:
@@ -117,11 +132,11 @@ class Restorer:
         self,
         model: IJCN,
         device: str | torch.device = "cpu",
-        precision: Precision = "float32",
+        precision: Precision = "auto",
     ) -> None:
-        """precision: of the backbone; LOGM, colours and the final sum are always float32."""
+        """precision: of the backbone, see :func:`pick_precision`; all else is always float32."""
         self.device = torch.device(device)
-        self.precision = precision
+        self.precision = pick_precision(precision, self.device)
         self.model = model.eval().to(self.device)
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -135,7 +150,9 @@ class Restorer:
         inputs = [tensor.to(self.device) for tensor in network_input(stored)]
         with (
             torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+            torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
+            ),
         ):
             image = self.model(*inputs).image[0, :, : stored.height, : stored.width]
             pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -41,7 +41,7 @@ class InferenceOptions(Options):
 
     checkpoint: Path
     device: Device = "auto"
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("test_results")
 
@@ -144,7 +144,7 @@ class TrainOptions(Options):
     output: Path = Path("runs")
     seed: Annotated[int, Field(ge=0)] = 0
     device: Device = "auto"
-    precision: Precision = "bfloat16"
+    precision: Precision = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
     network: IJCNConfig = IJCNConfig()

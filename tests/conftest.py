@@ -66,7 +66,10 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     rows, cols = np.mgrid[:height, :width]
     waves = np.stack(
-        [128 + 60 * np.sin(rows / (7 + i) + i) + 50 * np.cos(cols / (11 + 2 * i)) for i in range(3)],
+        [
+            128 + 60 * np.sin(rows / (7 + i) + i) + 50 * np.cos(cols / (11 + 2 * i))
+            for i in range(3)
+        ],
         -1,
     )
     waves[height // 3 : height // 2, width // 4 : width // 2] = (200, 40, 60)

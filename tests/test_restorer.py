@@ -17,6 +17,7 @@ from models.restorer import (
     mirror_blocks,
     network_input,
     pick_device,
+    pick_precision,
 )
 from tests.conftest import photograph, tiny_network
 from utils.metrics import psnr
@@ -39,7 +40,9 @@ def test_mirrored_blocks_are_mirrored_samples(rows: int, cols: int, more: int, s
     np.testing.assert_allclose(_samples(extended), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (16, 24), (17, 40), (56, 72), (64, 64), (65, 129)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (8, 8), (16, 24), (17, 40), (56, 72), (64, 64), (65, 129)]
+)
 def test_network_input_has_legal_size_and_keeps_the_levels(size: tuple[int, int]) -> None:
     stored = read_jpeg(encode_jpeg(photograph(*size), 50))
     qts, y, c = network_input(stored)
@@ -89,9 +92,15 @@ def test_network_changes_the_picture_and_leaves_the_input_alone() -> None:
 
 def test_bfloat16_is_close_to_float32() -> None:
     stored = SingleJpeg(30)(photograph(96, 96)).stored
-    exact = Restorer(tiny_network()).restore(stored)
+    exact = Restorer(tiny_network(), precision="float32").restore(stored)
     fast = Restorer(tiny_network(), precision="bfloat16").restore(stored)
     assert psnr(restored=fast, original=exact) > 50
+
+
+def test_auto_precision_is_one_of_the_two() -> None:
+    cpu = torch.device("cpu")
+    assert pick_precision("auto", cpu) in (torch.float32, torch.bfloat16)
+    assert pick_precision("float32", cpu) == torch.float32
 
 
 def test_no_gradients_are_recorded() -> None:

@@ -1,0 +1,57 @@
+"""The house's rules about imports, held by reading every module."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGES = ("data", "models", "utils", "options", "jobs")
+
+MAY_IMPORT = {
+    "utils": {"utils"},
+    "data": {"data", "utils"},
+    "models": {"models", "utils"},
+    "options": {"options", "data", "models", "utils"},
+    "jobs": set(PACKAGES),
+}
+"""One way only: jobs and scripts -> options -> data, models -> utils."""
+
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def _imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(str(node.module).split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    assert _imported(path) & set(PACKAGES) <= MAY_IMPORT[package]
+
+
+def test_only_the_jpeg_module_knows_the_backend() -> None:
+    assert [p for p in MODULES if "jpegio" in _imported(p)] == [ROOT / "data" / "jpeg.py"]
+
+
+def test_torchvision_is_never_needed() -> None:
+    scripts = list(ROOT.glob("*.py"))
+    assert not [p for p in [*MODULES, *scripts] if "torchvision" in _imported(p)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_and_public_name_is_documented(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"

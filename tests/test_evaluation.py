@@ -1,0 +1,187 @@
+"""utils/evaluation.py: averages, files, failures, pictures."""
+
+from __future__ import annotations
+
+import csv
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.datasets import NamedImage, TestSet
+from data.degradation import DoubleJpeg, SingleJpeg
+from data.jpeg import JpegImage
+from tests.conftest import photograph
+from utils.evaluation import Evaluation, ImageResult, evaluate, write_tables
+from utils.image_io import ImageError, read_image
+from utils.metrics import Scores, measure
+from utils.pictures import Window, busiest_window, side_by_side
+from utils.published import PublishedRow, read_published, rows_for
+
+
+def _set(name: str, *sizes: tuple[int, int]) -> TestSet:
+    images = [NamedImage(f"im{i}", partial(photograph, *s, seed=i)) for i, s in enumerate(sizes)]
+    return TestSet(name, tuple(images))
+
+
+def _gray_restorer(stored: JpegImage) -> np.ndarray:
+    return np.full((stored.height, stored.width, 3), 128, np.uint8)
+
+
+SETTINGS = [SingleJpeg(10), SingleJpeg(90)]
+
+
+def test_rows_and_averages(tmp_path: Path) -> None:
+    dataset = _set("A", (32, 48), (40, 40))
+    found = evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "none", progress=False)
+    rows = found.summary()
+    assert [(r.setting, r.method, r.images) for r in rows] == [
+        ("QF10", "JPEG", 2),
+        ("QF10", "IJCN", 2),
+        ("QF90", "JPEG", 2),
+        ("QF90", "IJCN", 2),
+    ]
+    pairs = [SingleJpeg(90)(image.read()) for image in dataset]
+    expected = np.mean([measure(restored=p.jpeg, original=p.original) for p in pairs], axis=0)
+    np.testing.assert_allclose(rows[2].scores, expected)
+    gray = np.mean(
+        [measure(restored=np.full_like(p.original, 128), original=p.original).psnr for p in pairs]
+    )
+    assert rows[3].scores.psnr == pytest.approx(gray)
+    assert not (tmp_path / "images").exists()
+    assert not (tmp_path / "comparison.png").exists()
+
+
+def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> None:
+    for sizes in [((32, 48), (40, 40)), ((32, 48),)]:
+        found = evaluate(
+            [_set("A", *sizes)],
+            [DoubleJpeg(30, 50, (4, 4))],
+            _gray_restorer,
+            tmp_path,
+            "first",
+            False,
+        )
+        write_tables(tmp_path, found, [], "title")
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["dataset", "setting", "method", "images", "psnr", "ssim", "psnrb"]
+    assert [(r["setting"], r["method"], r["images"]) for r in rows] == [
+        ("QF30-50+4+4", "JPEG", "1"),
+        ("QF30-50+4+4", "IJCN", "1"),
+    ]
+    with (tmp_path / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"]
+    assert [r["image"] for r in rows] == ["im0", "im0"]
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"summary.csv", "per_image.csv", "summary.md", "images", "comparison.png"}
+
+
+def test_pictures_of_the_first_setting_or_of_all(tmp_path: Path) -> None:
+    dataset = _set("A", (32, 48))
+    evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "all", progress=False)
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 2
+    evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "first", progress=False)
+    (picture,) = (tmp_path / "images").rglob("*.png")
+    assert picture == tmp_path / "images" / "A" / "QF10" / "im0.png"
+    assert np.array_equal(read_image(picture), np.full((32, 48, 3), 128))
+
+
+def test_bad_images_are_left_out_and_counted(tmp_path: Path) -> None:
+    def unreadable() -> np.ndarray:
+        raise ImageError("broken.png: not an image")
+
+    images = (
+        NamedImage("good", lambda: photograph(32, 32)),
+        NamedImage("broken", unreadable),
+        NamedImage("gray", lambda: photograph(32, 32)[:, :, 0]),
+        NamedImage("small", lambda: photograph(7, 32)),
+    )
+    found = evaluate([TestSet("A", images)], SETTINGS, _gray_restorer, tmp_path, "none", False)
+    assert {r.image for r in found.results} == {"good"}
+    assert [
+        words in line
+        for words, line in zip(
+            ("not an image", "gray image in a colour set", "below 8"), found.failures, strict=True
+        )
+    ] == [True] * 3
+    assert "Left out: 3" in write_tables(tmp_path, found, [], "title")
+
+
+def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:
+    settings = [DoubleJpeg(30, 30), DoubleJpeg(30, 30, (9, 9))]
+    found = evaluate([_set("A", (9, 30))], settings, _gray_restorer, tmp_path, "none", False)
+    assert {r.setting for r in found.results} == {"QF30-30+0+0"}
+    assert len(found.failures) == 1
+
+
+def test_undefined_metrics_do_not_enter_averages() -> None:
+    found = Evaluation(
+        [
+            ImageResult("A", "QF10", "JPEG", "a", Scores(30.0, math.nan, 28.0)),
+            ImageResult("A", "QF10", "JPEG", "b", Scores(32.0, 0.9, 30.0)),
+        ]
+    )
+    assert found.summary()[0].scores == Scores(31.0, 0.9, 29.0)
+
+
+def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
+    scores = Scores(30.0, 0.9, 29.0)
+    found = Evaluation(
+        [ImageResult("A", "QF10", m, "a", scores) for m in ("JPEG", "IJCN")]
+        + [ImageResult("B", "QF10", m, "a", scores) for m in ("JPEG", "IJCN")]
+    )
+    published = [
+        PublishedRow("A", "QF10", "FBCNN", 27.77, 0.803, None, "x"),
+        PublishedRow("A", "QF20", "FBCNN", 30.11, 0.868, None, "x"),
+    ]
+    text = write_tables(tmp_path, found, published, "title")
+    assert text.count("FBCNN") == 1
+    assert "| FBCNN (published) | 27.77 / 0.803 / -" in text
+    assert text.index("FBCNN") < text.index("## B")
+
+
+def test_many_settings_go_down_the_table(tmp_path: Path) -> None:
+    found = Evaluation(
+        [
+            ImageResult("A", f"QF{q}", m, "a", Scores(30.0, 0.9, 29.0))
+            for q in (10, 20, 30, 40, 50)
+            for m in ("JPEG", "IJCN")
+        ]
+    )
+    text = write_tables(tmp_path, found, [], "title")
+    assert text.splitlines()[6].startswith("| setting | JPEG")
+    assert len([line for line in text.splitlines() if line.startswith("| QF")]) == 5
+
+
+def test_published_figures_are_read() -> None:
+    rows = read_published(Path(__file__).parents[1] / "testsets" / "published.csv")
+    fbcnn = [r for r in rows_for(rows, "LIVE1_color", ["QF10"]) if r.method == "FBCNN"]
+    assert [(r.psnr, r.ssim, r.psnrb) for r in fbcnn] == [(27.77, 0.803, 27.51)]
+    assert any(r.ssim is None for r in rows)
+
+
+def test_busiest_window_finds_the_difference() -> None:
+    one = photograph(100, 120)
+    other = one.copy()
+    other[60:70, 80:95] ^= 128
+    window = busiest_window(one, other, 32)
+    assert window.top <= 60
+    assert window.top + 32 >= 70
+    assert window.left <= 80
+    assert window.left + 32 >= 95
+    assert busiest_window(one[:5, :9], other[:5, :9], 32) == Window(0, 0, 5, 9)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (100, 120), (30, 700)])
+def test_side_by_side_shows_every_image_and_its_crop(size: tuple[int, int]) -> None:
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    images = [np.full((*size, 3), c, np.uint8) for c in colours]
+    picture = side_by_side(images, ["one", "two", "three"], busiest_window(images[0], images[0]))
+    third = picture.shape[1] // 3
+    for index, colour in enumerate(colours):
+        panel = picture[:, index * third : (index + 1) * third]
+        assert (panel == colour).all(2).sum() > 100

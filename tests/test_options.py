@@ -1,0 +1,143 @@
+"""options/schema.py: the option files that ship, and every way to write a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data.degradation import Padding
+from options.schema import (
+    ColorTestOptions,
+    DoubleTestOptions,
+    Options,
+    OptionsError,
+    RealTestOptions,
+    TrainOptions,
+    load_options,
+    parse_assignment,
+)
+from tests.conftest import ROOT
+
+SHIPPED: dict[str, type[Options]] = {
+    "test_color.yml": ColorTestOptions,
+    "test_colordouble.yml": DoubleTestOptions,
+    "test_real.yml": RealTestOptions,
+    "demo.yml": ColorTestOptions,
+    "train_small.yml": TrainOptions,
+    "train_smoke.yml": TrainOptions,
+}
+
+
+def test_every_shipped_file_has_its_schema() -> None:
+    assert {p.name for p in (ROOT / "options").glob("*.yml")} == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_files_load(name: str) -> None:
+    load_options(SHIPPED[name], ROOT / "options" / name)
+
+
+@pytest.mark.parametrize("name", [n for n in SHIPPED if n.startswith("test_")])
+def test_shipped_test_files_list_every_option(name: str) -> None:
+    text = (ROOT / "options" / name).read_text()
+    for key in SHIPPED[name].model_fields:
+        assert f"\n{key}:" in f"\n{text}", f"{name} does not show {key}"
+
+
+def _load(overrides: list[str]) -> ColorTestOptions:
+    pairs = [parse_assignment(text) for text in overrides]
+    return load_options(ColorTestOptions, ROOT / "options" / "test_color.yml", pairs)
+
+
+def test_overrides_replace_and_convert() -> None:
+    options = _load(["qualities=[5, 100]", "padding=pad_first", "testsets=[A, B]", "name=x"])
+    assert options.qualities == (5, 100)
+    assert options.padding is Padding.PAD_FIRST
+    assert options.testsets == ("A", "B")
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    assert parse_assignment("optimisation.learning_rate=1e-3")[1] == 1e-3
+
+
+def test_sections_are_reached_by_dots() -> None:
+    path = ROOT / "options" / "train_small.yml"
+    options = load_options(TrainOptions, path, [("network.widths", [8, 8, 16])])
+    assert options.network.widths == (8, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("qualites=[10]", "did you mean qualities?"),
+        ("colour=3", "unknown option colour; known are"),
+        ("qualities=[10, 101]", "qualities.1"),
+        ("qualities=[ten]", "qualities.0"),
+        ("qualities=10", "qualities"),
+        ("qualities=[]", "qualities"),
+        ("qualities=[true]", "qualities.0"),
+        ("padding=somewhere", "padding"),
+        ("threads=-1", "threads"),
+        ("threads=2.5", "threads"),
+        ("device=tpu", "device"),
+        ("sampling=4:2:1", "sampling"),
+        ("save_images=some", "save_images"),
+        ("name=a/b", "name"),
+    ],
+)
+def test_wrong_options_are_one_line_that_names_the_key(text: str, words: str) -> None:
+    with pytest.raises(OptionsError) as caught:
+        _load([text])
+    message = str(caught.value)
+    assert words in message
+    assert "test_color.yml" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("network.width", [1, 2, 3], "did you mean widths?"),
+        ("network.activation", "gelu", "network.activation"),
+        ("network.widths", [1, 2], "network.widths"),
+        ("optimisation.step", 3, "did you mean steps?"),
+        ("data.patch", 100, "data.patch"),
+        ("data.lowest_quality", 101, "data.lowest_quality"),
+    ],
+)
+def test_wrong_sections_are_one_line_that_names_the_key(
+    key: str, value: object, words: str
+) -> None:
+    with pytest.raises(OptionsError) as caught:
+        load_options(TrainOptions, ROOT / "options" / "train_small.yml", [(key, value)])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_contradictions_are_refused() -> None:
+    overrides = [("data.lowest_quality", 80), ("data.highest_quality", 20)]
+    with pytest.raises(OptionsError, match="exceeds the highest"):
+        load_options(TrainOptions, ROOT / "options" / "train_small.yml", overrides)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("a: [", "not YAML"), ("- 1", "must hold"), ("", "must hold"), ("name: x", "missing")],
+)
+def test_wrong_files_are_refused(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "x.yml"
+    path.write_text(content)
+    with pytest.raises(OptionsError, match=words):
+        load_options(ColorTestOptions, path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionsError, match="options/ holds examples"):
+        load_options(ColorTestOptions, tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize("text", ["qualities", "=3", "x=[1"])
+def test_wrong_assignments_are_refused(text: str) -> None:
+    with pytest.raises(OptionsError, match="--set"):
+        parse_assignment(text)

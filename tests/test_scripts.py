@@ -1,0 +1,234 @@
+"""The scripts as a user runs them: results on disk, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors import safe_open
+
+from data.jpeg import Sampling, encode_jpeg
+from models import load_checkpoint, save_checkpoint
+from tests.conftest import ROOT, TINY, photograph, tiny_network
+from utils.image_io import read_image, write_png
+
+
+def _run(script: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "IJCN_TESTSETS"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**environment, **variables},
+        cwd=ROOT,
+    )
+
+
+def _error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The single error line of a usage error; no traceback, nothing else behind it."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(tiny_network(), path, half=True)
+    return path
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    folder = tmp_path / "sets"
+    write_png(folder / "Mini" / "one.png", photograph(40, 72))
+    write_png(folder / "Mini" / "two.png", photograph(64, 64, seed=1))
+    return folder
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_color_writes_tables_pictures_and_run_file(
+    tmp_path: Path, sets: Path, checkpoint: Path
+) -> None:
+    output = tmp_path / "out"
+    done = _run(
+        "test_color_IJCN.py",
+        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
+        *("--device", "cpu", "--set", "qualities=[10, 90]", "precision=float32"),
+        IJCN_TESTSETS=str(sets),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "## Mini, 2 images" in done.stdout
+    rows = _rows(output / "summary.csv")
+    assert [(r["setting"], r["method"]) for r in rows] == [
+        ("QF10", "JPEG"),
+        ("QF10", "IJCN"),
+        ("QF90", "JPEG"),
+        ("QF90", "IJCN"),
+    ]
+    assert len(_rows(output / "per_image.csv")) == 8
+    assert read_image(output / "images" / "Mini" / "QF10" / "one.png").shape == (40, 72, 3)
+    run = yaml.safe_load((output / "run.yml").read_text())
+    assert run["options"]["qualities"] == [10, 90]
+    assert run["precision"] == "float32"
+    assert len(run["checkpoint_sha256"]) == 64
+    assert run["versions"]["torch"]
+
+
+def test_double_measures_every_pair_and_shift(tmp_path: Path, sets: Path, checkpoint: Path) -> None:
+    output = tmp_path / "out"
+    done = _run(
+        "test_colordouble_IJCN.py",
+        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
+        *("--set", "save_images=none"),
+        IJCN_TESTSETS=str(sets),
+    )
+    assert done.returncode == 0, done.stderr
+    settings = {r["setting"] for r in _rows(output / "summary.csv")}
+    assert settings == {f"QF{a}-{b}+{s}+{s}" for a in (30, 50) for b in (30, 50) for s in (0, 4)}
+    assert not (output / "images").exists()
+
+
+def test_default_set_is_announced_when_live1_is_absent(tmp_path: Path, checkpoint: Path) -> None:
+    done = _run(
+        "test_color_IJCN.py",
+        *("--checkpoint", checkpoint, "--output", tmp_path / "out"),
+        *("--set", "qualities=[50]", f"testsets_folder={tmp_path}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "LIVE1_color not found: measuring the built-in Sample" in done.stdout
+    assert _rows(tmp_path / "out" / "summary.csv")[0]["dataset"] == "Sample"
+
+
+def test_bad_images_give_exit_code_1_and_the_others_go_on(
+    tmp_path: Path, sets: Path, checkpoint: Path
+) -> None:
+    (sets / "Mini" / "broken.png").write_bytes(b"broken")
+    write_png(sets / "Mini" / "gray.png", photograph(32, 32)[:, :, 0])
+    done = _run(
+        "test_color_IJCN.py",
+        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
+        *("--set", "qualities=[50]"),
+        IJCN_TESTSETS=str(sets),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("left out:") == 2
+    assert "Left out: 2" in done.stdout
+    assert _rows(tmp_path / "out" / "summary.csv")[0]["images"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--testsets", "Nowhere"), "test set Nowhere not found"),
+        (("--checkpoint", "nowhere.pth"), "nowhere.pth not found"),
+        (("--checkpoint", "README.md"), "neither"),
+        (("--opt", "nowhere.yml"), "option file nowhere.yml"),
+        (("--set", "qualites=[10]"), "did you mean qualities?"),
+        (("--set", "qualities=[0]"), "qualities.0"),
+        (("--set", "nonsense"), "expected key=value"),
+        (("--device", "tpu"), "device"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, checkpoint: Path
+) -> None:
+    defaults = ["--checkpoint", str(checkpoint), "--testsets", "Sample"]
+    done = _run("test_color_IJCN.py", *defaults, *arguments, "--output", tmp_path / "out")
+    assert words in _error_line(done)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["test_color_IJCN.py", "test_colordouble_IJCN.py", "test_real_IJCN.py", "main_train_IJCN.py"],
+)
+def test_help_shows_examples(script: str) -> None:
+    done = _run(script, "--help")
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert f"python {script}" in done.stdout
+
+
+def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, checkpoint: Path) -> None:
+    source, output = tmp_path / "photos", tmp_path / "restored"
+    (source / "trip").mkdir(parents=True)
+    (source / "a.jpg").write_bytes(encode_jpeg(photograph(50, 70), 30))
+    (source / "trip" / "ü.JPEG").write_bytes(encode_jpeg(photograph(33, 17), 60))
+    (source / "plain.jpg").write_bytes(encode_jpeg(photograph(16, 16), 60, Sampling.S444))
+    (source / "renamed.jpg").write_bytes(b"\x89PNG not a jpeg")
+    arguments = ("--input", source, "--output", output, "--checkpoint", checkpoint)
+    done = _run("test_real_IJCN.py", *arguments)
+    assert done.returncode == 1
+    assert "2 of 4 files restored, 2 failed" in done.stdout
+    assert "plain.jpg" in done.stderr
+    assert "renamed.jpg: not a JPEG" in done.stderr
+    assert "Traceback" not in done.stderr
+    names = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
+    assert names == {"a.png", "trip/ü.png", "run.yml"}
+    assert read_image(output / "trip" / "ü.png").shape == (33, 17, 3)
+
+    before = (output / "a.png").stat().st_mtime_ns
+    again = _run("test_real_IJCN.py", *arguments)
+    assert "0 of 4 files restored, 2 restored before" in again.stdout
+    assert (output / "a.png").stat().st_mtime_ns == before
+
+
+def test_real_keeps_files_apart_that_share_a_stem(tmp_path: Path, checkpoint: Path) -> None:
+    for name in ("a.jpg", "a.jpeg"):
+        (tmp_path / name).write_bytes(encode_jpeg(photograph(16, 16), 50))
+    done = _run(
+        "test_real_IJCN.py",
+        *("--input", tmp_path / "a.jpg", tmp_path / "a.jpeg"),
+        *("--output", tmp_path / "out", "--checkpoint", checkpoint),
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"a.jpg.png", "a.jpeg.png"}
+
+
+@pytest.mark.parametrize("inputs", ["nowhere.jpg", "empty"])
+def test_real_refuses_missing_inputs(inputs: str, tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = _run(
+        "test_real_IJCN.py",
+        *("--input", tmp_path / inputs, "--output", tmp_path / "out", "--checkpoint", checkpoint),
+    )
+    assert inputs in _error_line(done)
+
+
+def test_training_yields_a_checkpoint_that_loads_and_resumes(tmp_path: Path) -> None:
+    for index in range(2):
+        write_png(tmp_path / "train" / f"{index}.png", photograph(120, 120, seed=index))
+        write_png(tmp_path / "val" / f"{index}.png", photograph(80, 80, seed=10 + index))
+    changes = (
+        *("--opt", "options/train_smoke.yml", "--set", f"data.folders=[{tmp_path / 'train'}]"),
+        *(f"validation.folder={tmp_path / 'val'}", f"output={tmp_path}"),
+    )
+    first = _run("main_train_IJCN.py", *changes, "optimisation.steps=10")
+    assert first.returncode == 0, first.stderr
+    refused = _run("main_train_IJCN.py", *changes)
+    assert "--resume auto" in _error_line(refused)
+    done = _run("main_train_IJCN.py", *changes, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "finished at step 20" in done.stdout
+    model = load_checkpoint(tmp_path / "smoke" / "best.safetensors")
+    assert model.config == TINY
+    with safe_open(tmp_path / "smoke" / "last.safetensors", "pt") as file:
+        assert file.metadata()["run"] == "smoke"
+    log = _rows(tmp_path / "smoke" / "log.csv")
+    assert [row["step"] for row in log] == ["10", "20"]
+    assert all(np.isfinite(float(row["gain_QF10"])) for row in log)
