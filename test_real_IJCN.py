@@ -1,8 +1,8 @@
 """Restore real JPEG files: files or folders of JPEGs in, PNG files out. Nothing is measured."""
 
 import sys
-from pathlib import Path
 
+from data.datasets import DatasetError, testset_folder
 from jobs.network import USAGE_ERRORS, describe_network, open_restorer
 from jobs.restore_files import plan_files, restore_files
 from options.command_line import (
@@ -16,18 +16,24 @@ from options.schema import RealTestOptions
 from utils.run_log import write_run_file
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
+  python test_real_IJCN.py --testsets Real
   python test_real_IJCN.py --input scans/ --output restored --set overwrite=true
 """
 
 
 def main() -> int:
-    parser = test_parser(__doc__, EXAMPLES, "options/test_real.yml")
+    parser = test_parser(
+        __doc__, EXAMPLES, "options/test_real.yml", "folders of JPEGs by name, instead of --input"
+    )
     parser.add_argument("--input", nargs="+", metavar="PATH", help="JPEG files and folders of them")
     args = parser.parse_args()
 
     def body() -> int:
-        options = read_options(RealTestOptions, args, ("checkpoint", "device", "output", "input"))
-        jobs = plan_files([from_project(Path(path)) for path in options.input], options.output)
+        named = ("checkpoint", "device", "output", "testsets", "input")
+        options = read_options(RealTestOptions, args, named)
+        root = from_project(options.testsets_folder)
+        inputs = options.input or [testset_folder(name, root) for name in options.testsets]
+        jobs = plan_files(inputs, options.output)
         restorer = open_restorer(options)
         report = restore_files(jobs, restorer.restore, options.overwrite)
         write_run_file(
@@ -44,7 +50,7 @@ def main() -> int:
         )
         return EXIT_FAILED_IMAGES if report.failures else 0
 
-    return run_script(body, USAGE_ERRORS)
+    return run_script(body, (*USAGE_ERRORS, DatasetError))
 
 
 if __name__ == "__main__":

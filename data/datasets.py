@@ -150,6 +150,22 @@ def testset_folders(root: Path) -> list[Path]:
     return [root, *(Path(part) for part in more.split(os.pathsep) if part)]
 
 
+def testset_folder(name: str, root: Path) -> Path:
+    """The folder of the set called ``name`` below one of :func:`testset_folders`.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    folders = testset_folders(root)
+    for folder in folders:
+        if (folder / name).is_dir():
+            return folder / name
+    raise DatasetError(
+        f"test set {name} not found in {', '.join(str(f) for f in folders)}; "
+        f"fetch it (python testsets/download.py --list), or add its parent folder to ${TESTSETS_VARIABLE}"
+    )
+
+
 def has_testset(name: str, root: Path) -> bool:
     """Whether :func:`open_testset` would find a set of this name."""
     return name == SAMPLE or any((folder / name).is_dir() for folder in testset_folders(root))
@@ -163,15 +179,7 @@ def open_testset(name: str, root: Path) -> TestSet:
     """
     if name == SAMPLE:
         return sample_set()
-    folders = testset_folders(root)
-    for folder in folders:
-        if (folder / name).is_dir():
-            return folder_set(name, folder / name)
-    raise DatasetError(
-        f"test set {name} not found in {', '.join(str(f) for f in folders)}; "
-        f"fetch it (python testsets/download.py {name}), add its parent folder to "
-        f"${TESTSETS_VARIABLE}, or use the built-in {SAMPLE}"
-    )
+    return folder_set(name, testset_folder(name, root))
 
 
 def folder_set(name: str, folder: Path) -> TestSet:

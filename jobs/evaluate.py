@@ -43,9 +43,8 @@ def evaluation_main(
         root.
         schema: type of the options. degradations: the settings these options ask for.
     """
-    parser = test_parser(description or "", examples, default_options)
-    parser.add_argument(
-        "--testsets", nargs="+", metavar="NAME", help=f"data sets; {SAMPLE} is built in"
+    parser = test_parser(
+        description or "", examples, default_options, f"data sets; {SAMPLE} is built in"
     )
     args = parser.parse_args()
 

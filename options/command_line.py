@@ -24,7 +24,9 @@ def from_project(path: Path) -> Path:
     return inside if not path.exists() and inside.exists() else path
 
 
-def test_parser(description: str, examples: str, default_options: str) -> argparse.ArgumentParser:
+def test_parser(
+    description: str, examples: str, default_options: str, testsets_help: str
+) -> argparse.ArgumentParser:
     """Parser with the arguments all test scripts take."""
     parser = argparse.ArgumentParser(
         description=description,
@@ -38,6 +40,7 @@ def test_parser(description: str, examples: str, default_options: str) -> argpar
         metavar="FILE",
         help=f"YAML option file (default: {default_options})",
     )
+    parser.add_argument("--testsets", nargs="+", metavar="NAME", help=testsets_help)
     parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"

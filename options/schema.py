@@ -77,7 +77,9 @@ class DoubleTestOptions(EvaluationOptions):
 class RealTestOptions(InferenceOptions):
     """``test_real_IJCN.py``: JPEG files in, restored files out."""
 
-    input: Annotated[tuple[Path, ...], Field(min_length=1)]
+    input: Annotated[tuple[Path, ...], Field(min_length=1)] | None = None
+    testsets: Annotated[tuple[str, ...], Field(min_length=1)] = ("Real",)
+    testsets_folder: Path = Path("testsets")
     overwrite: bool = False
 
 

@@ -87,7 +87,7 @@ def test_sets_are_found_in_the_root_then_in_the_variables_folders(
     assert not has_testset("B", root)
     monkeypatch.setenv("IJCN_TESTSETS", f"{one}{os.pathsep}{two}")
     assert [image.name for image in open_testset("B", root)] == ["deep/y"]
-    with pytest.raises(DatasetError, match=r"download\.py C"):
+    with pytest.raises(DatasetError, match="test set C not found"):
         open_testset("C", root)
 
 

@@ -1,0 +1,715 @@
+"""The fetcher of evaluation sets against a local server that misbehaves in the usual ways."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from testsets import download
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "testsets" / "download.py"
+SHARED_SETS = ROOT.parent / "shared" / "testsets"
+
+Pixels = NDArray[np.uint8]
+
+# --- made-up sets -----------------------------------------------------------------------------
+
+
+def picture(seed: int, gray: bool = False, side: int = 16) -> Pixels:
+    """Noise: RGB (side, side + 2, 3), or gray (side, side + 2)."""
+    shape = (side, side + 2) if gray else (side, side + 2, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
+    """An image file; WebP without loss."""
+    bgr = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, ::-1])
+    options = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
+    done, data = cv2.imencode(suffix, bgr, options)
+    assert done
+    return data.tobytes()
+
+
+def made_up_set(name: str, suffix: str = ".png") -> dict[str, bytes]:
+    """As many images as the real set has: file name -> content."""
+    first = 1000 * list(download.SOURCES).index(name)
+    return {
+        f"pic{i:03}{suffix}": encoded(picture(first + i, gray=name == "Classic5"), suffix)
+        for i in range(download.SOURCES[name].count)
+    }
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def zip_of(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tar_gz_of(members: Mapping[str, bytes], links: Mapping[str, str] | None = None) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    return buffer.getvalue()
+
+
+def repository_zip(suffix: str = ".bmp") -> bytes:
+    """An archive of a repository with both of its sets, and more that must not be taken."""
+    top = "FBCNN-abc123/testsets"
+    members = {f"{top}/LIVE1_color/{n}": d for n, d in made_up_set("LIVE1_color", suffix).items()}
+    members |= {f"{top}/Classic5/{n}": d for n, d in made_up_set("Classic5", suffix).items()}
+    members |= {
+        f"{top}/LIVE1_gray/pic000.bmp": encoded(picture(5, gray=True)),
+        f"{top}/LIVE1_color/notes.txt": b"text",
+        f"{top}/LIVE1_color/.hidden.png": b"not an image",
+        f"{top}/LIVE1_color/deeper/other.png": encoded(picture(6)),
+    }
+    return zip_of(members)
+
+
+# --- a server ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Served:
+    """A file of the server, and how it behaves.
+
+    Args:
+        stops: bytes to send of the body, one entry for each request until it is empty, before the
+        connection is closed. statuses: answers to the first requests, 200 for what follows from the
+        rest. ranges: whether Range is understood. chunked: send chunks, without a length. hold:
+        after a stop, wait for this before the connection is closed.
+    """
+
+    data: bytes
+    etag: str | None = '"one"'
+    modified: str | None = None
+    stops: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    ranges: bool = True
+    chunked: bool = False
+    hold: threading.Event | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Server:
+    """Files by path, and the Range and If-Range headers of the requests that came."""
+
+    address: str
+    files: dict[str, Served] = field(default_factory=dict)
+    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+
+    def add(self, path: str, served: Served) -> str:
+        self.files[path] = served
+        return self.address + path
+
+    def ranges(self) -> list[str | None]:
+        return [wanted for _, wanted, _ in self.asked]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Closes the connection after each answer, whole or not."""
+
+    protocol_version = "HTTP/1.1"  # 1.0 has no chunks
+    shared: Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the tests look at Server.asked."""
+
+    def do_GET(self) -> None:
+        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        self.shared.asked.append((self.path, wanted, condition))
+        served = self.shared.files.get(self.path)
+        if served is None:
+            self.send_error(404)
+            return
+        status = served.statuses.pop(0) if served.statuses else 200
+        if status != 200:
+            self.send_error(status)
+            return
+        start = 0
+        if wanted and served.ranges and condition in (None, served.etag, served.modified):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(served.data) > 0:
+            self.send_error(416)
+            return
+        body = served.data[start:]
+        self.send_response(206 if start else 200)
+        if served.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            size = 1000
+            pieces = [body[i : i + size] for i in range(0, len(body), size)]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in [*pieces, b""])
+        else:
+            self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        if start:
+            last = len(served.data) - 1
+            self.send_header("Content-Range", f"bytes {start}-{last}/{len(served.data)}")
+        if served.etag:
+            self.send_header("ETag", served.etag)
+        if served.modified:
+            self.send_header("Last-Modified", served.modified)
+        self.end_headers()
+        if not served.stops:
+            self.wfile.write(body)
+            return
+        self.wfile.write(body[: served.stops.pop(0)])
+        self.wfile.flush()
+        served.stopped.set()
+        if served.hold is not None:
+            served.hold.wait(30)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    handler = type("BoundHandler", (Handler,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        http.daemon_threads = True
+        shared = Server(f"http://127.0.0.1:{http.server_address[1]}")
+        handler.shared = shared  # type: ignore[attr-defined]
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield shared
+        for served in shared.files.values():
+            if served.hold is not None:
+                served.hold.set()
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting between tries, and no proxy between the test and its server."""
+    monkeypatch.setattr(download, "PAUSE_S", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@dataclass
+class Tool:
+    """The command line, called in this process, with a manifest of made-up sets."""
+
+    output: Path
+    manifest: Path
+    capture: pytest.CaptureFixture[str]
+    out: str = ""
+    err: str = ""
+
+    def arguments(self, *more: str) -> list[str]:
+        return [*more, "--output", str(self.output), "--manifest", str(self.manifest)]
+
+    def __call__(self, *more: str) -> int:
+        try:
+            code = download.main(self.arguments(*more))
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        self.out, self.err = self.capture.readouterr()
+        return code
+
+    def as_process(self, *more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), *self.arguments(*more)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.output.parent,
+            env=os.environ | {"no_proxy": "*"},
+        )
+
+    def part(self) -> Path:
+        (part,) = (self.output / ".downloads").glob("*.part")
+        return part
+
+    def names(self, dataset: str) -> list[str]:
+        return sorted(p.name for p in (self.output / dataset).iterdir())
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of made-up LIVE1_color, Classic5, and two images of ICB_color."""
+    root = tmp_path_factory.mktemp("known")
+    put(root / "LIVE1_color", made_up_set("LIVE1_color"))
+    put(root / "Classic5", made_up_set("Classic5"))
+    put(root / "ICB_color_partial", dict(list(made_up_set("ICB_color").items())[:2]))
+    counts = download.write_manifest(root, root / "manifest.csv")
+    assert counts == {"LIVE1_color": 29, "Classic5": 5, "ICB_color": 2}
+    return root / "manifest.csv"
+
+
+@pytest.fixture
+def tool(tmp_path: Path, known: Path, capsys: pytest.CaptureFixture[str]) -> Tool:
+    return Tool(tmp_path / "sets", known, capsys)
+
+
+def one_line(text: str, start: str = "error: ") -> str:
+    """The only line of ``text``."""
+    assert text.startswith(start)
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    return text
+
+
+# --- fetching ---------------------------------------------------------------------------------
+
+
+def test_two_sets_from_one_zip_are_verified_whatever_their_format(
+    tool: Tool, server: Server
+) -> None:
+    url = server.add("/HEAD.zip", Served(repository_zip(".bmp")))
+    urls = ("--url", f"LIVE1_color={url}", "--url", f"Classic5={url}")
+    assert tool("LIVE1_color", "Classic5", *urls) == 0
+    assert tool.err == ""
+    assert "LIVE1_color: 29 of 29 images found, 29 verified, 0 unknown, 0 damaged" in tool.out
+    assert "Classic5: 5 of 5 images found, 5 verified" in tool.out
+    assert tool.names("LIVE1_color") == [f"pic{i:03}.bmp" for i in range(29)]
+    assert len(server.asked) == 1
+    assert sorted(p.name for p in tool.output.iterdir()) == ["Classic5", "LIVE1_color"]
+
+    assert tool("LIVE1_color", "Classic5", *urls) == 0
+    assert len(server.asked) == 1
+
+
+def test_tar_gz_without_known_hashes_is_counted_only(tool: Tool, server: Server) -> None:
+    members = {f"Urban100_HR/{n}": d for n, d in made_up_set("Urban100").items()}
+    url = server.add("/data/Urban100_HR.tar.gz?download=true", Served(tar_gz_of(members)))
+    assert tool("Urban100", "--url", f"Urban100={url}", "--keep-archives") == 0
+    assert "100 of 100 images found, 0 verified, 100 unknown" in tool.out
+    assert "100 images carry no known hash" in tool.out
+    (kept,) = (tool.output / ".downloads").iterdir()
+    assert re.fullmatch(r"Urban100_HR-[0-9a-f]{8}\.tar\.gz", kept.name)
+
+    (tool.output / "Urban100" / "pic007.png").unlink()
+    assert tool("Urban100", "--url", f"Urban100={url}") == 0
+    assert len(server.asked) == 1, "the kept archive serves"
+
+
+def test_a_few_known_hashes(tool: Tool, server: Server) -> None:
+    url = server.add("/rgb8bit.zip", Served(zip_of(made_up_set("ICB_color", ".ppm"))))
+    assert tool("ICB_color", "--url", f"ICB_color={url}") == 0
+    assert "15 of 15 images found, 2 verified, 13 unknown" in tool.out
+    assert "13 images carry no known hash" in tool.out
+
+
+def test_an_archive_on_disk_serves(tool: Tool, tmp_path: Path) -> None:
+    archive = tmp_path / "browser's download.zip"
+    archive.write_bytes(repository_zip())
+    assert tool("Classic5", "--url", f"Classic5={archive.as_uri()}") == 0
+    assert "5 verified" in tool.out
+    assert archive.exists()
+    assert tool("LIVE1_color", "--url", f"LIVE1_color={archive.as_uri()}.gone") == 1
+    assert "No such file" in one_line(tool.err)
+
+
+@pytest.mark.parametrize("modified", [None, "Sun, 06 Nov 1994 08:49:37 GMT"])
+def test_after_a_break_only_the_rest_is_asked_for(
+    tool: Tool, server: Server, modified: str | None
+) -> None:
+    etag = None if modified else '"one"'
+    served = Served(repository_zip(), etag, modified, stops=[20_000, 5_000])
+    assert len(served.data) > 25_000
+    url = server.add("/a.zip", served)
+    assert tool("LIVE1_color", "--url", f"LIVE1_color={url}") == 0
+    assert "29 verified" in tool.out
+    assert server.ranges() == [None, "bytes=20000-", "bytes=25000-"]
+    assert [condition for *_, condition in server.asked[1:]] == [etag or modified] * 2
+    assert tool.err.count("connection lost after 20000 of") == 1
+
+
+def test_a_later_run_goes_on(tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served(repository_zip(), etag=None, stops=[12_345])
+    url = server.add("/a.zip", served)
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "ATTEMPTS", 1)
+        assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    assert "run the same command again" in one_line(tool.err)
+    assert "Classic5: 0 of 5 images found" in tool.out
+    assert tool.part().read_bytes() == served.data[:12_345]
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert server.ranges() == [None, "bytes=12345-"]
+    assert not (tool.output / ".downloads").exists()
+
+
+def test_a_part_that_was_already_whole_needs_no_request(
+    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(repository_zip(), stops=[100])
+    url = server.add("/a.zip", served)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    tool.part().write_bytes(served.data)
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert len(server.asked) == 1
+
+
+def test_server_that_ignores_ranges(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(repository_zip(), stops=[9_000, 4_000], ranges=False))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert server.ranges() == [None, "bytes=9000-", "bytes=4000-"]
+
+
+def test_chunks_without_a_length(tool: Tool, server: Server) -> None:
+    served = Served(repository_zip(), stops=[10_000], ranges=False, chunked=True)
+    url = server.add("/a.zip", served)
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert "5 verified" in tool.out
+    assert len(server.asked) == 2
+    assert "connection lost" in one_line(tool.err, "note: ")
+
+
+@pytest.mark.parametrize("etag", ['"one"', 'W/"one"', None])
+def test_file_that_changed_meanwhile_is_fetched_anew(
+    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch, etag: str | None
+) -> None:
+    before = zip_of({"testsets/Classic5/old.png": encoded(picture(1, side=200))})
+    served = Served(before, etag, stops=[5_000])
+    url = server.add("/a.zip", served)
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "ATTEMPTS", 1)
+        assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    served.data, served.etag = repository_zip(), etag and etag.replace("one", "two")
+    assert len(served.data) != len(before)
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert "5 verified" in tool.out
+    assert server.asked[1][1:] == ("bytes=5000-", '"one"' if etag == '"one"' else None)
+
+
+def test_remainder_that_is_refused_is_fetched_anew(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(repository_zip(), stops=[9_000], statuses=[200, 416]))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert server.ranges() == [None, "bytes=9000-", None]
+
+
+def test_busy_server_is_asked_again(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(repository_zip(), statuses=[503, 429]))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert len(server.asked) == 3
+
+
+def test_gives_up_when_nothing_comes(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(repository_zip(), stops=[0] * 99))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    assert len(server.asked) == download.ATTEMPTS
+    *notes, error = tool.err.splitlines()
+    assert all(note.startswith("note: ") for note in notes)
+    assert error.startswith(f"error: Classic5: {url}: connection lost after 0 of")
+
+
+def test_one_failure_does_not_stop_the_other_sets(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(repository_zip()))
+    gone = server.address + "/gone.zip"
+    urls = ("--url", f"LIVE1_color={gone}", "--url", f"Classic5={url}")
+    assert tool("LIVE1_color", "Classic5", *urls) == 1
+    assert "LIVE1_color" in one_line(tool.err)
+    assert "Classic5: 5 of 5 images found, 5 verified" in tool.out
+    assert server.asked[0][0] == "/gone.zip"
+    assert len(server.asked) == 2, "404 is not asked again"
+    assert not (tool.output / ".downloads").exists()
+
+
+# --- archives that cannot be trusted ----------------------------------------------------------
+
+
+def test_page_instead_of_an_archive(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(b"<!DOCTYPE html><title>Sign in</title>"))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    assert "<!DOCTYPE html>" in one_line(tool.err)
+    server.files["/a.zip"] = Served(repository_zip())
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0, "the page was not kept"
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_damaged_archive_gives_no_damaged_image(
+    tool: Tool, server: Server, kind: str, harm: str
+) -> None:
+    name, suffix, pack = {
+        "zip": ("ICB_color", ".ppm", zip_of),
+        "tar.gz": ("Urban100", ".png", tar_gz_of),
+    }[kind]
+    files = made_up_set(name, suffix)
+    data = bytearray(pack(files))
+    middle = len(data) // 2
+    if harm == "flipped":
+        data[middle] ^= 0x55
+    else:
+        del data[middle:]
+    url = server.add("/archive", Served(bytes(data)))
+    assert tool(name, "--url", f"{name}={url}") == 1
+    assert "is damaged" in one_line(tool.err)
+    written = download.find_images(tool.output / name)
+    assert all(path.read_bytes() == files[path.name] for path in written)
+    assert kind == "zip" or not written, "a gzip file can be trusted as a whole only"
+    assert not (tool.output / ".downloads").exists(), "nothing is left to be trusted later"
+
+
+def test_members_that_lead_out_are_refused(tool: Tool, server: Server, tmp_path: Path) -> None:
+    good = encoded(picture(1))
+    hostile = {
+        "../../outside/evil.png": good,
+        "/outside/evil.png": good,
+        "a\\..\\evil.png": good,
+        "bell\a.png": good,
+    }
+    links = {"Urban100_HR/link.png": "/etc/hostname"}
+    data = tar_gz_of({"Urban100_HR/img_001.png": good} | hostile, links)
+    url = server.add("/u.tgz", Served(data))
+    assert tool("Urban100", "--url", f"Urban100={url}") == 1
+    assert tool.err.count("note: ") == len(hostile)
+    assert tool.err.count("leads out of the archive") == 3
+    assert "99 of 100 images are not there" in tool.err
+    assert tool.names("Urban100") == ["img_001.png"]
+    assert {p.name for p in tmp_path.rglob("*.png")} == {"img_001.png"}
+
+
+def test_links_and_traversal_in_a_zip_are_refused(
+    tool: Tool, server: Server, tmp_path: Path
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        link = zipfile.ZipInfo("rgb8bit/link.ppm")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/hostname")
+        archive.writestr("../evil.ppm", encoded(picture(1), ".ppm"))
+    url = server.add("/a.zip", Served(buffer.getvalue()))
+    assert tool("ICB_color", "--url", f"ICB_color={url}") == 1
+    assert "'../evil.ppm' left out" in tool.err
+    assert "no image like *.ppm" in tool.err
+    assert not list(tmp_path.rglob("*.ppm"))
+
+
+def test_oversized_member_is_refused(
+    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "LARGEST_IMAGE", 100)
+    url = server.add("/a.zip", Served(zip_of({"big.ppm": bytes(101)})))
+    assert tool("ICB_color", "--url", f"ICB_color={url}") == 1
+    assert "101 bytes are more than" in tool.err
+
+
+# --- sets on disk -----------------------------------------------------------------------------
+
+
+def test_verify_tells_every_kind_of_fault(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download.urllib.request, "urlopen", None)
+    folder = tool.output / "LIVE1_color"
+    files = made_up_set("LIVE1_color")
+    put(folder, files)
+    assert tool("--verify") == 0
+    assert "29 verified" in tool.out
+
+    (folder / "pic000.png").rename(folder / "Another Name.png")
+    (folder / "pic001.png").write_bytes(encoded(picture(77)))
+    (folder / "pic002.png").write_bytes(b"torn")
+    (folder / "pic003.png").unlink()
+    put(folder, {"stranger.png": encoded(picture(78)), "again.bmp": files["pic004.png"]})
+    assert tool("--verify", "LIVE1_color") == 1
+    assert "30 of 29 images found, 26 verified, 1 unknown, 2 damaged or different" in tool.out
+    error = one_line(tool.err)
+    for text in (
+        "cannot be read: pic002.png;",
+        "other pixels than the known image: pic001.png;",
+        "missing: pic003;",
+        "to be removed: pic004.png, stranger.png;",  # pic004.png sorts after again.bmp
+        "python testsets/download.py LIVE1_color",
+    ):
+        assert text in error
+
+
+def test_damaged_image_is_told_by_its_hash_and_mended(tool: Tool, server: Server) -> None:
+    put(tool.output / "Classic5", made_up_set("Classic5"))
+    one_level_off = picture(1000, gray=True)
+    one_level_off[0, 0] ^= 1
+    (tool.output / "Classic5" / "pic000.png").write_bytes(encoded(one_level_off))
+    assert tool("--verify", "Classic5") == 1
+    assert "4 verified, 0 unknown, 1 damaged or different" in tool.out
+    assert "pic000.png" in one_line(tool.err)
+
+    url = server.add("/a.zip", Served(repository_zip(".png")))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert "5 verified" in tool.out
+
+
+def test_source_with_other_pixels_is_an_error(tool: Tool, server: Server) -> None:
+    files = {f"testsets/Classic5/pic{i:03}.png": encoded(picture(i)) for i in range(5)}
+    url = server.add("/a.zip", Served(zip_of(files)))
+    assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    assert "0 verified, 0 unknown, 5 damaged or different" in tool.out
+    assert "other pixels than the known image: pic000.png, pic001.png" in one_line(tool.err)
+
+
+def test_verify_of_a_set_that_is_not_there(tool: Tool) -> None:
+    assert tool("--verify") == 1
+    assert "no set in" in one_line(tool.err)
+    assert tool("--verify", "Urban100") == 1
+    assert "Urban100" in one_line(tool.err)
+
+
+def test_list_names_every_set(tool: Tool) -> None:
+    put(tool.output / "Classic5", dict(list(made_up_set("Classic5").items())[:3]))
+    assert tool("--list") == 0
+    rows = {line.split()[0]: line.split()[1:4] for line in tool.out.splitlines()[1:]}
+    assert rows["Classic5"] == ["5", "5", "3"]
+    assert rows["Urban100"] == ["100", "0", "0"]
+    assert set(rows) == set(download.SOURCES)
+
+
+# --- hashes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_hash_depends_on_pixels_only(tmp_path: Path, gray: bool) -> None:
+    pixels = picture(3, gray)
+    channels = 1 if gray else 3
+    expected = hashlib.sha256(f"18x16x{channels}\n".encode() + pixels.tobytes()).hexdigest()
+    put(tmp_path, {f"a{s}": encoded(pixels, s) for s in (".png", ".bmp", ".tiff", ".webp")})
+    put(tmp_path, {"b.ppm": b"P6\n18 16\n255\n" + np.dstack([pixels] * (4 - channels)).tobytes()})
+    rows = [
+        download.describe_pixels("Set", "image", download.read_image(path))
+        for path in download.find_images(tmp_path)
+    ]
+    assert rows == [download.KnownImage("Set", "image", 18, 16, channels, expected)] * 5
+
+
+def test_hash_tells_a_picture_from_its_reshaped_self() -> None:
+    tall, wide = picture(1)[:16, :16].reshape(8, 32, 3), picture(1)[:16, :16].reshape(32, 8, 3)
+    hashes = {download.describe_pixels("Set", "image", p).sha256 for p in (tall, wide)}
+    assert len(hashes) == 2
+
+
+def test_writing_a_manifest_keeps_the_rows_of_absent_sets(
+    tool: Tool, tmp_path: Path, known: Path
+) -> None:
+    tool.manifest = tmp_path / "manifest.csv"
+    tool.manifest.write_bytes(known.read_bytes())
+    put(tmp_path / "new" / "Classic5", {"only.png": encoded(picture(9, gray=True))})
+    assert tool("--write-manifest", str(tmp_path / "new")) == 0
+    assert "Classic5: 1 of 5 images" in tool.out
+    rows = download.read_manifest(tool.manifest)
+    assert [r.image for r in rows if r.dataset == "Classic5"] == ["only"]
+    assert [r for r in rows if r.dataset != "Classic5"] == [
+        r for r in download.read_manifest(known) if r.dataset != "Classic5"
+    ]
+    assert tool("--write-manifest", str(tmp_path)) == 1
+    assert "no set in" in one_line(tool.err)
+
+
+@pytest.mark.parametrize("text", ["dataset,image\nLIVE1_color,bikes\n", "", "\0"])
+def test_manifest_that_is_none(tool: Tool, tmp_path: Path, text: str) -> None:
+    tool.manifest = tmp_path / "manifest.csv"
+    tool.manifest.write_text(text)
+    put(tool.output / "Classic5", made_up_set("Classic5"))
+    assert tool("--verify") == 1
+    assert "is not a manifest" in one_line(tool.err)
+
+
+def test_committed_manifest_has_the_sets_at_hand() -> None:
+    with (ROOT / "testsets" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == download.MANIFEST_FIELDS
+    counts = {name: sum(r["dataset"] == name for r in rows) for name in download.SOURCES}
+    assert counts == {
+        "LIVE1_color": 29,
+        "Classic5": 5,
+        "BSDS500_color": 200,
+        "Urban100": 0,
+        "ICB_color": 2,
+    }
+    assert len({r["sha256"] for r in rows}) == len(rows) == 236
+    assert all(re.fullmatch("[0-9a-f]{64}", r["sha256"]) for r in rows)
+
+
+@pytest.mark.skipif(
+    not SHARED_SETS.is_dir(), reason="the research images are not beside the checkout"
+)
+def test_committed_manifest_is_what_the_images_give(tmp_path: Path) -> None:
+    download.write_manifest(SHARED_SETS, tmp_path / "manifest.csv")
+    committed = (ROOT / "testsets" / "manifest.csv").read_bytes()
+    assert (tmp_path / "manifest.csv").read_bytes() == committed
+
+
+# --- command line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "name the sets to fetch"),
+        (["live1-color"], "the nearest is LIVE1_color"),
+        (["qqqqqq"], "there are LIVE1_color, Classic5"),
+        (["Classic5", "--url", "Classic5"], "expected NAME=URL"),
+        (["Classic5", "--url", "Classic5=ftp://host/a.zip"], "https, http, file"),
+        (["Classic5", "--url", "Clasic5=http://host/a.zip"], "the nearest is Classic5"),
+        (["Classic5", "--url", "Urban100=http://host/a.zip"], "not among the sets to fetch"),
+        (["--verify", "--list"], "not allowed with"),
+        (["Classic5", "--list"], "take no set names"),
+    ],
+)
+def test_usage_errors_are_one_line(tool: Tool, arguments: list[str], expected: str) -> None:
+    assert tool(*arguments) == 2
+    assert expected in one_line(tool.err)
+    assert tool.out == ""
+
+
+def test_exit_codes_of_the_script(tool: Tool, server: Server) -> None:
+    url = server.address + "/gone.zip"
+    processes = {
+        2: tool.as_process("Urban10"),
+        1: tool.as_process("Urban100", "--url", f"Urban100={url}"),
+        0: tool.as_process("--help"),
+    }
+    answers = {code: process.communicate(timeout=60) for code, process in processes.items()}
+    assert {code: process.returncode for code, process in processes.items()} == {0: 0, 1: 1, 2: 2}
+    assert "the nearest is Urban100" in one_line(answers[2][1])
+    assert "404" in one_line(answers[1][1])
+    assert "python testsets/download.py LIVE1_color Classic5" in answers[0][0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to one process on Windows")
+def test_interrupted_download_can_be_resumed(tool: Tool, server: Server) -> None:
+    served = Served(repository_zip(), stops=[15_000], hold=threading.Event())
+    url = server.add("/a.zip", served)
+    process = tool.as_process("Classic5", "--url", f"Classic5={url}")
+    assert served.stopped.wait(60)
+    time.sleep(0.3)  # the client takes what was sent
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    one_line(err, "stopped; ")
+    assert tool.part().read_bytes() == served.data[:15_000]
+    assert tool("Classic5", "--url", f"Classic5={url}") == 0
+    assert server.ranges() == [None, "bytes=15000-"]
