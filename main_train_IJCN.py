@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data.datasets import DatasetError, TrainingCrops, folder_set
 from data.degradation import SingleJpeg
 from models import IJCN, save_checkpoint
+from models.qtgm import expected_error
 from models.restorer import Restorer, pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
 from utils.image_io import ImageError, find_images, write_atomically
@@ -124,11 +125,7 @@ class ImageLoss:
         difference = restored - clean.float() / 255
         per_image = (difference.square() + self.epsilon**2).sqrt().mean((1, 2, 3))
         if self.balance:
-            # The exponent is that of models.qtgm.ResidualScale; a geometric mean step of 20 counts
-            # 1.
-            per_image = (
-                per_image * (qts.float().log().mean((1, 2, 3)) - np.log(20)).mul(-0.46).exp()
-            )
+            per_image = per_image / expected_error(qts.float())
         return per_image.mean()
 
 

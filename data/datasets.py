@@ -162,7 +162,8 @@ def testset_folder(name: str, root: Path) -> Path:
             return folder / name
     raise DatasetError(
         f"test set {name} not found in {', '.join(str(f) for f in folders)}; "
-        f"fetch it (python testsets/download.py --list), or add its parent folder to ${TESTSETS_VARIABLE}"
+        "fetch it (python testsets/download.py --list), "
+        f"or add its parent folder to ${TESTSETS_VARIABLE}"
     )
 
 

@@ -52,9 +52,11 @@ def _wrapped_pairs(rows: int, cols: int) -> Tensor:
     def side(length: int) -> Tensor:
         return torch.arange(length) >= length - SHIFT
 
-    region = side(rows)[:, None] * 2 + side(cols)[None].long()
-    region = _to_windows(region[None, :, :, None]).squeeze(-1)
-    return region[:, :, None] != region[:, None, :]
+    # The cache outlives its first caller; a mask born in inference mode could not be trained with.
+    with torch.inference_mode(False):
+        region = side(rows)[:, None] * 2 + side(cols)[None].long()
+        region = _to_windows(region[None, :, :, None]).squeeze(-1)
+        return region[:, :, None] != region[:, None, :]
 
 
 def _to_windows(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from models.blocks import Activation
 from models.dct import CoefficientsToImage
 from models.dual_attention import WINDOW, ChannelLogits
 from models.logm import LOGM, Levels, dequantise
-from models.qtgm import QTGM, GuidanceHead, ResidualScale, TableInput
+from models.qtgm import QTGM, GuidanceHead, TableInput, residual_scale
 
 SIZE_MULTIPLE = 16 * WINDOW
 """Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
@@ -33,7 +33,7 @@ class IJCNConfig:
     channel_logits: "sum" (published; depends on image size) or "mean".
     trunk_width: of the MLPs on the tables.
     table_input: "raw_y_cb" (published) or "log_y_cb_cr".
-    residual_scale: "none" or "tables" (see :class:`models.qtgm.ResidualScale`).
+    residual_scale: "none" or "tables" (see :func:`models.qtgm.residual_scale`).
     max_drop: stochastic depth of the last attention block, in training only.
 
     Raises ValueError where a value cannot make a network.
@@ -101,11 +101,6 @@ class IJCN(nn.Module):
         )
         self.to_image = CoefficientsToImage()
         self.qtgm = QTGM(config.widths, config.trunk_width, config.table_input)
-        self.residual_scale = (
-            ResidualScale(config.trunk_width, config.table_input)
-            if config.residual_scale == "tables"
-            else None
-        )
         self.backbone = Backbone(
             config.widths, config.blocks, config.body_blocks, config.activation
         )
@@ -122,8 +117,6 @@ class IJCN(nn.Module):
             *(head.beta for head in heads if isinstance(head, GuidanceHead)),
             self.backbone.tail,
         ]
-        if self.residual_scale is not None:
-            layers.append(self.residual_scale.head)
         for layer in layers:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
@@ -146,10 +139,9 @@ class IJCN(nn.Module):
             levels = self.logm(tables, Levels(y_coef.float(), c_coef.float()))
             first = self.to_image(*dequantise(levels, tables))
             encoder, decoder = self.qtgm(tables)
-            scale = None if self.residual_scale is None else self.residual_scale(tables)
         residual = self.backbone(first, encoder, decoder).float()
-        if scale is not None:
-            residual = scale * residual
+        if self.config.residual_scale == "tables":
+            residual = residual_scale(tables) * residual
         return IJCNOutput(first + residual, levels.y, levels.c)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 TableInput = Literal["raw_y_cb", "log_y_cb_cr"]
@@ -85,23 +84,22 @@ class QTGM(nn.Module):
         )
 
 
-class ResidualScale(nn.Module):
+def residual_scale(qts: Tensor) -> Tensor:
     """How large a correction the tables call for: one positive factor per image, (B, 1, 1, 1).
 
-    A coarse table leaves errors some seven times larger than a fine one. Scaling the backbone's
-    residual by ``exp(slope * mean log step + head)`` tells the network so from the start, and lets
-    it leave a nearly lossless file alone. Not in the published network.
+    A coarse table leaves errors some seven times larger than a fine one; scaling the backbone's
+    residual accordingly lets the network leave a nearly lossless file alone. A fixed function: when
+    it was learned, the shortest way to a lower loss early in training was a factor of zero, from
+    which the backbone never recovered. Not in the published network.
     """
+    return expected_error(qts)[:, None, None, None]
 
-    def __init__(self, trunk_width: int, table_input: TableInput) -> None:
-        super().__init__()
-        self.trunk = TableTrunk(trunk_width, table_input)
-        self.head = nn.Linear(trunk_width, 1)
-        # RMS error of JPEG on photographs: about 13 gray levels at quality 10, 1.8 at quality 100,
-        # where the mean log step is 4.3 and 0: a slope of ln(13 / 1.8) / 4.3.
-        self.slope = nn.Parameter(torch.tensor(0.46))
 
-    def forward(self, qts: Tensor) -> Tensor:
-        mean_log_step = qts.log().mean((1, 2, 3)) - math.log(20)
-        log_scale = self.slope * mean_log_step + self.head(self.trunk(qts)).squeeze(1)
-        return log_scale.exp()[:, None, None, None]
+def expected_error(qts: Tensor) -> Tensor:
+    """Size of a JPEG's errors as its tables let expect, (B, 3, 8, 8) -> (B,).
+
+    Relative to tables whose steps have a geometric mean of 20. JPEG's RMS error on photographs is
+    about 13 gray levels at quality 10 and 1.8 at quality 100, where the mean log step is 4.3 and 0:
+    a power of ln(13 / 1.8) / 4.3.
+    """
+    return ((qts.log().mean((1, 2, 3)) - math.log(20)) * 0.46).exp()

@@ -13,6 +13,7 @@ from models import IJCN, IJCNConfig, load_checkpoint
 from models.dct import ZIGZAG
 from models.dual_attention import ChannelAttention, DualAttention
 from models.logm import LOGM, Levels
+from models.qtgm import residual_scale
 from tests.conftest import GOLDEN, TINY, tiny_network
 
 TOLERANCE = {"y_pred": 2e-5, "c_pred": 2e-5, "image": 1e-4}
@@ -151,6 +152,25 @@ def test_mean_channel_attention_does_not_depend_on_image_size() -> None:
     reference = ChannelAttention(64, 2, "sum")
     reference.load_state_dict(attention.state_dict())
     torch.testing.assert_close(attention(tokens), reference(tokens))  # 64 tokens: 128x128 pixels
+
+
+def test_training_works_after_inference_on_the_same_size() -> None:
+    model = tiny_network()
+    inputs = torch.ones(1, 3, 8, 8), torch.zeros(1, 1, 8, 24, 8, 8), torch.zeros(1, 2, 4, 12, 8, 8)
+    model.logm.attention.blocks[0].window_attention.shifted = True
+    with torch.inference_mode():
+        model(*inputs)
+    model.train()
+    model(*inputs).image.sum().backward()
+
+
+def test_residual_scale_follows_the_tables() -> None:
+    tables = torch.full((3, 3, 8, 8), 20.0)
+    tables[0], tables[2] = 1.0, 80.0
+    fine, middle, coarse = residual_scale(tables).flatten().tolist()
+    assert middle == pytest.approx(1)
+    assert fine < 0.3
+    assert 1.5 < coarse < 2.5
 
 
 def test_stochastic_depth_acts_in_training_only() -> None:
