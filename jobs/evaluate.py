@@ -39,9 +39,11 @@ def evaluation_main(
     """Body of a measuring script; returns its exit code.
 
     Args:
-        description, examples: for ``--help``. default_options: option file, from the project's
-        root.
-        schema: type of the options. degradations: the settings these options ask for.
+        description: for ``--help``.
+        examples: likewise.
+        default_options: option file, relative to the project's root.
+        schema: type of the options.
+        degradations: the settings these options ask for.
     """
     parser = test_parser(
         description or "", examples, default_options, f"data sets; {SAMPLE} is built in"
@@ -107,5 +109,5 @@ def _cost(evaluation: Evaluation) -> dict[str, object]:
     return {
         "restore_seconds_per_megapixel": round(evaluation.restore_seconds / pixels * 1e6, 3),
         "metric_seconds_per_megapixel": round(evaluation.metric_seconds / pixels * 1e6, 3),
-        "images_left_out": evaluation.left_out,
+        "images_left_out": {name: sorted(left) for name, left in evaluation.left_out.items()},
     }

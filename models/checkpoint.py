@@ -1,8 +1,8 @@
 """Load and save weights: released ``.pth`` state dicts and our own safetensors files.
 
 Our files hold the weights under this package's names, and two metadata entries that rebuild the
-exact
-variant: ``format`` (this layout's version) and ``ijcn_config`` (JSON of :class:`IJCNConfig`).
+exact variant: ``format`` (this layout's version) and ``ijcn_config`` (JSON of
+:class:`IJCNConfig`).
 Released files hold the published network under the authors' names; they are renamed on loading.
 """
 
@@ -87,8 +87,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
 
     Args:
         path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth``
-        state
-            dict of the published network. Told apart by content, not by the name.
+            state dict of the published network. Told apart by content, not by the name.
         device: where the network is put.
 
     Raises:

@@ -20,10 +20,10 @@ from data.degradation import Padding, RandomCompression
 from data.jpeg import Sampling
 from models.ijcn import IJCNConfig
 from models.restorer import Precision
+from utils.evaluation import SaveImages
 
 Quality = Annotated[int, Field(ge=1, le=100)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-SaveImages = Literal["none", "first", "all"]
 
 
 class OptionsError(ValueError):

@@ -116,6 +116,7 @@ def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:
     found = evaluate([_set("A", (9, 30))], settings, _gray_restorer, tmp_path, "none", False)
     assert {r.setting for r in found.results} == {"QF30-30+0+0"}
     assert len(found.failures) == 1
+    assert found.left_out == {"A": {"im0"}}
 
 
 def test_undefined_metrics_do_not_enter_averages() -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from utils.image_io import ImageError, write_atomically, write_png
-from utils.metrics import Scores, measure
+from utils.metrics import Scores, measure, psnr
 from utils.pictures import busiest_window, side_by_side
 from utils.published import PublishedRow, rows_for
 
@@ -29,6 +29,8 @@ Image = NDArray[np.uint8]
 
 SMALLEST_SIDE = 8
 """Images below one JPEG block a side have no blocking to measure and are left out."""
+
+SaveImages = Literal["none", "first", "all"]
 
 JPEG, IJCN = "JPEG", "IJCN"
 METHODS = (JPEG, IJCN)
@@ -99,10 +101,15 @@ class Evaluation:
 
     results: list[ImageResult] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, set[str]] = field(default_factory=dict)
     restore_seconds: float = 0.0
     metric_seconds: float = 0.0
     restored_pixels: int = 0
+
+    def leave_out(self, dataset: str, image: str, reason: str) -> None:
+        """Note that an image of a set was not measured, at one setting or at all."""
+        self.failures.append(reason)
+        self.left_out.setdefault(dataset, set()).add(image)
 
     def summary(self) -> list[SummaryRow]:
         """Averages in the order in which sets, settings and methods were evaluated.
@@ -126,86 +133,129 @@ def evaluate(
     degradations: Sequence[Degrade],
     restore: Callable[[Any], Image],
     output: Path,
-    save_images: Literal["none", "first", "all"] = "first",
+    save_images: SaveImages = "first",
     progress: bool = True,
 ) -> Evaluation:
     """Measure JPEG and restored images of every set at every setting; write pictures on the way.
 
-    One image is held at a time. An image that cannot be used is reported and left out of every
-    setting; the others go on.
+    One image is held at a time. An image that cannot be used is reported and left out; the others
+    go on.
 
     Args:
-        sets: evaluation sets. degradations: one per setting. restore: what a JPEG stores -> RGB
-        image,
-            at least as large as the original, which lies in its top left corner.
+        sets: evaluation sets.
+        degradations: one per setting.
+        restore: what a JPEG stores -> RGB image, at least as large as the original, which lies in
+            its top left corner.
         output: folder for ``images/SET/SETTING/NAME.png`` and ``comparison.png``; pictures of an
-            earlier evaluation in it are replaced.
+            earlier evaluation in it are replaced once this one is complete.
         save_images: pictures of no setting, of the first one, or of all.
         progress: show a bar with the running mean PSNR.
     """
     found = Evaluation()
-    pictures = output / "images.part"
-    shutil.rmtree(pictures, ignore_errors=True)
-    compared = save_images == "none"
+    pictures = _Pictures(output, save_images, degradations[0].label)
     total = sum(len(each) for each in sets) * len(degradations)
     with tqdm(total=total, unit="image", disable=not progress, dynamic_ncols=True) as bar:
         for dataset in sets:
-            gains: list[tuple[float, float]] = []
+            running = _RunningMeans(dataset.name, bar)
             for entry in dataset:
-                name = f"{dataset.name}/{entry.name}"
                 try:
-                    image = _checked(entry.read(), name)
+                    image = _checked(entry.read(), f"{dataset.name}/{entry.name}")
                 except ImageError as error:
-                    found.failures.append(str(error))
-                    found.left_out[dataset.name] = found.left_out.get(dataset.name, 0) + 1
+                    found.leave_out(dataset.name, entry.name, str(error))
                     bar.update(len(degradations))
                     continue
-                for index, degrade in enumerate(degradations):
+                for degrade in degradations:
+                    where = f"{dataset.name}/{entry.name} at {degrade.label}"
                     try:
                         pair = degrade(image)
                     except ValueError as error:
-                        found.failures.append(f"{name} at {degrade.label}: {error}")
-                        found.left_out[dataset.name] = found.left_out.get(dataset.name, 0) + 1
+                        found.leave_out(dataset.name, entry.name, f"{where}: {error}")
                         bar.update()
                         continue
-                    height, width = pair.original.shape[:2]
-                    start = time.perf_counter()
-                    restored = restore(pair.stored)[:height, :width]
-                    middle = time.perf_counter()
-                    jpeg_scores = measure(restored=pair.jpeg, original=pair.original)
-                    scores = measure(restored=restored, original=pair.original)
-                    found.metric_seconds += time.perf_counter() - middle
-                    found.restore_seconds += middle - start
-                    found.restored_pixels += height * width
-                    for method, figures in ((JPEG, jpeg_scores), (IJCN, scores)):
+                    restored, before, after = _measure_pair(pair, restore, found)
+                    for method, scores in ((JPEG, before), (IJCN, after)):
                         found.results.append(
-                            ImageResult(dataset.name, degrade.label, method, entry.name, figures)
+                            ImageResult(dataset.name, degrade.label, method, entry.name, scores)
                         )
-                    if save_images == "all" or (save_images == "first" and index == 0):
-                        write_png(
-                            pictures / dataset.name / degrade.label / f"{entry.name}.png", restored
-                        )
-                    if not compared:
-                        compared = True
-                        comparison = side_by_side(
-                            (pair.original, pair.jpeg, restored),
-                            (
-                                f"original ({entry.name})",
-                                f"{JPEG} {degrade.label}, {jpeg_scores.psnr:.2f} dB",
-                                f"{IJCN}, {scores.psnr:.2f} dB",
-                            ),
-                            busiest_window(pair.jpeg, restored),
-                        )
-                        write_png(output / "comparison.png", comparison)
-                    gains.append((jpeg_scores.psnr, scores.psnr))
-                    jpeg_mean, mean = (_mean(column) for column in zip(*gains, strict=True))
-                    bar.set_postfix_str(
-                        f"{dataset.name} {JPEG} {jpeg_mean:.2f} -> {IJCN} {mean:.2f} dB",
-                        refresh=False,
-                    )
-                    bar.update()
-    _replace_folder(pictures, output / "images")
+                    pictures.add(dataset.name, degrade.label, entry.name, pair, restored)
+                    running.add(before.psnr, after.psnr)
+    pictures.finish()
     return found
+
+
+def _measure_pair(
+    pair: Pair, restore: Callable[[Any], Image], found: Evaluation
+) -> tuple[Image, Scores, Scores]:
+    """Restored image, scores of the JPEG and of the restored image; adds the time to ``found``."""
+    height, width = pair.original.shape[:2]
+    start = time.perf_counter()
+    restored = restore(pair.stored)[:height, :width]
+    middle = time.perf_counter()
+    before = measure(restored=pair.jpeg, original=pair.original)
+    after = measure(restored=restored, original=pair.original)
+    found.metric_seconds += time.perf_counter() - middle
+    found.restore_seconds += middle - start
+    found.restored_pixels += height * width
+    return restored, before, after
+
+
+class _RunningMeans:
+    """Mean PSNR of a set so far, shown in the progress bar."""
+
+    def __init__(self, dataset: str, bar: tqdm[Any]) -> None:
+        self.dataset = dataset
+        self.bar = bar
+        self.pairs: list[tuple[float, float]] = []
+
+    def add(self, before: float, after: float) -> None:
+        self.pairs.append((before, after))
+        jpeg, restored = (_mean(column) for column in zip(*self.pairs, strict=True))
+        text = f"{self.dataset} {JPEG} {jpeg:.2f} -> {IJCN} {restored:.2f} dB"
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update()
+
+
+class _Pictures:
+    """Restored pictures and one comparison, put in the place of earlier ones at the end."""
+
+    def __init__(self, output: Path, wanted: SaveImages, first_setting: str) -> None:
+        self.output = output
+        self.wanted = wanted
+        self.first_setting = first_setting
+        self.beside = output / "images.part"
+        self.comparison: Image | None = None
+        shutil.rmtree(self.beside, ignore_errors=True)
+
+    def add(self, dataset: str, setting: str, name: str, pair: Pair, restored: Image) -> None:
+        if self.wanted == "none":
+            return
+        if self.wanted == "all" or setting == self.first_setting:
+            write_png(self.beside / dataset / setting / f"{name}.png", restored)
+        if self.comparison is None:
+
+            def gain(image: Image) -> str:
+                return f"{psnr(restored=image, original=pair.original):.2f} dB"
+
+            self.comparison = side_by_side(
+                (pair.original, pair.jpeg, restored),
+                (
+                    f"original ({name})",
+                    f"{JPEG} {setting}, {gain(pair.jpeg)}",
+                    f"{IJCN}, {gain(restored)}",
+                ),
+                busiest_window(pair.jpeg, restored),
+            )
+
+    def finish(self) -> None:
+        final, comparison = self.output / "images", self.output / "comparison.png"
+        if final.exists():
+            shutil.rmtree(final)
+        if self.beside.exists():
+            self.beside.rename(final)
+        if self.comparison is None:
+            comparison.unlink(missing_ok=True)
+        else:
+            write_png(comparison, self.comparison)
 
 
 def write_tables(
@@ -249,14 +299,6 @@ def _checked(image: Image, name: str) -> Image:
             "move it out of the set"
         )
     return image
-
-
-def _replace_folder(new: Path, final: Path) -> None:
-    """Put ``new`` in the place of ``final``; where nothing new was written, only remove the old."""
-    if final.exists():
-        shutil.rmtree(final)
-    if new.exists():
-        new.rename(final)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -311,10 +353,8 @@ def _markdown(
             grid += [[s, *(cells.get((m, s), "") for m in methods)] for s in settings]
         lines += [*_aligned(grid), ""]
         if evaluation.left_out.get(dataset):
-            lines += [
-                f"Left out: {evaluation.left_out[dataset]} (see the messages of the run).",
-                "",
-            ]
+            count = len(evaluation.left_out[dataset])
+            lines += [f"Left out: {count} images (see the messages of the run).", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
