@@ -71,6 +71,12 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
         raise OptionsError(str(error)) from error
     torch.manual_seed(options.seed)
 
+    for source in options.data.folders:
+        if not source.is_dir():
+            raise OptionsError(
+                f"data.folders: {source} is not a folder; give folders of clean images "
+                "(--set data.folders=[my/photographs])"
+            )
     paths = [path for source in options.data.folders for path in find_images(source)]
     crops = TrainingCrops(paths, options.data.patch, options.data.compression(), options.seed)
     for line in crops.skipped:
@@ -169,6 +175,7 @@ def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
     return Recipe(
         Schedule(o.steps, o.learning_rate, o.warmup_steps, o.cooldown_share),
         o.optimiser,
+        o.kernel_rate,
         o.weight_decay,
         o.betas,
         o.clip_norm,

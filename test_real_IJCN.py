@@ -13,6 +13,7 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import RealTestOptions
+from utils.image_io import require_writable
 from utils.run_log import write_run_file
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
@@ -35,6 +36,7 @@ def main() -> int:
         inputs = options.input or [testset_folder(name, root) for name in options.testsets]
         jobs = plan_files(inputs, options.output)
         restorer = open_restorer(options)
+        require_writable(options.output)
         report = restore_files(jobs, restorer.restore, options.overwrite)
         write_run_file(
             options.output / "run.yml",

@@ -21,6 +21,7 @@ from options.command_line import (
 )
 from options.schema import EvaluationOptions
 from utils.evaluation import Evaluation, evaluate, write_tables
+from utils.image_io import require_writable
 from utils.published import read_published
 from utils.run_log import write_run_file
 
@@ -64,6 +65,7 @@ def _run(
 ) -> int:
     sets = _open_sets(options)
     restorer = open_restorer(options)
+    require_writable(options.output)
     evaluation = evaluate(
         sets, degradations(options), restorer.restore, options.output, options.save_images
     )

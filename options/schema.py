@@ -115,6 +115,7 @@ class OptimisationOptions(Options):
     """Linear warm-up, constant rate, linear cool-down; EMA of the weights."""
 
     optimiser: Literal["adamw", "muon"] = "adamw"
+    kernel_rate: Annotated[float, Field(gt=0)] = 0.4
     steps: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 100

@@ -68,6 +68,7 @@ def test_images_are_found_recursively_in_order_without_hidden_ones(tmp_path: Pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "broken_link.png").symlink_to(tmp_path / "nowhere")
     names = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
-    assert names == ["a/z.jpg", "b.PNG"]
+    assert names == ["a/z.jpg", "b.PNG", "broken_link.png"]
     assert find_images(tmp_path, (".jpg",)) == [tmp_path / "a" / "z.jpg"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,51 @@ def test_usage_errors_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_unwritable_output_is_refused_before_any_work(
+    tmp_path: Path, sets: Path, checkpoint: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    jpeg = tmp_path / "a.jpg"
+    jpeg.write_bytes(encode_jpeg(photograph(16, 16), 50))
+    for script, inputs in (
+        ("test_color_IJCN.py", ("--testsets", "Mini")),
+        ("test_real_IJCN.py", ("--input", jpeg)),
+    ):
+        done = _run(
+            script,
+            *(*inputs, "--checkpoint", checkpoint, "--output", tmp_path / "file"),
+            IJCN_TESTSETS=str(sets),
+        )
+        assert "cannot be written" in _error_line(done)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path) -> None:
+    for index in range(40):
+        (tmp_path / f"{index:02}.jpg").write_bytes(encode_jpeg(photograph(200, 200), 50))
+    output = tmp_path / "out"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "test_real_IJCN.py", "--input", tmp_path, "--output", output),
+            *("--checkpoint", checkpoint, "--set", "threads=1"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(output.glob("*.png")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert not list(output.glob("*.part"))
+    for path in output.glob("*.png"):
+        assert read_image(path).shape == (200, 200, 3)
+
+
 @pytest.mark.parametrize(
     "script",
     ["test_color_IJCN.py", "test_colordouble_IJCN.py", "test_real_IJCN.py", "main_train_IJCN.py"],
@@ -208,6 +255,16 @@ def test_real_refuses_missing_inputs(inputs: str, tmp_path: Path, checkpoint: Pa
         *("--input", tmp_path / inputs, "--output", tmp_path / "out", "--checkpoint", checkpoint),
     )
     assert inputs in _error_line(done)
+
+
+def test_training_refuses_missing_folders_in_one_line(tmp_path: Path) -> None:
+    changes = ("--opt", "options/train_smoke.yml", "--set", f"output={tmp_path}")
+    done = _run("main_train_IJCN.py", *changes, f"data.folders=[{tmp_path / 'none'}]")
+    assert "is not a folder" in _error_line(done)
+    write_png(tmp_path / "small" / "a.png", photograph(20, 20))
+    done = _run("main_train_IJCN.py", *changes, f"data.folders=[{tmp_path / 'small'}]")
+    assert "none of 1 training images" in _error_line(done)
+    assert not (tmp_path / "smoke").exists()
 
 
 def test_training_yields_a_checkpoint_that_loads_and_resumes(tmp_path: Path) -> None:

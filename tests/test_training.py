@@ -24,6 +24,7 @@ from utils.training import (
 RECIPE = Recipe(
     schedule=Schedule(steps=12, peak=0.01, warmup_steps=2, cooldown_share=0.5),
     optimiser="muon",
+    kernel_rate=0.5,
     weight_decay=0.01,
     betas=(0.9, 0.99),
     clip_norm=1.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -91,15 +92,36 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
             beside.unlink(missing_ok=True)
 
 
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Make an output folder and try it, before any work is done for it.
+
+    Raises:
+        ImageError: it cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ImageError(
+            f"output folder {folder}: cannot be written ({error.strerror or error}); "
+            "choose another --output"
+        ) from error
+
+
 def find_images(
     folder: str | os.PathLike[str], suffixes: Iterable[str] = IMAGE_SUFFIXES
 ) -> list[Path]:
-    """Image files below a folder, recursively, in a stable order; hidden files are passed over."""
+    """Image files below a folder, recursively, in a stable order; hidden files are passed over.
+
+    Broken links are listed too, so that whoever reads them reports them.
+    """
     wanted = {suffix.lower() for suffix in suffixes}
     return sorted(
         path
         for path in Path(folder).rglob("*")
         if path.suffix.lower() in wanted
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and not path.is_dir()
     )

@@ -61,6 +61,7 @@ class Recipe:
 
     schedule: Schedule
     optimiser: Literal["adamw", "muon"]
+    kernel_rate: float
     weight_decay: float
     betas: tuple[float, float]
     clip_norm: float
@@ -210,7 +211,7 @@ class Trainer(Generic[Batch]):
     def _train_step(self, batch: Batch) -> float:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = self.recipe.schedule.rate(self.step)
+                group["lr"] = self.recipe.schedule.rate(self.step) * group["rate_factor"]
         self.network.train()
         self.network.zero_grad(set_to_none=True)
         loss = self.loss(self.network, batch)
@@ -273,7 +274,14 @@ def _optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
         betas=recipe.betas,
         foreach=True,
     )
-    return [adamw, Muon(kernels, rate, recipe.weight_decay)] if kernels else [adamw]
+    optimisers: list[torch.optim.Optimizer] = [adamw]
+    for group in adamw.param_groups:
+        group["rate_factor"] = 1.0
+    if kernels:
+        muon = Muon(kernels, rate, recipe.weight_decay)
+        muon.param_groups[0]["rate_factor"] = recipe.kernel_rate
+        optimisers.append(muon)
+    return optimisers
 
 
 def collate(samples: Sequence[Sequence[Any]]) -> list[Tensor]:
