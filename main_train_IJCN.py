@@ -86,7 +86,8 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
 
     network = IJCN(options.network)
     network.start_from_jpeg()
-    network = network.to(device, memory_format=torch.channels_last)
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters on {device}")
 
     folder.mkdir(parents=True, exist_ok=True)
