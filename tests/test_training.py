@@ -115,6 +115,17 @@ def test_damaged_state_falls_back_to_the_one_before(
         _trainer(tmp_path).resume()
 
 
+def test_log_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    for _ in range(5):
+        trainer.fit()
+    log = tmp_path / "log.csv"
+    with log.open("a") as file:
+        file.write("8,0.5,0.1\n")  # logged, but stopped before its state was saved
+    _trainer(tmp_path).resume()
+    assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["step", "4"]
+
+
 def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not _trainer(tmp_path).resume()
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from utils.image_io import write_atomically
 from utils.muon import Muon
 
 Batch = TypeVar("Batch")
@@ -133,6 +134,7 @@ class Trainer(Generic[Batch]):
             except Exception as error:  # torch.load raises nearly anything on damaged files
                 tqdm.write(f"{candidate} cannot be used ({' '.join(str(error).split())[:200]})")
                 continue
+            _forget_rows_after(self.folder / "log.csv", self.step)
             tqdm.write(f"resuming at step {self.step} from {candidate}")
             return True
         if candidates:
@@ -300,6 +302,16 @@ def _append_row(path: Path, row: Mapping[str, float]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _forget_rows_after(path: Path, step: int) -> None:
+    """Drop what a run logged after the state it is resumed from; it will be logged again."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if int(row[0]) <= step]
+    write_atomically(path, "".join(",".join(row) + "\n" for row in [header, *kept]))
 
 
 class _Flag:
