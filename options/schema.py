@@ -191,7 +191,7 @@ def load_options(
         return schema.model_validate_json(json.dumps(content))
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
-            raise OptionsError(f"{path}: {_first_complaint(error, schema, content)}") from error
+            raise OptionsError(f"{path}: {_first_complaint(error, schema)}") from error
         raise OptionsError(f"{path}: {error}") from error
 
 
@@ -231,7 +231,7 @@ def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
     content[key] = value
 
 
-def _first_complaint(error: ValidationError, schema: type[BaseModel], content: Any) -> str:
+def _first_complaint(error: ValidationError, schema: type[BaseModel]) -> str:
     """The first problem in one line: dotted key, value, what was expected."""
     # Unknown keys first: a typo is the likeliest cause of whatever else is wrong.
     details = sorted(
