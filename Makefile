@@ -2,25 +2,27 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.dev-ready
 
 .PHONY: demo test lint bench clean-venv help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## restore and score the built-in photographs, write pictures
 	$(RUN) test_color_IJCN.py --opt options/demo.yml
 
-test: $(READY) ## run the whole test suite
+test: $(DEV_READY) ## run the whole test suite
 	$(RUN) -m pytest
 
-lint: $(READY) ## check style and types
+lint: $(DEV_READY) ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(READY) ## measure speed and memory, write benchmarks/README.md's figures
+bench: $(READY) ## measure speed and memory on this machine
 	$(RUN) benchmarks/speed.py
 
 clean-venv: ## remove the private environment
@@ -28,6 +30,10 @@ clean-venv: ## remove the private environment
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python 3.10 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+$(DEV_READY): $(READY)
+	$(INSTALL) --editable '.[dev]'
 	touch $@

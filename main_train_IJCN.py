@@ -35,7 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--opt", type=Path, required=True, metavar="FILE", help="YAML option file")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="replace options of the file"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace options of the file",
     )
     parser.add_argument(
         "--resume", choices=("auto", "no"), default="no", help="continue the run of the same name"
@@ -58,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
     """Run one training as ``options`` say; returns the exit code."""
     folder = options.output / options.name
-    if not resume and (folder / "state.pt").exists():
+    if not resume and (folder / "options.json").exists():
         raise OptionsError(
             f"{folder} holds a run already; add --resume auto to continue it, or choose another "
             "name (--set name=...)"
@@ -90,8 +95,8 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters on {device}")
 
+    validation = Validation(options, device) if options.validation else None
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "options.json", options.model_dump_json(indent=2))
     trainer = Trainer(
         network,
         _recipe(options, max_minutes),
@@ -100,13 +105,14 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
             [crops[step * options.data.batch + i] for i in range(options.data.batch)]
         ),
         loss=ImageLoss(options, device),
-        validate=Validation(options, device) if options.validation else None,
+        validate=validation,
         export=lambda ema, stem: save_checkpoint(
             _as_ijcn(ema), folder / f"{stem}.safetensors", notes={"run": options.name}
         ),
     )
     if resume:
         trainer.resume()
+    write_atomically(folder / "options.json", options.model_dump_json(indent=2))
     outcome = trainer.fit()
     print(f"{'finished' if outcome.finished else 'stopped'} at step {outcome.step}; see {folder}")
     return 0
@@ -148,6 +154,8 @@ class Validation:
         images = []
         for entry in folder_set("validation", self.options.folder):
             image = entry.read()
+            if image.ndim == 2:
+                image = np.repeat(image[:, :, None], 3, axis=2)
             top, left = ((n - side) // 2 for n in image.shape[:2])
             images.append(image[max(0, top) :, max(0, left) :][:side, :side])
         self.cases = {

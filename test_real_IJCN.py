@@ -12,7 +12,7 @@ from options.command_line import (
     run_script,
     test_parser,
 )
-from options.schema import RealTestOptions
+from options.schema import OptionsError, RealTestOptions
 from utils.image_io import require_writable
 from utils.run_log import write_run_file
 
@@ -31,21 +31,30 @@ def main() -> int:
 
     def body() -> int:
         named = ("checkpoint", "device", "output", "testsets", "input")
+        if args.input and args.testsets:
+            raise OptionsError("give --input or --testsets, not both")
         options = read_options(RealTestOptions, args, named)
         root = from_project(options.testsets_folder)
         inputs = options.input or [testset_folder(name, root) for name in options.testsets]
         jobs = plan_files(inputs, options.output)
         restorer = open_restorer(options)
         require_writable(options.output)
+        network = describe_network(options, restorer)
         report = restore_files(jobs, restorer.restore, options.overwrite)
         write_run_file(
             options.output / "run.yml",
             options.model_dump(mode="json"),
-            {**describe_network(options, restorer), "files_restored": len(report.restored)},
+            {
+                **network,
+                "files_restored": len(report.restored),
+                "files_restored_before": len(report.skipped),
+                "files_failed": len(report.failures),
+            },
         )
         for line in report.failures:
             print(f"not restored: {line}", file=sys.stderr)
-        skipped = f", {len(report.skipped)} restored before" if report.skipped else ""
+        again = "restored before (--set overwrite=true restores them again)"
+        skipped = f", {len(report.skipped)} {again}" if report.skipped else ""
         print(
             f"{len(report.restored)} of {len(jobs)} files restored{skipped}, "
             f"{len(report.failures)} failed: {options.output}"

@@ -64,6 +64,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="timed runs per case")
     parser.add_argument("--memory_of", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not args.checkpoint.is_file():
+        parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     cases = [
         Case(f"{name}, {precision}", checkpoint, precision)

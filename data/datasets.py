@@ -197,7 +197,7 @@ def folder_set(name: str, folder: Path) -> TestSet:
     return TestSet(
         name,
         tuple(
-            NamedImage(str(p.relative_to(folder).with_suffix("")), partial(read_image, p))
+            NamedImage(p.relative_to(folder).with_suffix("").as_posix(), partial(read_image, p))
             for p in paths
         ),
     )

@@ -68,8 +68,12 @@ class Component:
             raise ValueError(f"levels must be (rows, cols, 8, 8), got {self.levels.shape}")
         if self.table.shape != (8, 8):
             raise ValueError(f"table must be (8, 8), got {self.table.shape}")
-        for array in (self.levels, self.table):
-            array.flags.writeable = False
+        if self.table.min() < 1:
+            raise ValueError("a table holds a quantisation step below 1")
+        for name in ("levels", "table"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +240,13 @@ def _as_file(data: bytes) -> Iterator[Path]:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+    except OSError as error:
+        os.unlink(name)
+        raise JpegError(
+            f"{len(data)} bytes of JPEG cannot be put into {Path(name).parent} "
+            f"({error.strerror or error}); free some space there"
+        ) from error
+    try:
         yield Path(name)
     finally:
         os.unlink(name)

@@ -64,7 +64,9 @@ def _run(
     args: argparse.Namespace,
 ) -> int:
     sets = _open_sets(options)
+    published = read_published(PROJECT / "testsets" / "published.csv")
     restorer = open_restorer(options)
+    network = describe_network(options, restorer)
     require_writable(options.output)
     evaluation = evaluate(
         sets, degradations(options), restorer.restore, options.output, options.save_images
@@ -72,13 +74,13 @@ def _run(
     text = write_tables(
         options.output,
         evaluation,
-        read_published(PROJECT / "testsets" / "published.csv"),
+        published,
         f"{options.name}: {options.checkpoint.name}",
     )
     write_run_file(
         options.output / "run.yml",
         options.model_dump(mode="json"),
-        {**describe_network(options, restorer), "option_file": str(args.opt), **_cost(evaluation)},
+        {**network, "option_file": str(args.opt), **_cost(evaluation)},
     )
     print()
     print(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.jpeg import JpegError, JpegImage, read_jpeg
-from models.restorer import UnsupportedLayoutError
+from models.restorer import RestoreError
 from options.schema import OptionsError
 from utils.image_io import ImageError, find_images, write_png
 
@@ -43,7 +44,7 @@ def plan_files(inputs: Sequence[Path], output: Path) -> list[FileJob]:
     Raises:
         OptionsError: a path that does not exist, or a folder without JPEGs.
     """
-    found: list[tuple[Path, Path]] = []
+    found: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
         if path.is_dir():
             files = find_images(path, JPEG_SUFFIXES)
@@ -51,25 +52,29 @@ def plan_files(inputs: Sequence[Path], output: Path) -> list[FileJob]:
                 raise OptionsError(
                     f"no JPEG in {path} (looked for {', '.join(JPEG_SUFFIXES)}); give another"
                 )
-            found += [(file, file.relative_to(path)) for file in files]
+            for file in files:
+                found.setdefault(file.absolute(), (file, file.relative_to(path)))
         elif path.exists():
-            found.append((path, Path(path.name)))
+            found.setdefault(path.absolute(), (path, Path(path.name)))
         else:
             raise OptionsError(f"{path} not found; --input takes JPEG files and folders")
-    plain = [output / name.with_suffix(".png") for _, name in found]
-    jobs = []
-    for (source, name), target in zip(found, plain, strict=True):
-        if plain.count(target) > 1:
-            target = output / name.with_name(f"{name.name}.png")
-        jobs.append(FileJob(source, target))
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        other = taken.setdefault(job.target, job.source)
-        if other != job.source:
+
+    def key(target: Path) -> str:
+        return str(target).casefold()  # some file systems do not tell A.png from a.png
+
+    plain = Counter(key(name.with_suffix(".png")) for _, name in found.values())
+    jobs: dict[str, FileJob] = {}
+    for source, name in found.values():
+        short = name.with_suffix(".png")
+        target = short if plain[key(short)] == 1 else name.with_name(f"{name.name}.png")
+        job = FileJob(source, output / target)
+        other = jobs.setdefault(key(target), job)
+        if other is not job:
             raise OptionsError(
-                f"{other} and {job.source} would both become {job.target}; restore them in two runs"
+                f"{other.source} and {source} would both become {job.target}; "
+                "restore them in two runs"
             )
-    return list({job.target: job for job in jobs}.values())
+    return list(jobs.values())
 
 
 def restore_files(
@@ -88,7 +93,7 @@ def restore_files(
                 continue
             try:
                 write_png(job.target, restore(read_jpeg(job.source)))
-            except UnsupportedLayoutError as error:
+            except RestoreError as error:
                 report.failures.append(f"{job.source}: {error}")
             except (JpegError, ImageError) as error:
                 report.failures.append(str(error))

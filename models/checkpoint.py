@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,7 +176,9 @@ def _load_released(path: Path) -> IJCN:
     )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # on damaged files torch.load raises nearly anything
         raise foreign from error
     if not isinstance(content, Mapping):
         raise foreign

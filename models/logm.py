@@ -53,8 +53,8 @@ class LOGM(nn.Module):
         )
         self.trunk = TableTrunk(trunk_width, table_input)
         self.guidance = GuidanceHead(trunk_width, TOKEN_CHANNELS)
-        self.register_buffer("zigzag", torch.from_numpy(ZIGZAG), persistent=False)
-        self.register_buffer("unzigzag", torch.from_numpy(UNZIGZAG), persistent=False)
+        self.register_buffer("zigzag", torch.tensor(ZIGZAG), persistent=False)
+        self.register_buffer("unzigzag", torch.tensor(UNZIGZAG), persistent=False)
 
     def tokens(self, levels: Levels) -> Tensor:
         """Dequantised levels -> (B, 320, H/16, W/16), block by block, zigzag index fastest."""

@@ -39,7 +39,11 @@ class StoredJpeg(Protocol):
     def describe(self) -> str: ...
 
 
-class UnsupportedLayoutError(ValueError):
+class RestoreError(ValueError):
+    """A JPEG that cannot be restored; the message is one line: what, why, what to do."""
+
+
+class UnsupportedLayoutError(RestoreError):
     """A JPEG the network has no path for yet."""
 
 
@@ -51,9 +55,14 @@ def pick_device(wanted: str) -> torch.device:
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {wanted}: PyTorch finds no CUDA GPU; use --device cpu or auto")
-    return torch.device(wanted)
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise ValueError(
+                f"device {wanted}: PyTorch finds {count or 'no'} CUDA GPU; use --device cpu or auto"
+            )
+    return device
 
 
 def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
@@ -63,7 +72,7 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """
     if wanted == "auto":
         if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            native = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
             known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
             native = bool(known.get("amx_bf16") or known.get("avx512_bf16"))
@@ -137,6 +146,9 @@ class Restorer:
         """precision: of the backbone, see :func:`pick_precision`; all else is always float32."""
         self.device = torch.device(device)
         self.precision = pick_precision(precision, self.device)
+        if self.device.type == "cuda":
+            # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
+            torch.backends.cudnn.allow_tf32 = False
         self.model = model.eval().to(self.device)
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,15 +157,37 @@ class Restorer:
         """Restored picture (height, width, 3) uint8 RGB, of the size the JPEG states.
 
         Raises:
-            UnsupportedLayoutError: not YCbCr 4:2:0.
+            UnsupportedLayoutError: not YCbCr 4:2:0. RestoreError: not enough memory.
         """
-        inputs = [tensor.to(self.device) for tensor in network_input(stored)]
+        inputs = network_input(stored)
+        try:
+            return self._restore(inputs, stored.height, stored.width)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise RestoreError(
+                f"{stored.describe()}: not enough memory on {self.device}; "
+                "restore it on a machine with more, or crop it"
+            ) from error
+
+    def _restore(
+        self, inputs: tuple[Tensor, Tensor, Tensor], height: int, width: int
+    ) -> NDArray[np.uint8]:
+        qts, y_coef, c_coef = (tensor.to(self.device) for tensor in inputs)
         with (
             torch.inference_mode(),
             torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
             ),
         ):
-            image = self.model(*inputs).image[0, :, : stored.height, : stored.width]
+            image = self.model(qts, y_coef, c_coef).image[0, :, :height, :width]
             pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
         return np.ascontiguousarray(pixels.cpu().numpy())
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; the CPU allocator raises a plain RuntimeError."""
+    words = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        word in str(error) for word in words
+    )

@@ -45,7 +45,11 @@ def test_parser(
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
     )
-    parser.add_argument("--output", metavar="DIR", help="where results go (default: test_results/)")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="where results go (default: a folder of the job's own in test_results/)",
+    )
     parser.add_argument(
         "--set",
         nargs="+",
@@ -78,5 +82,5 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("stopped; finished files are kept", file=sys.stderr)
+        print("stopped before the end", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.degradation import Padding, RandomCompression
 from data.jpeg import Sampling
@@ -22,7 +22,15 @@ from models.ijcn import IJCNConfig
 from models.restorer import Precision
 from utils.evaluation import SaveImages
 
+
+def _without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("each value may stand there once")
+    return values
+
+
 Quality = Annotated[int, Field(ge=1, le=100)]
+Qualities = Annotated[tuple[Quality, ...], Field(min_length=1), AfterValidator(_without_repeats)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
@@ -60,17 +68,18 @@ class EvaluationOptions(InferenceOptions):
 class ColorTestOptions(EvaluationOptions):
     """``test_color_IJCN.py``: one compression."""
 
-    qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] = (10, 20, 30, 40)
+    qualities: Qualities = (10, 20, 30, 40)
 
 
 class DoubleTestOptions(EvaluationOptions):
     """``test_colordouble_IJCN.py``: every first quality with every second one, at every shift."""
 
-    qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] = (30, 50)
-    second_qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] | None = None
+    qualities: Qualities = (30, 50)
+    second_qualities: Qualities | None = None
     shifts: Annotated[
         tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...],
         Field(min_length=1),
+        AfterValidator(_without_repeats),
     ] = ((0, 0), (4, 4))
 
 
@@ -135,7 +144,7 @@ class ValidationOptions(Options):
     """Gain over JPEG on a folder that is neither for training nor for testing."""
 
     folder: Path
-    qualities: Annotated[tuple[Quality, ...], Field(min_length=1)] = (10, 40, 90)
+    qualities: Qualities = (10, 40, 90)
     crop: Annotated[int, Field(ge=16)] = 256
     every_steps: Annotated[int, Field(ge=1)] = 500
 
@@ -211,14 +220,23 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that also takes 1e-3 for a number, which YAML 1.1 does not."""
+    """Safe YAML with the numbers of YAML 1.2: 1e-3 is one, and 4:2:0 or 010 are not.
+
+    YAML 1.1 takes the first for text, the second for base 60 and the third for octal.
+    """
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBER_TAGS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in zip(
+    _NUMBER_TAGS,
+    (r"^[-+]?(0|[1-9]\d*)$", r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$"),
+    strict=True,
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+0123456789."))
 
 
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,10 +52,10 @@ def released_weights(seed: int = 7) -> dict[str, torch.Tensor]:
     return weights
 
 
-def tiny_network(seed: int = 0) -> IJCN:
+def tiny_network(seed: int = 0, **changes: Any) -> IJCN:
     """A random tiny network whose output is close to the JPEG but not equal to it."""
     torch.manual_seed(seed)
-    model = IJCN(TINY)
+    model = IJCN(replace(TINY, **changes))
     model.start_from_jpeg()
     with torch.no_grad():
         model.backbone.tail.weight.normal_(std=0.01)

@@ -87,6 +87,7 @@ def test_pictures_of_the_first_setting_or_of_all(tmp_path: Path) -> None:
     evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "first", progress=False)
     (picture,) = (tmp_path / "images").rglob("*.png")
     assert picture == tmp_path / "images" / "A" / "QF10" / "im0.png"
+    assert (tmp_path / "comparison.png").exists()
     assert np.array_equal(read_image(picture), np.full((32, 48, 3), 128))
 
 
@@ -111,11 +112,37 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path) -> None:
     assert "Left out: 3" in write_tables(tmp_path, found, [], "title")
 
 
+def test_a_users_own_images_folder_is_never_touched(tmp_path: Path) -> None:
+    mine = tmp_path / "images" / "holiday.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    (tmp_path / "comparison.png").write_text("mine too")
+    for wanted in ("none", "first"):
+        with pytest.raises(ImageError, match="choose another --output"):
+            evaluate([_set("A", (32, 48))], SETTINGS, _gray_restorer, tmp_path, wanted, False)
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "comparison.png").read_text() == "mine too"
+
+
+def test_images_the_restorer_refuses_are_left_out(tmp_path: Path) -> None:
+    def refuses_small(stored: JpegImage) -> np.ndarray:
+        if stored.width < 40:
+            raise ValueError("too small for me")
+        return _gray_restorer(stored)
+
+    sets = [_set("A", (32, 32), (32, 48))]
+    found = evaluate(sets, SETTINGS, refuses_small, tmp_path, "none", False)
+    assert found.left_out == {"A": {"im0"}}
+    assert "A/im0 at QF10: too small for me" in found.failures
+    assert {r.image for r in found.results} == {"im1"}
+
+
 def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:
-    settings = [DoubleJpeg(30, 30), DoubleJpeg(30, 30, (9, 9))]
+    settings = [DoubleJpeg(30, 30), DoubleJpeg(30, 30, (9, 9)), DoubleJpeg(30, 30, (4, 4))]
     found = evaluate([_set("A", (9, 30))], settings, _gray_restorer, tmp_path, "none", False)
     assert {r.setting for r in found.results} == {"QF30-30+0+0"}
-    assert len(found.failures) == 1
+    assert len(found.failures) == 2
+    assert "30-30+4+4: 26x5 pixels, below 8 a side" in found.failures[1]
     assert found.left_out == {"A": {"im0"}}
 
 

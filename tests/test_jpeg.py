@@ -159,6 +159,8 @@ def test_container_is_immutable_and_checks_itself() -> None:
         stored.width = 3  # type: ignore[misc]
     with pytest.raises(ValueError, match="call for"):
         JpegImage(300, 30, stored.components, stored.color_transform)
+    with pytest.raises(ValueError, match="below 1"):
+        Component(np.zeros((1, 1, 8, 8), np.int16), np.zeros((8, 8), np.int32), 1, 1)
     with pytest.raises(ValueError, match="levels must be"):
         Component(np.zeros((1, 64), np.int16), np.ones((8, 8), np.int32), 1, 1)
 

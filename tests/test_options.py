@@ -57,8 +57,25 @@ def test_overrides_replace_and_convert() -> None:
     assert options.testsets == ("A", "B")
 
 
-def test_numbers_in_scientific_notation_are_numbers() -> None:
-    assert parse_assignment("optimisation.learning_rate=1e-3")[1] == 1e-3
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("2.5E4", 25000.0),
+        ("-7", -7),
+        ("0", 0),
+        (".5", 0.5),
+        ("3.", 3.0),
+        ("4:2:0", "4:2:0"),
+        ("010", "010"),
+        ("yes", True),
+        ("null", None),
+    ],
+)
+def test_values_are_what_they_look_like(text: str, value: object) -> None:
+    parsed = parse_assignment(f"key={text}")[1]
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_sections_are_reached_by_dots() -> None:
@@ -81,7 +98,9 @@ def test_sections_are_reached_by_dots() -> None:
         ("threads=-1", "threads"),
         ("threads=2.5", "threads"),
         ("device=tpu", "device"),
-        ("sampling=4:2:1", "sampling"),
+        ("sampling=4:2:1", '"4:2:1"'),
+        ("qualities=[10, 10]", "once"),
+        ("qualities=[010]", "qualities.0"),
         ("save_images=some", "save_images"),
         ("name=a/b", "name"),
     ],

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from data.degradation import SingleJpeg
 from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from models.blocks import Activation
 from models.dct import CoefficientsToImage
 from models.restorer import (
+    RestoreError,
     Restorer,
     UnsupportedLayoutError,
     mirror_blocks,
@@ -90,10 +92,12 @@ def test_network_changes_the_picture_and_leaves_the_input_alone() -> None:
     assert np.array_equal(stored.components[0].levels, before)
 
 
-def test_bfloat16_is_close_to_float32() -> None:
+@pytest.mark.parametrize("activation", ["relu", "prelu"])
+def test_bfloat16_is_close_to_float32(activation: Activation) -> None:
     stored = SingleJpeg(30)(photograph(96, 96)).stored
-    exact = Restorer(tiny_network(), precision="float32").restore(stored)
-    fast = Restorer(tiny_network(), precision="bfloat16").restore(stored)
+    model = tiny_network(activation=activation)
+    exact = Restorer(model, precision="float32").restore(stored)
+    fast = Restorer(model, precision="bfloat16").restore(stored)
     assert psnr(restored=fast, original=exact) > 50
 
 
@@ -105,8 +109,28 @@ def test_auto_precision_is_one_of_the_two() -> None:
 
 def test_no_gradients_are_recorded() -> None:
     model = tiny_network()
+    recorded: list[bool] = []
+    model.register_forward_hook(lambda m, i, out: recorded.append(out.image.requires_grad))
     Restorer(model).restore(SingleJpeg(30)(photograph(64, 64)).stored)
-    assert all(p.grad is None for p in model.parameters())
+    assert recorded == [False]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")],
+)
+def test_lack_of_memory_is_one_line(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    restorer = Restorer(tiny_network())
+
+    def fails(*inputs: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(restorer, "model", fails)
+    with pytest.raises(RestoreError, match="64x64 YCbCr 4:2:0: not enough memory"):
+        restorer.restore(SingleJpeg(30)(photograph(64, 64)).stored)
+    monkeypatch.setattr(restorer, "model", lambda *inputs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        restorer.restore(SingleJpeg(30)(photograph(64, 64)).stored)
 
 
 def test_other_layouts_are_refused_in_one_line() -> None:

@@ -34,7 +34,7 @@ def _run(script: str, *arguments: object, **variables: str) -> subprocess.Comple
 
 
 def _error_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The single error line of a usage error; no traceback, nothing else behind it."""
+    """The single error line of a usage error; no traceback."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -175,8 +175,8 @@ def test_unwritable_output_is_refused_before_any_work(
 
 
 def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path) -> None:
-    for index in range(40):
-        (tmp_path / f"{index:02}.jpg").write_bytes(encode_jpeg(photograph(200, 200), 50))
+    for index in range(60):
+        (tmp_path / f"{index:02}.jpg").write_bytes(encode_jpeg(photograph(400, 400), 50))
     output = tmp_path / "out"
     process = subprocess.Popen(
         [
@@ -188,7 +188,9 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path) -> N
         stderr=subprocess.PIPE,
         text=True,
     )
+    deadline = time.monotonic() + 120
     while not list(output.glob("*.png")):
+        assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -197,7 +199,7 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path) -> N
     assert "Traceback" not in errors
     assert not list(output.glob("*.part"))
     for path in output.glob("*.png"):
-        assert read_image(path).shape == (200, 200, 3)
+        assert read_image(path).shape == (400, 400, 3)
 
 
 @pytest.mark.parametrize(
@@ -235,16 +237,57 @@ def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, checkpo
     assert (output / "a.png").stat().st_mtime_ns == before
 
 
+def test_real_takes_sets_by_name_and_its_default_set(tmp_path: Path, checkpoint: Path) -> None:
+    folder = tmp_path / "sets" / "Real"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(encode_jpeg(photograph(16, 16), 50))
+    common = ("--checkpoint", checkpoint, "--set", f"testsets_folder={tmp_path / 'sets'}")
+    for arguments in ((), ("--testsets", "Real")):
+        output = tmp_path / f"out{len(arguments)}"
+        done = _run("test_real_IJCN.py", *arguments, *common, "--output", output)
+        assert done.returncode == 0, done.stderr
+        assert read_image(output / "a.png").shape == (16, 16, 3)
+    done = _run("test_real_IJCN.py", "--input", folder, "--testsets", "Real", *common)
+    assert "not both" in _error_line(done)
+
+
+def test_other_sampling_modes_are_left_out_in_one_line_each(
+    tmp_path: Path, sets: Path, checkpoint: Path
+) -> None:
+    done = _run(
+        "test_color_IJCN.py",
+        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
+        *("--set", "qualities=[50]", "--set", "sampling=4:4:4"),
+        IJCN_TESTSETS=str(sets),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("only YCbCr 4:2:0 JPEGs can be restored so far") == 2
+
+
+def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Path) -> None:
+    done = _run(
+        "test_color_IJCN.py",
+        *("--opt", "options/demo.yml", "--checkpoint", checkpoint, "--output", tmp_path / "demo"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"side by side: {tmp_path / 'demo' / 'comparison.png'}" in done.stdout
+    assert len(list((tmp_path / "demo" / "images").rglob("*.png"))) == 12
+    assert read_image(tmp_path / "demo" / "comparison.png").shape[2] == 3
+    assert "| IJCN " in (tmp_path / "demo" / "summary.md").read_text()
+
+
 def test_real_keeps_files_apart_that_share_a_stem(tmp_path: Path, checkpoint: Path) -> None:
-    for name in ("a.jpg", "a.jpeg"):
+    for name in ("a.jpg", "a.jpeg", "b.jpg"):
         (tmp_path / name).write_bytes(encode_jpeg(photograph(16, 16), 50))
     done = _run(
         "test_real_IJCN.py",
-        *("--input", tmp_path / "a.jpg", tmp_path / "a.jpeg"),
+        *("--input", tmp_path / "a.jpg", tmp_path / "a.jpeg", tmp_path / "b.jpg", tmp_path),
         *("--output", tmp_path / "out", "--checkpoint", checkpoint),
     )
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"a.jpg.png", "a.jpeg.png"}
+    names = {p.name for p in (tmp_path / "out").glob("*.png")}
+    assert names == {"a.jpg.png", "a.jpeg.png", "b.png"}
 
 
 @pytest.mark.parametrize("inputs", ["nowhere.jpg", "empty"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.conftest import tiny_network
 from utils.muon import Muon, orthogonalise
 from utils.training import (
     MAX_BAD_STEPS,
@@ -84,6 +85,37 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, optimiser:
     assert outcome.finished
     for one, other in zip(_weights(whole), _weights(interrupted), strict=True):
         assert torch.equal(one, other)
+    assert whole.best == interrupted.best
+    gains = [
+        [row.split(",")[2] for row in (tmp_path / name / "log.csv").read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    assert gains[0] == gains[1]
+
+
+def test_resumed_runs_follow_changed_options(tmp_path: Path) -> None:
+    _trainer(tmp_path, replace(RECIPE, max_minutes=0.0)).fit()
+    changed = _trainer(tmp_path, replace(RECIPE, weight_decay=0.3, kernel_rate=0.1))
+    assert changed.resume()
+    adamw, muon = changed.optimisers
+    assert adamw.param_groups[0]["weight_decay"] == 0.3
+    assert muon.param_groups[0]["weight_decay"] == 0.3
+    assert muon.param_groups[0]["rate_factor"] == 0.1
+
+
+def test_every_weight_is_trained_once_and_only_matrices_decay(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, network=tiny_network())
+    groups = [group for optimiser in trainer.optimisers for group in optimiser.param_groups]
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in trainer.network.parameters())
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    for name, weight in trainer.network.named_parameters():
+        plain = "bias" in name or "norm" in name or "position" in name
+        assert (id(weight) in decayed) == (not plain), name
+    kernels = {id(p) for p in trainer.optimisers[1].param_groups[0]["params"]}
+    names = {n for n, p in trainer.network.named_parameters() if id(p) in kernels}
+    assert "backbone.body1.0.body.0.weight" in names
+    assert not names & {"backbone.head.weight", "backbone.tail.weight"}
 
 
 def test_training_learns_and_writes_log_and_weights(tmp_path: Path) -> None:

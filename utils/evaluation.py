@@ -168,11 +168,16 @@ def evaluate(
                     where = f"{dataset.name}/{entry.name} at {degrade.label}"
                     try:
                         pair = degrade(image)
+                        _checked(pair.original, where)
+                        restored, before, after = _measure_pair(pair, restore, found)
+                    except ImageError as error:
+                        found.leave_out(dataset.name, entry.name, str(error))
+                        bar.update()
+                        continue
                     except ValueError as error:
                         found.leave_out(dataset.name, entry.name, f"{where}: {error}")
                         bar.update()
                         continue
-                    restored, before, after = _measure_pair(pair, restore, found)
                     for method, scores in ((JPEG, before), (IJCN, after)):
                         found.results.append(
                             ImageResult(dataset.name, degrade.label, method, entry.name, scores)
@@ -216,20 +221,32 @@ class _RunningMeans:
 
 
 class _Pictures:
-    """Restored pictures and one comparison, put in the place of earlier ones at the end."""
+    """Restored pictures and one comparison, put in the place of earlier ones at the end.
+
+    A hidden file marks folders made here; others of the same name are never touched.
+    """
+
+    MARK = ".made_by_ijcn"
 
     def __init__(self, output: Path, wanted: SaveImages, first_setting: str) -> None:
         self.output = output
         self.wanted = wanted
         self.first_setting = first_setting
         self.beside = output / "images.part"
+        self.final = output / "images"
         self.comparison: Image | None = None
+        for folder in (self.beside, self.final):
+            if folder.exists() and not (folder / self.MARK).exists():
+                raise ImageError(
+                    f"{folder} exists and was not made by an evaluation; choose another --output"
+                )
         shutil.rmtree(self.beside, ignore_errors=True)
 
     def add(self, dataset: str, setting: str, name: str, pair: Pair, restored: Image) -> None:
         if self.wanted == "none":
             return
         if self.wanted == "all" or setting == self.first_setting:
+            write_atomically(self.beside / self.MARK, "")
             write_png(self.beside / dataset / setting / f"{name}.png", restored)
         if self.comparison is None:
 
@@ -247,14 +264,13 @@ class _Pictures:
             )
 
     def finish(self) -> None:
-        final, comparison = self.output / "images", self.output / "comparison.png"
-        if final.exists():
-            shutil.rmtree(final)
-        if self.beside.exists():
-            self.beside.rename(final)
-        if self.comparison is None:
+        comparison = self.output / "comparison.png"
+        if self.final.exists():
+            shutil.rmtree(self.final)
             comparison.unlink(missing_ok=True)
-        else:
+        if self.beside.exists():
+            self.beside.rename(self.final)
+        if self.comparison is not None:
             write_png(comparison, self.comparison)
 
 

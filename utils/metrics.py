@@ -105,7 +105,7 @@ def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scor
     """All three metrics of one image; nan for a metric that is not defined at the image's size.
 
     SSIM needs both sides to be 11 or more, PSNR-B 8 or more. A single image in a folder that is
-    smaller therefore does not end an evaluation, and the nan shows in the averages.
+    smaller therefore does not end an evaluation; averages leave the nan out.
 
     Args:
         restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.

@@ -141,10 +141,11 @@ class Trainer(Generic[Batch]):
             raise TrainingError(
                 f"no state in {self.folder} fits this network; choose another name or delete it"
             )
+        _forget_rows_after(self.folder / "log.csv", 0)
         return False
 
     def fit(self) -> Outcome:
-        """Train until the schedule's end, the time limit or a signal; state is saved in every case.
+        """Train until the schedule's end, the time limit or a signal; state is saved each time.
 
         Raises:
             TrainingError: the loss was not finite many times in a row.
@@ -193,6 +194,7 @@ class Trainer(Generic[Batch]):
                 "skipped": self.skipped,
                 "best": self.best,
                 "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             },
             beside,
         )
@@ -204,11 +206,19 @@ class Trainer(Generic[Batch]):
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            # Hyper-parameters are the options', which may have changed; only averages are old.
+            current = [
+                {k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups
+            ]
             optimiser.load_state_dict(saved)
+            for group, own in zip(optimiser.param_groups, current, strict=True):
+                group.update(own)
         self.step = state["step"]
         self.skipped = state["skipped"]
         self.best = state["best"]
         torch.set_rng_state(state["rng"])
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
 
     def _train_step(self, batch: Batch) -> float:
         for optimiser in self.optimisers:
@@ -252,6 +262,7 @@ class Trainer(Generic[Batch]):
         if score > self.best:
             self.best = score
             self.export(self.ema, "best")
+            self.save()  # a state that did not know of it could replace it by worse weights
 
 
 def _optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -261,6 +272,10 @@ def _optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
         # Layers to or from a picture's three channels have no hidden side to orthogonalise.
         return weight.ndim == 4 and min(weight.shape[:2]) > 3
 
+    def decays(weight: nn.Parameter) -> bool:
+        # Matrices and kernels; a position vector is stored as 1 x 1 x 1 x channels.
+        return weight.ndim in (2, 4) and weight.shape[0] > 1
+
     parameters = list(network.parameters())
     kernels = [p for p in parameters if recipe.optimiser == "muon" and inner_kernel(p)]
     chosen = {id(p) for p in kernels}
@@ -269,8 +284,8 @@ def _optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
     adamw = torch.optim.AdamW(
         [
             # Norms, biases, slopes and position tables are not decayed.
-            {"params": [p for p in rest if p.ndim in (2, 4)], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in rest if p.ndim not in (2, 4)], "weight_decay": 0.0},
+            {"params": [p for p in rest if decays(p)], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in rest if not decays(p)], "weight_decay": 0.0},
         ],
         lr=rate,
         betas=recipe.betas,
