@@ -42,6 +42,8 @@ class GuidanceBlock(nn.Module):
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         """x: (B, channels, H, W); gamma, beta: (B, channels)."""
+        # Guidance is float32; left so, it would turn everything after it into float32 too.
+        gamma, beta = gamma.to(x.dtype), beta.to(x.dtype)
         return x + gamma[:, :, None, None] * self.body(x) + beta[:, :, None, None]
 
 
