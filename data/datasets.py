@@ -1,19 +1,17 @@
-"""Training crops from folders of clean images, and evaluation sets by name."""
+"""Evaluation sets by name: folders of images, and the built-in sample."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.degradation import RandomCompression
-from utils.image_io import ImageError, find_images, read_image
+from utils.image_io import find_images, read_image
 
 TESTSETS_VARIABLE = "IJCN_TESTSETS"
 """Environment variable with further folders of test sets, separated like PATH."""
@@ -21,79 +19,6 @@ TESTSETS_VARIABLE = "IJCN_TESTSETS"
 
 class DatasetError(ValueError):
     """A data set that cannot be used; the message is one line: what, why, what to do."""
-
-
-class TrainingCrop(NamedTuple):
-    """What a JPEG of one crop stores (shapes as models.IJCN's, without batch), and the crop.
-
-    qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8, 8) int16; c_coef (2, H/16, W/16, 8, 8) int16; image
-    (3, H, W) uint8 RGB.
-    """
-
-    qts: NDArray[np.int32]
-    y_coef: NDArray[np.int16]
-    c_coef: NDArray[np.int16]
-    image: NDArray[np.uint8]
-
-
-class TrainingCrops:
-    """Endless random crops, each a pure function of (seed, index).
-
-    Images are held in memory as 8-bit RGB and drawn in proportion to their area; a crop starts at
-    any pixel, so the JPEG grid has a random phase against the content; it is flipped and rotated at
-    random, then compressed. Images smaller than a crop and unreadable ones are left out and listed
-    in ``skipped``.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], patch: int, compression: RandomCompression, seed: int
-    ) -> None:
-        """patch: side of a crop in pixels, a multiple of 64."""
-        if patch < 64 or patch % 64:
-            raise ValueError(f"patch must be a positive multiple of 64, got {patch}")
-        self.patch = patch
-        self.compression = compression
-        self.seed = seed
-        self.images: list[NDArray[np.uint8]] = []
-        self.skipped: list[str] = []
-        least = patch + compression.MARGIN
-        for path in paths:
-            try:
-                image = read_image(path)
-            except ImageError as error:
-                self.skipped.append(str(error))
-                continue
-            if image.ndim == 2:
-                image = np.repeat(image[:, :, None], 3, axis=2)
-            if min(image.shape[:2]) < least:
-                self.skipped.append(f"{path}: {image.shape[1]}x{image.shape[0]} is below {least}")
-                continue
-            self.images.append(image)
-        if not self.images:
-            raise DatasetError(
-                f"none of {len(paths)} training images can be used (crops need {least} pixels a "
-                "side); check the folders in data.folders"
-            )
-        area = np.array([i.shape[0] * i.shape[1] for i in self.images], dtype=np.float64)
-        self._share = area / area.sum()
-
-    def __getitem__(self, index: int) -> TrainingCrop:
-        rng = np.random.default_rng((self.seed, index))
-        image = self.images[int(rng.choice(len(self.images), p=self._share))]
-        side = self.patch + self.compression.MARGIN
-        row = int(rng.integers(image.shape[0] - side + 1))
-        col = int(rng.integers(image.shape[1] - side + 1))
-        pixels = np.rot90(image[row : row + side, col : col + side], int(rng.integers(4)))
-        if rng.integers(2):
-            pixels = pixels[:, ::-1]
-        original, stored = self.compression(np.ascontiguousarray(pixels), rng)
-        y, cb, cr = stored.components
-        return TrainingCrop(
-            np.stack([c.table for c in stored.components]),
-            y.levels[None],
-            np.stack((cb.levels, cr.levels)),
-            np.ascontiguousarray(original.transpose(2, 0, 1)),
-        )
 
 
 @dataclass(frozen=True)

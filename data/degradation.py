@@ -126,9 +126,11 @@ QualityDraw = Callable[[np.random.Generator], int]
 class RandomCompression:
     """Training's degradation: a random quality, now and then two with a random grid shift.
 
-    With probability ``listed_share`` a quality is drawn from ``listed``, else uniformly from
-    ``lowest`` to ``highest``, both included. With probability ``double_share`` the image is
-    compressed twice, both qualities drawn alike, with a shift of 0 to 7 in each direction.
+    With probability ``listed_share`` a quality is drawn from ``listed``, with probability
+    ``fine_share`` uniformly from 95 to 100 (so that the network learns when not to act), else
+    uniformly from ``lowest`` to ``highest``; bounds are included. With probability ``double_share``
+    the image is compressed twice, both qualities drawn alike, with a shift of 0 to 7 in each
+    direction.
     """
 
     listed: tuple[int, ...] = (10, 20, 30, 40)
@@ -136,6 +138,7 @@ class RandomCompression:
     lowest: int = 5
     highest: int = 100
     double_share: float = 0.0
+    fine_share: float = 0.0
 
     MARGIN = 7
     """Rows and columns that a shifted double compression takes away from the pixels given."""
@@ -148,25 +151,31 @@ class RandomCompression:
             raise ValueError(f"lowest quality {self.lowest} exceeds the highest, {self.highest}")
         if self.listed_share > 0 and not self.listed:
             raise ValueError("listed_share is above 0 but no quality is listed")
-        for share in (self.listed_share, self.double_share):
+        for share in (self.listed_share, self.double_share, self.fine_share):
             if not 0 <= share <= 1:
                 raise ValueError(f"shares lie in [0, 1], got {share}")
+        if self.listed_share + self.fine_share > 1:
+            raise ValueError(
+                f"listed_share {self.listed_share} and fine_share {self.fine_share} exceed 1 "
+                "together"
+            )
 
     def quality(self, rng: np.random.Generator) -> int:
         """Draw one quality."""
-        if rng.random() < self.listed_share:
+        draw = rng.random()
+        if draw < self.listed_share:
             return int(rng.choice(self.listed))
+        if draw < self.listed_share + self.fine_share:
+            return int(rng.integers(95, 101))
         return int(rng.integers(self.lowest, self.highest + 1))
 
-    def __call__(
-        self, pixels: NDArray[np.uint8], rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], JpegImage]:
-        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original, what its JPEG stores."""
+    def __call__(self, pixels: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:
+        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original and its JPEG."""
         side = pixels.shape[0] - self.MARGIN, pixels.shape[1] - self.MARGIN
         rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
         window = np.s_[rows : rows + side[0], cols : cols + side[1]]
         source = pixels
         if rng.random() < self.double_share:
             source = decode_jpeg(encode_jpeg(pixels, self.quality(rng)))
-        stored = read_jpeg(encode_jpeg(source[window], self.quality(rng)))
-        return pixels[window], stored
+        data = encode_jpeg(source[window], self.quality(rng))
+        return Degraded(pixels[window], decode_jpeg(data), read_jpeg(data))

@@ -55,6 +55,27 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     return torch.stack((y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb), 1)
 
 
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """(B, 3, H, W) RGB in [0, 255] -> full-range YCbCr, same scale, not rounded. ITU-T T.871."""
+    red, green, blue = rgb.unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack((luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402), 1)
+
+
+def image_to_coefficients(image: Tensor) -> tuple[Tensor, Tensor]:
+    """What an encoder would quantise, had it not to round: the way of a clean image to DCT.
+
+    RGB (B, 3, H, W) in [0, 1], sides multiples of 16 -> luma (B, 1, H/8, W/8, 8, 8) and chroma
+    (B, 2, H/16, W/16, 8, 8), not divided by the tables. Chroma is the mean of 2x2 samples, as in
+    libjpeg.
+    """
+    ycbcr = rgb_to_ycbcr(image * 255) - 128
+    basis = torch.from_numpy(dct_basis()).to(image.device, torch.float32)
+    chroma = F.avg_pool2d(ycbcr[:, 1:], 2)
+    y, c = (basis @ plane_to_blocks(plane) @ basis.T for plane in (ycbcr[:, :1], chroma))
+    return y, c
+
+
 class CoefficientsToImage(nn.Module):
     """Inverse DCT, chroma enlargement and colour transform: the network's first image x0.
 

@@ -74,11 +74,16 @@ class IJCNConfig:
 
 
 class IJCNOutput(NamedTuple):
-    """Restored RGB image (B, 3, H, W), nominally [0, 1], not clamped, and the corrected levels."""
+    """Restored RGB image (B, 3, H, W), nominally [0, 1], not clamped; how it came about.
+
+    y_coef, c_coef: corrected levels. first: RGB image of these levels, in [0, 1], before the
+    backbone (the paper's x0).
+    """
 
     image: Tensor
     y_coef: Tensor
     c_coef: Tensor
+    first: Tensor
 
 
 class IJCN(nn.Module):
@@ -142,7 +147,7 @@ class IJCN(nn.Module):
         residual = self.backbone(first, encoder, decoder).float()
         if self.config.residual_scale == "tables":
             residual = residual_scale(tables) * residual
-        return IJCNOutput(first + residual, levels.y, levels.c)
+        return IJCNOutput(first + residual, levels.y, levels.c, first)
 
 
 def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:

@@ -19,8 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from data.degradation import Padding, RandomCompression
 from data.jpeg import Sampling
 from models.ijcn import IJCNConfig
+from models.losses import Penalty
 from models.restorer import Precision
 from utils.evaluation import SaveImages
+from utils.optimisers import OptimiserKind
+from utils.schedule import Schedule, ScheduleKind
 
 
 def _without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -92,17 +95,25 @@ class RealTestOptions(InferenceOptions):
     overwrite: bool = False
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
 class DataOptions(Options):
     """Where training crops come from and how they are compressed."""
 
     folders: Annotated[tuple[Path, ...], Field(min_length=1)]
     patch: Annotated[int, Field(ge=64, multiple_of=64)] = 128
-    batch: Annotated[int, Field(ge=1)] = 8
+    batch: Count = 8
+    memory_gib: Annotated[float, Field(ge=0)] = 8.0
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     listed_qualities: tuple[Quality, ...] = (10, 20, 30, 40)
-    listed_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    listed_share: Share = 0.5
+    fine_share: Share = 0.0
     lowest_quality: Quality = 5
     highest_quality: Quality = 100
-    double_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    double_share: Share = 0.0
 
     def compression(self) -> RandomCompression:
         """The degradation these options describe."""
@@ -112,6 +123,7 @@ class DataOptions(Options):
             self.lowest_quality,
             self.highest_quality,
             self.double_share,
+            self.fine_share,
         )
 
     @model_validator(mode="after")
@@ -120,24 +132,56 @@ class DataOptions(Options):
         return self
 
 
-class OptimisationOptions(Options):
-    """Linear warm-up, constant rate, linear cool-down; EMA of the weights."""
+class LossOptions(Options):
+    """Terms of the loss, see models.losses.RestorationLoss."""
 
-    optimiser: Literal["adamw", "muon"] = "adamw"
-    kernel_rate: Annotated[float, Field(gt=0)] = 0.4
-    steps: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    penalty: Penalty = "charbonnier"
+    epsilon: Positive = 1e-3
+    first_weight: Annotated[float, Field(ge=0)] = 0.0
+    level_weight: Annotated[float, Field(ge=0)] = 0.0
+    balance_qualities: bool = True
+
+
+class OptimisationOptions(Options):
+    """Optimiser, course of the learning rate, EMA of the weights."""
+
+    optimiser: OptimiserKind = "adamw"
+    kernel_rate: Positive = 0.4
+    steps: Count
+    learning_rate: Positive = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 100
-    cooldown_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    schedule: ScheduleKind = "trapezoid"
+    cooldown_share: Share = 0.25
+    final_share: Share = 0.02
+    milestones: tuple[Count, ...] = ()
+    milestone_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.99,
     )
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: Positive = 1.0
+    accumulate: Count = 1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    charbonnier_epsilon: Annotated[float, Field(gt=0)] = 1e-3
-    balance_qualities: bool = True
+    compile: bool = False
+
+    def course(self) -> Schedule:
+        """The learning rate by step."""
+        return Schedule(
+            self.steps,
+            self.learning_rate,
+            self.warmup_steps,
+            self.schedule,
+            self.cooldown_share,
+            self.final_share,
+            self.milestones,
+            self.milestone_factor,
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OptimisationOptions:
+        self.course()
+        return self
 
 
 class ValidationOptions(Options):
@@ -146,7 +190,8 @@ class ValidationOptions(Options):
     folder: Path
     qualities: Qualities = (10, 40, 90)
     crop: Annotated[int, Field(ge=16)] = 256
-    every_steps: Annotated[int, Field(ge=1)] = 500
+    every_steps: Count = 500
+    pictures: Annotated[int, Field(ge=0)] = 4
 
 
 class TrainOptions(Options):
@@ -154,15 +199,28 @@ class TrainOptions(Options):
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     output: Path = Path("runs")
+    initial: Path | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     device: Device = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
-    save_minutes: Annotated[float, Field(gt=0)] = 5.0
-    network: IJCNConfig = IJCNConfig()
+    save_minutes: Positive = 5.0
+    report_steps: Count = 50
+    tensorboard: bool = True
+    network: IJCNConfig | None = None
     data: DataOptions
+    loss: LossOptions = LossOptions()
     optimisation: OptimisationOptions
     validation: ValidationOptions | None = None
+
+    @model_validator(mode="after")
+    def _divisible(self) -> TrainOptions:
+        if self.data.batch % self.optimisation.accumulate:
+            raise ValueError(
+                f"data.batch {self.data.batch} must be a multiple of optimisation.accumulate "
+                f"{self.optimisation.accumulate}"
+            )
+        return self
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

@@ -72,12 +72,15 @@ def test_random_compression_is_reproducible_and_aligned() -> None:
     compression = RandomCompression(double_share=0.5)
     one = compression(pixels, np.random.default_rng(3))
     other = compression(pixels, np.random.default_rng(3))
-    assert np.array_equal(one[0], other[0])
-    assert np.array_equal(one[1].components[0].levels, other[1].components[0].levels)
-    assert one[0].shape == (64, 64, 3)
-    assert (one[1].height, one[1].width) == (64, 64)
+    assert np.array_equal(one.original, other.original)
+    assert np.array_equal(one.jpeg, other.jpeg)
+    levels = [pair.stored.components[0].levels for pair in (one, other)]
+    assert np.array_equal(*levels)
+    assert one.original.shape == one.jpeg.shape == (64, 64, 3)
+    assert (one.stored.height, one.stored.width) == (64, 64)
     high = RandomCompression((), 0.0, 100, 100)
-    original, stored = high(pixels, np.random.default_rng(5))
+    original, jpeg, stored = high(pixels, np.random.default_rng(5))
+    assert np.abs(jpeg.astype(int) - original).mean() < 6  # chroma is subsampled
     luma = stored.components[0]
     block = cv2.idct((luma.levels[2, 3] * luma.table).astype(np.float32)) + 128
     weights = np.array([0.299, 0.587, 0.114])
@@ -90,6 +93,10 @@ def test_random_compression_draws_as_told() -> None:
     drawn = collections.Counter(compression.quality(rng) for _ in range(4000))
     assert set(drawn) == {10, 20, *range(80, 91)}
     assert 0.45 < (drawn[10] + drawn[20]) / 4000 < 0.55
+    fine = RandomCompression((10,), 0.2, 5, 50, fine_share=0.3)
+    drawn = collections.Counter(fine.quality(rng) for _ in range(4000))
+    assert 0.26 < sum(drawn[quality] for quality in range(95, 101)) / 4000 < 0.34
+    assert all(drawn[quality] for quality in range(95, 101))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,9 @@ def test_random_compression_draws_as_told() -> None:
         {"lowest": 60, "highest": 50},
         {"listed": (), "listed_share": 0.1},
         {"double_share": 1.5},
+        {"listed_share": 0.6, "fine_share": 0.5},
     ],
 )
 def test_random_compression_refuses_contradictions(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"lie in|exceeds|no quality"):
+    with pytest.raises(ValueError, match=r"lie in|exceed|no quality"):
         RandomCompression(**wrong)  # type: ignore[arg-type]

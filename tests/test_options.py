@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data.degradation import Padding
+from models import IJCNConfig
 from options.schema import (
     ColorTestOptions,
+    DataOptions,
     DoubleTestOptions,
+    LossOptions,
+    OptimisationOptions,
     Options,
     OptionsError,
     RealTestOptions,
     TrainOptions,
+    ValidationOptions,
     load_options,
     parse_assignment,
 )
@@ -25,6 +31,9 @@ SHIPPED: dict[str, type[Options]] = {
     "test_real.yml": RealTestOptions,
     "demo.yml": ColorTestOptions,
     "train_small.yml": TrainOptions,
+    "train_color.yml": TrainOptions,
+    "train_colordouble.yml": TrainOptions,
+    "train_finetune.yml": TrainOptions,
     "train_smoke.yml": TrainOptions,
 }
 
@@ -43,6 +52,21 @@ def test_shipped_test_files_list_every_option(name: str) -> None:
     text = (ROOT / "options" / name).read_text()
     for key in SHIPPED[name].model_fields:
         assert f"\n{key}:" in f"\n{text}", f"{name} does not show {key}"
+
+
+def test_small_training_file_shows_every_option() -> None:
+    text = (ROOT / "options" / "train_small.yml").read_text()
+    shown = yaml.safe_load(text)
+    sections = {
+        "": TrainOptions.model_fields,
+        "network": IJCNConfig.__dataclass_fields__,
+        "data": DataOptions.model_fields,
+        "loss": LossOptions.model_fields,
+        "optimisation": OptimisationOptions.model_fields,
+        "validation": ValidationOptions.model_fields,
+    }
+    for section, fields in sections.items():
+        assert set(shown[section] if section else shown) == set(fields), section
 
 
 def _load(overrides: list[str]) -> ColorTestOptions:
@@ -123,6 +147,13 @@ def test_wrong_options_are_one_line_that_names_the_key(text: str, words: str) ->
         ("optimisation.step", 3, "did you mean steps?"),
         ("data.patch", 100, "data.patch"),
         ("data.lowest_quality", 101, "data.lowest_quality"),
+        ("data.fine_share", 0.6, "exceed 1"),
+        ("data.workers", -1, "data.workers"),
+        ("optimisation.milestones", [400, 200], "milestones must increase"),
+        ("optimisation.schedule", "multistep", "needs milestones"),
+        ("optimisation.warmup_steps", 6400, "fewer than steps"),
+        ("optimisation.accumulate", 3, "multiple of optimisation.accumulate"),
+        ("loss.penalty", "l2", "loss.penalty"),
     ],
 )
 def test_wrong_sections_are_one_line_that_names_the_key(

@@ -1,25 +1,34 @@
-"""utils/training.py and utils/muon.py: exact resumption, schedule, faults."""
+"""utils/training.py: exact resumption, accumulation, faults, what a run leaves behind."""
 
 from __future__ import annotations
 
+import csv
 import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.conftest import tiny_network
-from utils.muon import Muon, orthogonalise
+from utils import training
+from utils.run_record import RunRecord
+from utils.run_state import STATE_FILE
+from utils.schedule import Schedule
 from utils.training import (
     MAX_BAD_STEPS,
-    STATE_FILE,
+    Batches,
+    Loss,
     Recipe,
-    Schedule,
     Trainer,
     TrainingError,
-    collate,
+    Validated,
 )
 
 RECIPE = Recipe(
@@ -27,10 +36,9 @@ RECIPE = Recipe(
     optimiser="muon",
     kernel_rate=0.5,
     weight_decay=0.01,
-    betas=(0.9, 0.99),
-    clip_norm=1.0,
     ema_decay=0.9,
     save_minutes=60.0,
+    report_steps=3,
     validate_steps=4,
 )
 
@@ -43,21 +51,41 @@ def _network() -> nn.Module:
 
 
 def _batch(step: int) -> Tensor:
-    return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+    return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(step))
 
 
-def _loss(network: nn.Module, batch: Tensor) -> Tensor:
+def _batches(parts: int = 1) -> Batches[Tensor]:
+    def start(step: int) -> Iterator[Tensor]:
+        while True:
+            yield from _batch(step).chunk(parts)
+            step += 1
+
+    return Batches(start, 4)
+
+
+def _error(network: nn.Module, batch: Tensor) -> Tensor:
     return (network(batch) - batch[:, :, 2:-2, 2:-2]).square().mean()
+
+
+def _loss(network: nn.Module, batch: Tensor) -> Loss:
+    error = _error(network, batch)
+    return Loss(error, {"error": error.detach()})
+
+
+def _validate(network: nn.Module) -> Validated:
+    gain = -_error(network, _batch(0)).item()
+    return Validated({"gain": gain}, {"picture": np.zeros((4, 4, 3), np.uint8)})
 
 
 def _trainer(folder: Path, recipe: Recipe = RECIPE, **changes: object) -> Trainer[Tensor]:
     folder.mkdir(exist_ok=True)
     parts: dict[str, object] = {
         "network": _network(),
-        "batch": _batch,
+        "batches": _batches(recipe.accumulate),
         "loss": _loss,
-        "validate": lambda network: {"gain": -_loss(network, _batch(0)).item()},
+        "validate": _validate,
         "export": lambda network, stem: torch.save(network.state_dict(), folder / f"{stem}.pt"),
+        "record": RunRecord(folder, tensorboard=False),
         **changes,
     }
     return Trainer(recipe=recipe, folder=folder, **parts)  # type: ignore[arg-type]
@@ -67,30 +95,48 @@ def _weights(trainer: Trainer[Tensor]) -> list[Tensor]:
     return [*trainer.network.state_dict().values(), *trainer.ema.state_dict().values()]
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def _column(path: Path, name: str) -> list[str]:
+    with path.open(newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, optimiser: str) -> None:
     recipe = replace(RECIPE, optimiser=optimiser)  # type: ignore[arg-type]
     whole = _trainer(tmp_path / "whole", recipe)
-    torch.manual_seed(1)
     assert whole.fit().finished
 
     interrupted = _trainer(tmp_path / "parts", replace(recipe, max_minutes=0.0))
-    torch.manual_seed(1)
     for step in range(1, 13):
         outcome = interrupted.fit()
         assert outcome.step == step
         interrupted = _trainer(tmp_path / "parts", replace(recipe, max_minutes=0.0))
-        torch.manual_seed(99)  # resuming must bring the generator's state back
+        torch.manual_seed(99)  # a resumed run must not depend on the generator it finds
         assert interrupted.resume()
     assert outcome.finished
     for one, other in zip(_weights(whole), _weights(interrupted), strict=True):
         assert torch.equal(one, other)
     assert whole.best == interrupted.best
-    gains = [
-        [row.split(",")[2] for row in (tmp_path / name / "log.csv").read_text().splitlines()]
-        for name in ("whole", "parts")
+    for curve, column in (("validation.csv", "step"), ("validation.csv", "gain")):
+        one, two = (_column(tmp_path / name / curve, column) for name in ("whole", "parts"))
+        assert one == two
+
+
+def test_accumulated_parts_equal_the_whole_batch(tmp_path: Path) -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3))
+    state = {name: weight.clone() for name, weight in plain.state_dict().items()}
+    one = _trainer(tmp_path / "one", network=plain)
+    one.fit()
+    same = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3))
+    same.load_state_dict(state)
+    four = _trainer(tmp_path / "four", replace(RECIPE, accumulate=4), network=same)
+    four.fit()
+    # Muon's orthogonalisation runs in bfloat16, which magnifies the last bits of a gradient.
+    losses = [
+        [float(x) for x in _column(tmp_path / name / "train.csv", "loss")]
+        for name in ("one", "four")
     ]
-    assert gains[0] == gains[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_resumed_runs_follow_changed_options(tmp_path: Path) -> None:
@@ -101,33 +147,36 @@ def test_resumed_runs_follow_changed_options(tmp_path: Path) -> None:
     assert adamw.param_groups[0]["weight_decay"] == 0.3
     assert muon.param_groups[0]["weight_decay"] == 0.3
     assert muon.param_groups[0]["rate_factor"] == 0.1
+    assert len(muon.state) == 1
 
 
-def test_every_weight_is_trained_once_and_only_matrices_decay(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, network=tiny_network())
-    groups = [group for optimiser in trainer.optimisers for group in optimiser.param_groups]
-    trained = [id(p) for group in groups for p in group["params"]]
-    assert sorted(trained) == sorted(id(p) for p in trainer.network.parameters())
-    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
-    for name, weight in trainer.network.named_parameters():
-        plain = "bias" in name or "norm" in name or "position" in name
-        assert (id(weight) in decayed) == (not plain), name
-    kernels = {id(p) for p in trainer.optimisers[1].param_groups[0]["params"]}
-    names = {n for n, p in trainer.network.named_parameters() if id(p) in kernels}
-    assert "backbone.body1.0.body.0.weight" in names
-    assert not names & {"backbone.head.weight", "backbone.tail.weight"}
+def test_a_changed_optimiser_keeps_what_it_can_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _trainer(tmp_path, replace(RECIPE, max_minutes=0.0)).fit()
+    changed = _trainer(tmp_path, replace(RECIPE, optimiser="adamw"))
+    assert changed.resume()
+    assert "1 weights start with fresh averages" in capsys.readouterr().out
+    assert changed.fit().finished
 
 
-def test_training_learns_and_writes_log_and_weights(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, schedule=Schedule(200, 0.02, 10, 0.3), validate_steps=50)
+def test_training_learns_and_writes_curves_weights_and_pictures(tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE, schedule=Schedule(200, 0.02, 10, cooldown_share=0.3), validate_steps=50
+    )
     trainer = _trainer(tmp_path, recipe)
-    before = _loss(trainer.ema, _batch(0)).item()
+    before = _error(trainer.ema, _batch(0)).item()
     trainer.fit()
-    assert _loss(trainer.ema, _batch(0)).item() < 0.5 * before
-    lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0] == "step,loss,gain"
-    assert [line.split(",")[0] for line in lines[1:]] == ["50", "100", "150", "200"]
-    assert {p.name for p in tmp_path.iterdir()} >= {"best.pt", "last.pt", STATE_FILE}
+    assert _error(trainer.ema, _batch(0)).item() < 0.5 * before
+    assert _column(tmp_path / "validation.csv", "step") == ["50", "100", "150", "200"]
+    losses = [float(value) for value in _column(tmp_path / "train.csv", "loss")]
+    assert len(losses) == 67
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
+    for column in ("error", "learning_rate", "crops_per_second", "waiting_for_data", "skipped"):
+        assert all(math.isfinite(float(v)) for v in _column(tmp_path / "train.csv", column))
+    found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*")}
+    assert found >= {"best.pt", "last.pt", STATE_FILE, "log.txt", "panels/picture.png"}
+    assert "(best so far)" in (tmp_path / "log.txt").read_text()
 
 
 def test_damaged_state_falls_back_to_the_one_before(
@@ -141,21 +190,34 @@ def test_damaged_state_falls_back_to_the_one_before(
     again = _trainer(tmp_path)
     assert again.resume()
     assert again.step == 1
-    assert "cannot be used" in capsys.readouterr().out
+    assert "cannot be used: damaged" in capsys.readouterr().out
     (tmp_path / "state.previous.pt").write_bytes(b"")
     with pytest.raises(TrainingError, match="no state"):
         _trainer(tmp_path).resume()
 
 
-def test_log_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
+def test_a_state_of_another_network_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _trainer(tmp_path, replace(RECIPE, max_minutes=0.0), variant="wide").fit()
+    saved = (tmp_path / STATE_FILE).read_bytes()
+    with pytest.raises(TrainingError, match="choose another name"):
+        _trainer(tmp_path, variant="narrow").resume()
+    assert "another network, wide; the options say narrow" in capsys.readouterr().out
+    with pytest.raises(TrainingError, match="choose another name"):
+        _trainer(tmp_path, variant="wide", network=nn.Conv2d(3, 3, 5)).resume()
+    assert (tmp_path / STATE_FILE).read_bytes() == saved
+
+
+def test_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
     for _ in range(5):
         trainer.fit()
-    log = tmp_path / "log.csv"
-    with log.open("a") as file:
-        file.write("8,0.5,0.1\n")  # logged, but stopped before its state was saved
+    curve = tmp_path / "validation.csv"
+    with curve.open("a") as file:
+        file.write("8,0.1\n")  # logged, but stopped before its state was saved
     _trainer(tmp_path).resume()
-    assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["step", "4"]
+    assert _column(curve, "step") == ["4"]
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
@@ -163,59 +225,72 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
 
 
 def test_non_finite_losses_are_skipped_then_stop_the_run(tmp_path: Path) -> None:
-    def sometimes(network: nn.Module, batch: Tensor) -> Tensor:
-        bad = batch.sum().item() == _batch(3).sum().item()
-        return _loss(network, batch) * (math.nan if bad else 1.0)
+    def spoilt(when: Callable[[Tensor], bool]) -> Callable[[nn.Module, Tensor], Loss]:
+        def loss(network: nn.Module, batch: Tensor) -> Loss:
+            return Loss(_error(network, batch) * (math.nan if when(batch) else 1.0), {})
 
-    trainer = _trainer(tmp_path / "some", loss=sometimes)
+        return loss
+
+    bad = _batch(3).sum()
+    trainer = _trainer(tmp_path / "some", loss=spoilt(lambda batch: bool(batch.sum() == bad)))
     assert trainer.fit().finished
     assert trainer.skipped == 1
     assert all(w.isfinite().all() for w in _weights(trainer))
 
-    always = _trainer(tmp_path / "all", loss=lambda n, b: _loss(n, b) * math.nan)
+    always = _trainer(tmp_path / "all", loss=spoilt(lambda batch: True))
     with pytest.raises(TrainingError, match=f"{MAX_BAD_STEPS} times in a row"):
         always.fit()
 
 
-def test_schedule_warms_up_stays_and_cools_down() -> None:
-    schedule = Schedule(steps=100, peak=1.0, warmup_steps=9, cooldown_share=0.2)
-    rates = [schedule.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9:80] == [1.0] * 71
-    assert rates[90] == pytest.approx(0.5)
-    assert 0 < rates[99] < 0.06
-    assert all(later >= 0 for later in rates)
+def test_a_full_disk_is_one_line_and_leaves_the_old_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    trainer.fit()
+    saved = (tmp_path / STATE_FILE).read_bytes()
+
+    def full(state: object, file: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match="make room") as caught:
+        trainer.save()
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / STATE_FILE).read_bytes() == saved
+    assert not list(tmp_path.glob("*.part"))
 
 
-@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
-def test_orthogonalised_singular_values_are_near_one(shape: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    matrix = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
-    values = torch.linalg.svdvals(orthogonalise(matrix))
-    assert values.shape == (min(shape),)
-    assert values.max() < 1.4
-    assert values.median() > 0.6
+def test_a_signal_stops_after_the_step_and_an_echo_of_it_changes_nothing(tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def loss(network: nn.Module, batch: Tensor) -> Loss:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return _loss(network, batch)
+
+    assert threading.current_thread() is threading.main_thread()
+    outcome = _trainer(tmp_path, loss=loss).fit()
+    assert not outcome.finished
+    assert (tmp_path / STATE_FILE).exists()
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
-def test_muon_moves_against_the_gradient_and_decays() -> None:
-    torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(8, 4, 3, 3))
-    before = weight.detach().clone()
-    weight.grad = torch.randn_like(weight)
-    Muon([weight], lr=0.1).step()
-    assert ((weight - before) * weight.grad).sum() < 0
-    rms = (weight - before).square().mean().sqrt().item()
-    assert rms == pytest.approx(0.1 * 0.2, rel=0.3)
-    weight.grad.zero_()
-    decayed = nn.Parameter(before.clone())
-    decayed.grad = torch.zeros_like(before)
-    Muon([decayed], lr=0.1, weight_decay=0.5).step()
-    torch.testing.assert_close(decayed.detach(), before * 0.95)
+def test_a_later_second_signal_acts_as_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_SAME_REQUEST_SECONDS", -1.0)
+
+    def loss(network: nn.Module, batch: Tensor) -> Loss:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return _loss(network, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        _trainer(tmp_path, loss=loss).fit()
 
 
-def test_collate_stacks_by_position() -> None:
-    import numpy as np
-
-    one, two = collate([(np.zeros(3), np.ones((2, 2))), (np.ones(3), np.ones((2, 2)))])
-    assert one.shape == (2, 3)
-    assert two.shape == (2, 2, 2)
+def test_the_real_network_trains_every_weight(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, network=tiny_network())
+    groups = [group for optimiser in trainer.optimisers for group in optimiser.param_groups]
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in trainer.network.parameters())

@@ -61,6 +61,31 @@ def side_by_side(images: Sequence[Image], captions: Sequence[str], window: Windo
     return np.concatenate(row, 1)
 
 
+def picture_table(rows: Sequence[Sequence[Image]], captions: Sequence[str]) -> Image:
+    """Rows of RGB images under one caption per column, shown pixel by pixel, enlarged if small.
+
+    Args:
+        rows: each as many (H, W, 3) images as there are captions. captions: ASCII.
+    """
+    factor = max(1, 256 // max(image.shape[1] for row in rows for image in row))
+    enlarged = [[image.repeat(factor, 0).repeat(factor, 1) for image in row] for row in rows]
+    width = max(image.shape[1] for row in enlarged for image in row) + _MARGIN
+    titles = [_title(caption, width) for caption in captions]
+    lines = [np.concatenate(titles, 1)]
+    for row in enlarged:
+        height = max(image.shape[0] for image in row) + _MARGIN
+        lines.append(np.concatenate([_padded(image, height, width) for image in row], 1))
+    return np.concatenate(lines, 0)
+
+
+def _title(caption: str, width: int) -> Image:
+    title = np.full((_CAPTION, width, 3), _BACKGROUND, np.uint8)
+    cv2.putText(
+        title, caption, (0, _CAPTION - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
+    )
+    return title
+
+
 def _panel(image: Image, caption: str, window: Window) -> Image:
     scale = _PANEL_WIDTH / image.shape[1]
     height = max(1, round(image.shape[0] * scale))
@@ -77,10 +102,7 @@ def _panel(image: Image, caption: str, window: Window) -> Image:
     crop = window.cut(image).repeat(factor, 0).repeat(factor, 1)
     crop = _padded(crop[:, :_PANEL_WIDTH], crop.shape[0], _PANEL_WIDTH)
 
-    title = np.full((_CAPTION, _PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
-    cv2.putText(
-        title, caption, (0, _CAPTION - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
-    )
+    title = _title(caption, _PANEL_WIDTH)
     space = np.full((_MARGIN, _PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
     return np.concatenate((space, title, whole, space, crop, space), 0)
 

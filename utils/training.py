@@ -1,38 +1,48 @@
-"""A plain training loop: AdamW, warm-up and cool-down, EMA, checkpoints that resume exactly.
+"""The training loop: optimisation, EMA, validation, states that resume exactly, many processes.
 
-It knows nothing of JPEG: the caller hands over the network, a source of batches by step, the loss
-and a validation function.
+It knows nothing of JPEG: the caller hands over the network, the source of batches, the loss and a
+validation function.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
 import math
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from utils.image_io import write_atomically
-from utils.muon import Muon
+from utils.distributed import World
+from utils.optimisers import (
+    OptimiserKind,
+    build_optimisers,
+    optimiser_state,
+    restore_optimisers,
+    set_rate,
+)
+from utils.run_record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
+from utils.run_state import save_state, saved_states
+from utils.schedule import Schedule
 
 Batch = TypeVar("Batch")
 
-STATE_FILE = "state.pt"
 MAX_BAD_STEPS = 10
 """Steps with a non-finite loss in a row after which a run stops."""
+
+_SMOOTHING = 0.98
+_SAME_REQUEST_SECONDS = 3.0
 
 
 class TrainingError(RuntimeError):
@@ -40,36 +50,50 @@ class TrainingError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Learning rate: linear warm-up, constant, linear cool-down to zero over the last steps."""
-
-    steps: int
-    peak: float
-    warmup_steps: int
-    cooldown_share: float
-
-    def rate(self, step: int) -> float:
-        """Learning rate of ``step``, counted from 0."""
-        up = (step + 1) / (self.warmup_steps + 1)
-        cooldown = self.cooldown_share * self.steps
-        down = (self.steps - step) / cooldown if cooldown > 0 else 1.0
-        return self.peak * max(0.0, min(1.0, up, down))
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Numbers of the optimisation; see options.schema.OptimisationOptions."""
 
     schedule: Schedule
-    optimiser: Literal["adamw", "muon"]
-    kernel_rate: float
-    weight_decay: float
-    betas: tuple[float, float]
-    clip_norm: float
-    ema_decay: float
-    save_minutes: float
-    validate_steps: int
+    optimiser: OptimiserKind = "adamw"
+    kernel_rate: float = 0.4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    accumulate: int = 1
+    save_minutes: float = 5.0
+    report_steps: int = 50
+    validate_steps: int = 500
     max_minutes: float | None = None
+    seed: int = 0
+
+
+class Loss(NamedTuple):
+    """What one batch gave: the scalar to minimise, and detached scalars to report."""
+
+    total: Tensor
+    figures: Mapping[str, Tensor]
+
+
+class Validated(NamedTuple):
+    """Figures whose mean decides which weights are best, and RGB pictures to look at."""
+
+    figures: Mapping[str, float]
+    pictures: Mapping[str, NDArray[np.uint8]]
+
+
+class Batches(Generic[Batch]):
+    """Where a trainer's batches come from.
+
+    Args:
+        start: first step -> endless iterator of this process's micro-batches, ``accumulate`` of
+            them a step, each a pure function of step, position and process.
+        crops: samples of one step over all processes and micro-batches.
+    """
+
+    def __init__(self, start: Callable[[int], Iterator[Batch]], crops: int) -> None:
+        self.start = start
+        self.crops = crops
 
 
 @dataclass(frozen=True)
@@ -84,13 +108,15 @@ class Trainer(Generic[Batch]):
     """Trains one network in one folder.
 
     Args:
-        network: moved to its device by the caller.
-        recipe: numbers of the optimisation.
-        folder: where state and log go.
-        batch: the batch of a step, a pure function of the step, prepared one step ahead.
-        loss: (network, batch) -> scalar loss; may use autocast.
-        validate: EMA network -> figures to log; their mean decides which weights are best.
-        export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best".
+        network: on its device. recipe: numbers of the optimisation. folder: where states go.
+        batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
+        validate: EMA network -> :class:`Validated`, called by every process; only the main
+            process's result counts. None: no validation.
+        export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by
+            the main process.
+        record: what the run tells people.
+        world: the processes that train together.
+        variant: what the network is, compared with that of the state a run is resumed from.
     """
 
     def __init__(
@@ -98,20 +124,34 @@ class Trainer(Generic[Batch]):
         network: nn.Module,
         recipe: Recipe,
         folder: Path,
-        batch: Callable[[int], Batch],
-        loss: Callable[[nn.Module, Batch], Tensor],
-        validate: Callable[[nn.Module], Mapping[str, float]] | None,
+        batches: Batches[Batch],
+        loss: Callable[[nn.Module, Batch], Loss],
+        validate: Callable[[nn.Module], Validated] | None,
         export: Callable[[nn.Module, str], None],
+        record: RunRecord,
+        world: World | None = None,
+        variant: str = "",
     ) -> None:
         self.network = network
         self.recipe = recipe
         self.folder = folder
-        self.batch = batch
+        self.batches = batches
         self.loss = loss
         self.validate = validate
         self.export = export
+        self.record = record
+        self.world = world or World()
+        self.variant = variant
+        self.device = next(network.parameters()).device
         self.ema = copy.deepcopy(network).eval().requires_grad_(False)
-        self.optimisers = _optimisers(network, recipe)
+        self.optimisers = build_optimisers(
+            network,
+            recipe.optimiser,
+            recipe.schedule.peak,
+            recipe.weight_decay,
+            recipe.betas,
+            recipe.kernel_rate,
+        )
         self.step = 0
         self.skipped = 0
         self.best = -math.inf
@@ -125,112 +165,138 @@ class Trainer(Generic[Batch]):
         Raises:
             TrainingError: there are states, but none can be used.
         """
-        path = self.folder / STATE_FILE
-        candidates = [p for p in (path, _previous(path)) if p.exists()]
-        for candidate in candidates:
-            try:
-                state = torch.load(candidate, map_location="cpu", weights_only=True)
-                self._restore(state)
-            except Exception as error:  # torch.load raises nearly anything on damaged files
-                tqdm.write(f"{candidate} cannot be used ({' '.join(str(error).split())[:200]})")
+        found = False
+        for path, state in saved_states(self.folder):
+            found = True
+            problem = state if isinstance(state, str) else self._unfit(state)
+            if problem or isinstance(state, str):
+                self.record.say(f"{path} cannot be used: {problem}")
                 continue
-            _forget_rows_after(self.folder / "log.csv", self.step)
-            tqdm.write(f"resuming at step {self.step} from {candidate}")
+            self._restore(state)
+            self.record.start_from(self.step)
+            self.record.say(f"resuming at step {self.step} from {path}")
             return True
-        if candidates:
+        if found:
             raise TrainingError(
-                f"no state in {self.folder} fits this network; choose another name or delete it"
+                f"no state in {self.folder} can be resumed with these options; choose another "
+                "name (--set name=...) or delete the folder"
             )
-        _forget_rows_after(self.folder / "log.csv", 0)
+        self.record.start_from(0)
         return False
 
     def fit(self) -> Outcome:
         """Train until the schedule's end, the time limit or a signal; state is saved each time.
 
         Raises:
-            TrainingError: the loss was not finite many times in a row.
+            TrainingError: the loss was not finite many times in a row, or a state could not be
+                written.
         """
-        schedule = self.recipe.schedule
+        recipe, total = self.recipe, self.recipe.schedule.steps
+        wrapped = self.world.parallel(self.network, self.device)
         start = saved = time.monotonic()
-        with (
-            _stop_on_signal() as stop,
-            ThreadPoolExecutor(1) as loader,
-            tqdm(total=schedule.steps, initial=self.step, unit="step", dynamic_ncols=True) as bar,
-        ):
-            upcoming = loader.submit(self.batch, self.step)
-            running = math.nan
-            while self.step < schedule.steps:
-                batch = upcoming.result()
-                upcoming = loader.submit(self.batch, self.step + 1)
-                value = self._train_step(batch)
-                running = value if math.isnan(running) else 0.98 * running + 0.02 * value
+        meter = _Meter()
+        stream = self.batches.start(self.step)
+        self.record.progress(self.step, total, {})
+        with _stop_on_signal() as stop:
+            while self.step < total:
+                limit = recipe.max_minutes
+                expired = limit is not None and time.monotonic() - start > 60 * limit
+                wants_stop = bool(stop) or (expired and self.world.is_main)
+                figures, stopping = self._train_step(wrapped, stream, meter, wants_stop)
                 self.step += 1
-                bar.update()
-                bar.set_postfix(loss=f"{running:.5f}", skipped=self.skipped, refresh=False)
-                now = time.monotonic()
-                limit = self.recipe.max_minutes
-                out_of_time = limit is not None and now - start > 60 * limit
-                if self.step % self.recipe.validate_steps == 0 or self.step == schedule.steps:
-                    self._report(running)
-                if stop or out_of_time:
+                meter.finish_step(figures)
+                self._show(meter)
+                if self.step % recipe.report_steps == 0 or self.step == total:
+                    self._report(meter)
+                if self.step % recipe.validate_steps == 0 or self.step == total:
+                    self._validate()
+                    meter.pause()
+                if stopping:
                     break
-                if now - saved > 60 * self.recipe.save_minutes:
+                if time.monotonic() - saved > 60 * recipe.save_minutes:
                     self.save()
-                    saved = now
+                    saved = time.monotonic()
+                    meter.pause()
         self.save()
-        self.export(self.ema, "last")
-        return Outcome(self.step, self.step >= schedule.steps)
+        if self.world.is_main:
+            self.export(self.ema, "last")
+        self.world.wait()
+        return Outcome(self.step, self.step >= total)
 
     def save(self) -> None:
-        """Write the whole state beside its final name, keep the one before, then rename."""
-        path = self.folder / STATE_FILE
-        beside = path.with_suffix(".part")
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimisers": [each.state_dict() for each in self.optimisers],
-                "step": self.step,
-                "skipped": self.skipped,
-                "best": self.best,
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            },
-            beside,
-        )
-        if path.exists():
-            os.replace(path, _previous(path))
-        os.replace(beside, path)
+        """Write the whole state; the main process does it, the others go on.
+
+        Raises:
+            TrainingError: it cannot be written; older states are untouched.
+        """
+        if not self.world.is_main:
+            return
+        try:
+            save_state(
+                self.folder,
+                {
+                    "variant": self.variant,
+                    "network": self.network.state_dict(),
+                    "ema": self.ema.state_dict(),
+                    "optimisers": optimiser_state(self.network, self.optimisers),
+                    "step": self.step,
+                    "skipped": self.skipped,
+                    "best": self.best,
+                },
+            )
+        except OSError as error:
+            raise TrainingError(
+                f"the state of step {self.step} cannot be written to {self.folder} ({error}); "
+                "older states are untouched: make room and continue with --resume auto"
+            ) from error
+
+    def _unfit(self, state: Mapping[str, Any]) -> str | None:
+        """Why a state cannot be continued by this trainer, None if it can."""
+        own = self.network.state_dict()
+        theirs = state.get("network")
+        if not isinstance(theirs, Mapping) or "step" not in state or "optimisers" not in state:
+            return "written by another version of this project"
+        if state.get("variant", "") != self.variant:
+            return f"it holds another network, {state['variant']}; the options say {self.variant}"
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in theirs.items()}:
+            return "its weights are those of another network"
+        return None
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            # Hyper-parameters are the options', which may have changed; only averages are old.
-            current = [
-                {k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups
-            ]
-            optimiser.load_state_dict(saved)
-            for group, own in zip(optimiser.param_groups, current, strict=True):
-                group.update(own)
-        self.step = state["step"]
-        self.skipped = state["skipped"]
-        self.best = state["best"]
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        fresh = restore_optimisers(self.network, self.optimisers, state["optimisers"])
+        if fresh:
+            self.record.say(f"another optimiser: {fresh} weights start with fresh averages")
+        self.step, self.skipped, self.best = state["step"], state["skipped"], state["best"]
 
-    def _train_step(self, batch: Batch) -> float:
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = self.recipe.schedule.rate(self.step) * group["rate_factor"]
+    def _train_step(
+        self, wrapped: nn.Module, stream: Iterator[Batch], meter: _Meter, wants_stop: bool
+    ) -> tuple[dict[str, float], bool]:
+        """One update; returns the step's figures over all processes, and whether to stop."""
+        recipe = self.recipe
+        _seed_step(recipe.seed, self.step, self.world.rank)
+        set_rate(self.optimisers, recipe.schedule.rate(self.step))
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        loss = self.loss(self.network, batch)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
-        value = loss.item()
-        if not (math.isfinite(value) and math.isfinite(norm.item())):
+        figures: dict[str, Tensor] = {}
+        for position in range(recipe.accumulate):
+            with meter.waiting():
+                batch = next(stream)
+            last = position == recipe.accumulate - 1
+            # Gradients travel between processes once a step.
+            local = isinstance(wrapped, DistributedDataParallel) and not last
+            with wrapped.no_sync() if local else nullcontext():  # type: ignore[operator]
+                loss = self.loss(wrapped, batch)
+                (loss.total / recipe.accumulate).backward()
+            for name, value in {"loss": loss.total.detach(), **loss.figures}.items():
+                figures[name] = figures.get(name, torch.zeros_like(value)) + value
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+
+        values = (torch.stack(list(figures.values())) / recipe.accumulate).tolist()
+        *means, stopping = self.world.means([*values, float(wants_stop)], self.device)
+        result = dict(zip(figures, means, strict=True))
+        if not (math.isfinite(result["loss"]) and math.isfinite(norm.item())):
             self.skipped += 1
             self._bad_in_a_row += 1
             if self._bad_in_a_row >= MAX_BAD_STEPS:
@@ -238,117 +304,150 @@ class Trainer(Generic[Batch]):
                     f"the loss was not finite {MAX_BAD_STEPS} times in a row at step {self.step}; "
                     "lower the learning rate and resume"
                 )
-            return value
+            return {}, stopping > 0
         self._bad_in_a_row = 0
         for optimiser in self.optimisers:
             optimiser.step()
         self._update_ema()
-        return value
+        return {**result, "gradient_norm": norm.item()}, stopping > 0
 
     @torch.no_grad()
     def _update_ema(self) -> None:
         # The average follows quickly at first, when early weights are not worth remembering.
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        for average, weight in zip(self.ema.parameters(), self.network.parameters(), strict=True):
-            average.lerp_(weight, 1 - decay)
+        average = get_ema_multi_avg_fn(decay)
+        average(list(self.ema.parameters()), list(self.network.parameters()), None)
 
-    def _report(self, loss: float) -> None:
-        figures = dict(self.validate(self.ema)) if self.validate else {}
-        row: dict[str, float] = {"step": self.step, "loss": loss, **figures}
-        _append_row(self.folder / "log.csv", row)
-        text = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        tqdm.write(f"step {self.step}: loss {loss:.5f}  {text}")
+    def _show(self, meter: _Meter) -> None:
+        shown = {name: f"{value:.4g}" for name, value in meter.running.items()}
+        rate = meter.steps_per_second * self.batches.crops
+        shown = {key: shown[key] for key in ("loss", "gain") if key in shown}
+        self.record.progress(
+            self.step,
+            self.recipe.schedule.steps,
+            {**shown, "crops/s": f"{rate:.1f}", "skipped": str(self.skipped)},
+        )
+
+    def _report(self, meter: _Meter) -> None:
+        rate = meter.steps_per_second * self.batches.crops
+        self.record.curve(
+            TRAIN_CURVE,
+            self.step,
+            {
+                **meter.window_means(),
+                "learning_rate": self.recipe.schedule.rate(self.step - 1),
+                "crops_per_second": rate,
+                "waiting_for_data": meter.waiting_share,
+                "skipped": self.skipped,
+            },
+        )
+        if meter.waiting_share > 0.1:
+            self.record.say(
+                f"step {self.step}: {meter.waiting_share:.0%} of the time goes into waiting for "
+                "crops; raise data.workers"
+            )
+        meter.start_window()
+
+    def _validate(self) -> None:
+        if self.validate is None:
+            return
+        figures, pictures = self.validate(self.ema)
+        text = "  ".join(f"{name} {value:+.3f}" for name, value in figures.items())
+        self.record.curve(VALIDATION_CURVE, self.step, figures)
+        for name, picture in pictures.items():
+            self.record.picture(name, self.step, picture)
         score = sum(figures.values()) / len(figures) if figures else -math.inf
-        if score > self.best:
+        better = score > self.best
+        self.record.say(f"step {self.step}: {text}{'  (best so far)' if better else ''}")
+        if better:
             self.best = score
-            self.export(self.ema, "best")
+            if self.world.is_main:
+                self.export(self.ema, "best")
             self.save()  # a state that did not know of it could replace it by worse weights
 
 
-def _optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """AdamW for all weights, or Muon for the inner convolutions and AdamW for the rest."""
+class _Meter:
+    """Running and windowed means of figures; how fast steps go and how long they wait for data."""
 
-    def inner_kernel(weight: nn.Parameter) -> bool:
-        # Layers to or from a picture's three channels have no hidden side to orthogonalise.
-        return weight.ndim == 4 and min(weight.shape[:2]) > 3
+    def __init__(self) -> None:
+        self.running: dict[str, float] = {}
+        self.steps_per_second = 0.0
+        self._last = time.perf_counter()
+        self._window: list[dict[str, float]] = []
+        self._waited = 0.0
+        self._worked = 0.0
 
-    def decays(weight: nn.Parameter) -> bool:
-        # Matrices and kernels; a position vector is stored as 1 x 1 x 1 x channels.
-        return weight.ndim in (2, 4) and weight.shape[0] > 1
+    def pause(self) -> None:
+        """Do not count the time since the last step: it went into saving or validation."""
+        self._last = time.perf_counter()
 
-    parameters = list(network.parameters())
-    kernels = [p for p in parameters if recipe.optimiser == "muon" and inner_kernel(p)]
-    chosen = {id(p) for p in kernels}
-    rest = [p for p in parameters if id(p) not in chosen]
-    rate = recipe.schedule.peak
-    adamw = torch.optim.AdamW(
-        [
-            # Norms, biases, slopes and position tables are not decayed.
-            {"params": [p for p in rest if decays(p)], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in rest if not decays(p)], "weight_decay": 0.0},
-        ],
-        lr=rate,
-        betas=recipe.betas,
-        foreach=True,
-    )
-    optimisers: list[torch.optim.Optimizer] = [adamw]
-    for group in adamw.param_groups:
-        group["rate_factor"] = 1.0
-    if kernels:
-        muon = Muon(kernels, rate, recipe.weight_decay)
-        muon.param_groups[0]["rate_factor"] = recipe.kernel_rate
-        optimisers.append(muon)
-    return optimisers
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        before = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - before
 
+    def finish_step(self, figures: Mapping[str, float]) -> None:
+        now = time.perf_counter()
+        took, self._last = now - self._last, now
+        self._worked += took
+        rate = 1 / max(took, 1e-9)
+        old = self.steps_per_second or rate
+        # Of durations, not of rates: their mean is what the remaining time depends on.
+        self.steps_per_second = 1 / (0.95 / old + 0.05 / rate)
+        if not figures:
+            return
+        self._window.append(dict(figures))
+        for name, value in figures.items():
+            before = self.running.get(name, value)
+            self.running[name] = _SMOOTHING * before + (1 - _SMOOTHING) * value
 
-def collate(samples: Sequence[Sequence[Any]]) -> list[Tensor]:
-    """Stack samples, each a tuple of arrays, into one tensor per position."""
-    return [torch.from_numpy(np.stack(arrays)) for arrays in zip(*samples, strict=True)]
+    def window_means(self) -> dict[str, float]:
+        names = self._window[0] if self._window else {}
+        return {n: sum(row[n] for row in self._window) / len(self._window) for n in names}
 
+    @property
+    def waiting_share(self) -> float:
+        return self._waited / self._worked if self._worked else 0.0
 
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def _append_row(path: Path, row: Mapping[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    def start_window(self) -> None:
+        self._window = []
+        self._waited = self._worked = 0.0
 
 
-def _forget_rows_after(path: Path, step: int) -> None:
-    """Drop what a run logged after the state it is resumed from; it will be logged again."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    kept = [row for row in rows if int(row[0]) <= step]
-    write_atomically(path, "".join(",".join(row) + "\n" for row in [header, *kept]))
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    """Random layers depend on the step alone: no generator's state needs to be saved."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
 
 
 class _Flag:
     """Set by a signal handler, read by the loop."""
 
     def __init__(self) -> None:
-        self.raised = False
+        self.raised_at: float | None = None
 
     def __bool__(self) -> bool:
-        return self.raised
+        return self.raised_at is not None
 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[_Flag]:
-    """SIGINT and SIGTERM ask the loop to stop after its step; a second one acts as usual."""
+    """SIGINT and SIGTERM ask the loop to stop after its step; a later one acts as usual.
+
+    torchrun passes on the Ctrl-C that its processes have received already, so that one which
+    follows at once is the same request.
+    """
     flag = _Flag()
     before: dict[signal.Signals, Any] = {}
 
     def handler(number: int, frame: FrameType | None) -> None:
-        flag.raised = True
-        for each, old in before.items():
-            signal.signal(each, old)
+        now = time.monotonic()
+        if flag.raised_at is None:
+            flag.raised_at = now
+        elif now - flag.raised_at > _SAME_REQUEST_SECONDS:
+            for each, old in before.items():
+                signal.signal(each, old)
+            signal.raise_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, handler)

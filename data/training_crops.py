@@ -1,0 +1,246 @@
+"""Training data: clean images in memory, random crops of them, and the JPEGs of these crops."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from data.datasets import DatasetError
+from data.degradation import RandomCompression
+from utils.image_io import ImageError, read_image
+
+_GIB = 2**30
+
+
+class TrainingCrop(NamedTuple):
+    """What a JPEG of one crop stores (shapes as models.IJCN's, without batch), and both pictures.
+
+    qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8, 8) int16; c_coef (2, H/16, W/16, 8, 8) int16; image
+    (3, H, W) uint8 RGB, clean; jpeg (3, H, W) uint8 RGB, as libjpeg decodes it.
+    """
+
+    qts: NDArray[np.int32]
+    y_coef: NDArray[np.int16]
+    c_coef: NDArray[np.int16]
+    image: NDArray[np.uint8]
+    jpeg: NDArray[np.uint8]
+
+
+class TrainingBatch(NamedTuple):
+    """:class:`TrainingCrop` with a batch in front, as tensors."""
+
+    qts: Tensor
+    y_coef: Tensor
+    c_coef: Tensor
+    image: Tensor
+    jpeg: Tensor
+
+
+class TrainingImages:
+    """Clean 8-bit RGB images, in memory as far as a budget goes, the rest read when needed.
+
+    Unreadable images and those smaller than a crop are left out and listed in ``skipped``.
+    """
+
+    def __init__(self, paths: Sequence[Path], least: int, memory_gib: float, quiet: bool) -> None:
+        """least: smallest side in pixels. memory_gib: budget in GiB. quiet: no progress bar.
+
+        Raises:
+            DatasetError: no image can be used.
+        """
+        self.skipped: list[str] = []
+        self._held: list[NDArray[np.uint8] | Path] = []
+        self.bytes_held = 0
+        sizes = []
+        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
+            read = pool.map(_read, paths)
+            for path, image in tqdm(
+                zip(paths, read, strict=True),
+                "reading images",
+                len(paths),
+                disable=quiet or None,
+                leave=False,
+            ):
+                if isinstance(image, str):
+                    self.skipped.append(image)
+                    continue
+                height, width = image.shape[:2]
+                if min(height, width) < least:
+                    self.skipped.append(f"{path}: {width}x{height} is below {least} pixels")
+                    continue
+                fits = self.bytes_held + image.nbytes <= memory_gib * _GIB
+                self.bytes_held += image.nbytes if fits else 0
+                self._held.append(image if fits else path)
+                sizes.append(height * width)
+        if not self._held:
+            raise DatasetError(
+                f"none of {len(paths)} training images can be used (crops need {least} pixels a "
+                "side); check the folders in data.folders"
+            )
+        self.pixels = np.array(sizes, dtype=np.float64)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        held = self._held[index]
+        if isinstance(held, np.ndarray):
+            return held
+        image = _read(held)
+        if isinstance(image, str):
+            raise DatasetError(f"{image}; it could be read when training began")
+        return image
+
+    def describe(self) -> str:
+        """One line: how many, how large, what is not in memory."""
+        from_disk = sum(not isinstance(held, np.ndarray) for held in self._held)
+        text = f"{len(self)} training images, {self.pixels.sum() / 1e6:.1f} megapixels, "
+        text += f"{self.bytes_held / _GIB:.1f} GiB in memory"
+        if from_disk:
+            text += f"; {from_disk} are read again for every crop (raise data.memory_gib)"
+        return text
+
+
+class TrainingCrops(Dataset[TrainingCrop]):
+    """Endless random crops, each a pure function of (seed, index).
+
+    Images are drawn in proportion to their area; a crop starts at any pixel, so the JPEG grid has a
+    random phase against the content; it is flipped and rotated at random, then compressed.
+    """
+
+    def __init__(
+        self, images: TrainingImages, patch: int, compression: RandomCompression, seed: int
+    ) -> None:
+        """patch: side of a crop in pixels, a multiple of 64."""
+        if patch < 64 or patch % 64:
+            raise ValueError(f"patch must be a positive multiple of 64, got {patch}")
+        self.images = images
+        self.patch = patch
+        self.compression = compression
+        self.seed = seed
+        self._share = images.pixels / images.pixels.sum()
+
+    def __getitem__(self, index: int) -> TrainingCrop:
+        rng = np.random.default_rng((self.seed, index))
+        image = self.images[int(rng.choice(len(self.images), p=self._share))]
+        side = self.patch + self.compression.MARGIN
+        row = int(rng.integers(image.shape[0] - side + 1))
+        col = int(rng.integers(image.shape[1] - side + 1))
+        pixels = np.rot90(image[row : row + side, col : col + side], int(rng.integers(4)))
+        if rng.integers(2):
+            pixels = pixels[:, ::-1]
+        original, jpeg, stored = self.compression(np.ascontiguousarray(pixels), rng)
+        y, cb, cr = stored.components
+        return TrainingCrop(
+            np.stack([c.table for c in stored.components]),
+            y.levels[None],
+            np.stack((cb.levels, cr.levels)),
+            np.ascontiguousarray(original.transpose(2, 0, 1)),
+            np.ascontiguousarray(jpeg.transpose(2, 0, 1)),
+        )
+
+    def per_second(self, count: int = 48) -> float:
+        """Crops that one process makes in a second, measured."""
+        self[0]
+        start = time.perf_counter()
+        for index in range(count):
+            self[index]
+        return count / (time.perf_counter() - start)
+
+
+class _Indices:
+    """Crop indices of this process's micro-batches, from a step on, without end."""
+
+    def __init__(self, first_step: int, batch: int, parts: int, own: Sequence[int]) -> None:
+        self.first_step = first_step
+        self.batch = batch
+        self.parts = parts
+        self.own = own
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self.batch // self.parts
+        step = self.first_step
+        while True:
+            for part in self.own:
+                start = step * self.batch + part * size
+                yield list(range(start, start + size))
+            step += 1
+
+
+def crop_batches(
+    crops: TrainingCrops, batch: int, parts: int, own: Sequence[int], first_step: int, workers: int
+) -> Iterator[TrainingBatch]:
+    """This process's micro-batches from ``first_step`` on, without end.
+
+    Args:
+        crops: where they come from.
+        batch: crops of a whole step; step s holds the crops of indices s * batch onwards.
+        parts: equal micro-batches that a step is cut into, over all processes.
+        own: which of them are this process's, in order.
+        first_step: step to begin with.
+        workers: processes that prepare batches; 0: in this one.
+    """
+    loader = DataLoader(
+        crops,
+        batch_sampler=_Indices(first_step, batch, parts, own),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=workers > 0 and torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_start_worker,
+        # Forked workers share the images in memory; where there is no fork they get copies.
+        multiprocessing_context="fork" if workers and _can_fork() else None,
+    )
+    return iter(loader)
+
+
+def collate(crops: Sequence[TrainingCrop]) -> TrainingBatch:
+    """Stack crops into a batch."""
+    return TrainingBatch(
+        *(torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
+    )
+
+
+def default_workers(device: torch.device, processes: int) -> int:
+    """Loader processes for each of ``processes`` trainings on this machine.
+
+    None on a CPU, whose cores the network needs and whose steps take a hundred times longer than
+    making their crops.
+    """
+    if device.type == "cpu":
+        return 0
+    return max(1, min(8, (os.cpu_count() or 1) // processes - 1))
+
+
+def _can_fork() -> bool:
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # its threads do not survive a fork
+    # Ctrl-C reaches every process; only the trainer decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _read(path: Path) -> NDArray[np.uint8] | str:
+    """(H, W, 3) RGB, or why not."""
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        return str(error)
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image

@@ -1,0 +1,297 @@
+"""One training: options in, a run folder with weights out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from data.datasets import folder_set
+from data.degradation import Degraded, SingleJpeg
+from data.training_crops import (
+    TrainingBatch,
+    TrainingCrops,
+    TrainingImages,
+    crop_batches,
+    default_workers,
+)
+from models import IJCN, IJCNConfig, load_checkpoint, save_checkpoint
+from models.losses import RestorationLoss
+from models.restorer import Restorer, pick_device, pick_precision
+from options.command_line import from_project
+from options.schema import OptionsError, TrainOptions
+from utils.distributed import World, connected, own_device, world_from_environment
+from utils.image_io import find_images, require_writable, write_atomically
+from utils.metrics import psnr
+from utils.pictures import picture_table
+from utils.run_record import RunRecord
+from utils.training import Batches, Loss, Recipe, Trainer, Validated
+
+
+def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
+    """Run one training as ``options`` say; returns the exit code.
+
+    Under torchrun every process calls this; the first one writes and speaks.
+
+    Raises:
+        OptionsError, DatasetError, ImageError, CheckpointError: before anything is written.
+        TrainingError: see :class:`utils.training.Trainer`.
+    """
+    world = world_from_environment()
+    try:
+        device = own_device(world, pick_device(options.device))
+    except ValueError as error:
+        raise OptionsError(str(error)) from error
+    folder = options.output / options.name
+    if not resume and (folder / "options.json").exists():
+        raise OptionsError(
+            f"{folder} holds a run already; add --resume auto to continue it, or choose another "
+            "name (--set name=...)"
+        )
+    parts = world.size * options.optimisation.accumulate
+    if options.data.batch % parts:
+        raise OptionsError(
+            f"data.batch {options.data.batch} is not a multiple of {world.size} processes times "
+            f"optimisation.accumulate {options.optimisation.accumulate}; choose --set data.batch="
+            f"{-(-options.data.batch // parts) * parts}"
+        )
+    if options.threads or (world.size > 1 and "OMP_NUM_THREADS" not in os.environ):
+        each = max(1, (os.cpu_count() or 1) // world.local_size)
+        torch.set_num_threads(options.threads or each)
+    if device.type == "cuda":
+        # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
+        torch.backends.cudnn.allow_tf32 = False
+
+    network = _network(options)
+    images = _images(options, quiet=not world.is_main)
+    crops = TrainingCrops(images, options.data.patch, options.data.compression(), options.seed)
+    validation = Validation(options, device, world) if options.validation else None
+    require_writable(folder)
+    with (
+        connected(world, device),
+        RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record,
+    ):
+        network.to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        workers = options.data.workers
+        if workers == "auto":
+            workers = default_workers(device, world.local_size)
+        for line in images.skipped:
+            record.say(f"left out: {line}")
+        record.say(images.describe())
+        million = sum(p.numel() for p in network.parameters()) / 1e6
+        record.say(
+            f"{million:.2f} M parameters on {world.size} x {_device_name(device)}, "
+            f"{str(pick_precision(options.precision, device)).removeprefix('torch.')} backbone"
+        )
+        if world.is_main:
+            record.say(
+                f"loading: {crops.per_second():.0f} crops/s in each of {max(1, workers)} loader "
+                "processes; compare with crops/s in the bar"
+            )
+
+        def batches(first_step: int) -> Iterator[TrainingBatch]:
+            own = range(
+                world.rank * options.optimisation.accumulate,
+                (world.rank + 1) * options.optimisation.accumulate,
+            )
+            return crop_batches(crops, options.data.batch, parts, own, first_step, workers)
+
+        trainer = Trainer(
+            network,
+            _recipe(options, max_minutes),
+            folder,
+            Batches(batches, options.data.batch),
+            StepLoss(options, device),
+            validation,
+            export=lambda ema, stem: save_checkpoint(
+                _as_ijcn(ema), folder / f"{stem}.safetensors", notes={"run": options.name}
+            ),
+            record=record,
+            world=world,
+            variant=json.dumps(dataclasses.asdict(network.config)),
+        )
+        if resume:
+            trainer.resume()
+        if options.optimisation.compile:
+            _compile(network, device, record)
+        if world.is_main:
+            write_atomically(folder / "options.json", options.model_dump_json(indent=2))
+        outcome = trainer.fit()
+        record.say(
+            f"{'finished' if outcome.finished else 'stopped'} at step {outcome.step}; see {folder}"
+            + ("" if outcome.finished else " (continue with --resume auto)")
+        )
+    return 0
+
+
+class StepLoss:
+    """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch."""
+
+    def __init__(self, options: TrainOptions, device: torch.device) -> None:
+        self.device = device
+        self.loss = RestorationLoss(
+            options.loss.penalty,
+            options.loss.epsilon,
+            options.loss.first_weight,
+            options.loss.level_weight,
+            options.loss.balance_qualities,
+            pick_precision(options.precision, device),
+        )
+
+    def __call__(self, network: nn.Module, batch: TrainingBatch) -> Loss:
+        qts, y_coef, c_coef, image, jpeg = (t.to(self.device, non_blocking=True) for t in batch)
+        clean = image.float() / 255
+        loss, output = self.loss(network, qts, y_coef, c_coef, clean)
+        with torch.no_grad():
+            gain = _gain(output.image.detach(), jpeg.float() / 255, clean)
+        return Loss(loss.total, {**loss.figures, "gain": gain})
+
+
+def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:
+    """Mean over a batch of the PSNR gain in dB; errors below half a gray level count as that."""
+    floor = (0.5 / 255) ** 2
+    errors = [(x - clean).square().mean((1, 2, 3)).clamp_min(floor) for x in (restored, jpeg)]
+    return 10 * (errors[1] / errors[0]).log10().mean()
+
+
+class Validation:
+    """PSNR gain over the JPEG in dB, per quality, mean over central crops of a folder's images.
+
+    The processes share the images out.
+    """
+
+    def __init__(self, options: TrainOptions, device: torch.device, world: World) -> None:
+        assert options.validation is not None
+        self.options = options.validation
+        self.precision = options.precision
+        self.device = device
+        self.world = world
+        side = self.options.crop
+        entries = list(folder_set("validation", self.options.folder))
+        self.total = len(entries)
+        images = []
+        for index in world.share(self.total):
+            image = entries[index].read()
+            if image.ndim == 2:
+                image = np.repeat(image[:, :, None], 3, axis=2)
+            top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
+            images.append(image[top : top + side, left : left + side])
+        self.cases = {
+            quality: [SingleJpeg(quality)(image) for image in images]
+            for quality in self.options.qualities
+        }
+
+    def __call__(self, network: nn.Module) -> Validated:
+        restorer = Restorer(_as_ijcn(network), self.device, self.precision)
+        sums = []
+        pictures: dict[str, NDArray[np.uint8]] = {}
+        for quality, cases in self.cases.items():
+            restored = [restorer.restore(case.stored) for case in cases]
+            gains = [
+                psnr(restored=image, original=case.original)
+                - psnr(restored=case.jpeg, original=case.original)
+                for image, case in zip(restored, cases, strict=True)
+            ]
+            sums.append(sum(gains))
+            if self.options.pictures:
+                pictures[f"QF{quality}"] = self._panel(quality, cases, restored)
+        totals = self.world.sums(sums, self.device)
+        figures = {
+            f"gain_QF{quality}": total / self.total
+            for quality, total in zip(self.cases, totals, strict=True)
+        }
+        return Validated(figures, pictures)
+
+    def _panel(
+        self, quality: int, cases: list[Degraded], restored: list[NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        rows = [
+            (case.jpeg, image, case.original) for case, image in zip(cases, restored, strict=True)
+        ]
+        return picture_table(
+            rows[: self.options.pictures], (f"JPEG QF {quality}", "restored", "original")
+        )
+
+
+def _network(options: TrainOptions) -> IJCN:
+    """A fresh network that returns the JPEG, or the one of ``options.initial``."""
+    torch.manual_seed(options.seed)
+    if options.initial is None:
+        network = IJCN(options.network)
+        network.start_from_jpeg()
+        return network
+    network = load_checkpoint(from_project(options.initial))
+    if options.network is not None:
+        differing = _differences(network.config, options.network)
+        if differing:
+            raise OptionsError(
+                f"initial: {options.initial} is another variant than network says ({differing}); "
+                "leave network out to train the checkpoint's own"
+            )
+    return network
+
+
+def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
+    pairs: Mapping[str, tuple[object, object]] = {
+        name: (value, getattr(here, name)) for name, value in dataclasses.asdict(there).items()
+    }
+    return ", ".join(f"{n} {a} there, {b} here" for n, (a, b) in pairs.items() if a != b)
+
+
+def _images(options: TrainOptions, quiet: bool) -> TrainingImages:
+    for source in options.data.folders:
+        if not source.is_dir():
+            raise OptionsError(
+                f"data.folders: {source} is not a folder; give folders of clean images "
+                "(--set data.folders=[my/photographs])"
+            )
+    paths = [path for source in options.data.folders for path in find_images(source)]
+    least = options.data.patch + options.data.compression().MARGIN
+    return TrainingImages(paths, least, options.data.memory_gib, quiet)
+
+
+def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
+    o = options.optimisation
+    return Recipe(
+        schedule=o.course(),
+        optimiser=o.optimiser,
+        kernel_rate=o.kernel_rate,
+        weight_decay=o.weight_decay,
+        betas=o.betas,
+        clip_norm=o.clip_norm,
+        ema_decay=o.ema_decay,
+        accumulate=o.accumulate,
+        save_minutes=options.save_minutes,
+        report_steps=options.report_steps,
+        validate_steps=options.validation.every_steps if options.validation else o.steps,
+        max_minutes=max_minutes,
+        seed=options.seed,
+    )
+
+
+def _compile(network: IJCN, device: torch.device, record: RunRecord) -> None:
+    """Compile the backbone in place, or say why not and go on without."""
+    try:
+        torch.compile(lambda x: (x + 1).relu())(torch.zeros(64, device=device))
+    except Exception as error:  # compilers fail in as many ways as there are compilers
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+        record.say(f"going on without torch.compile: {reason}")
+        return
+    record.say("compiling the backbone; the first step takes up to some minutes")
+    network.backbone.compile()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _as_ijcn(network: nn.Module) -> IJCN:
+    assert isinstance(network, IJCN)
+    return network

@@ -1,0 +1,79 @@
+"""What training minimises: errors of the restored image, of the first image, of the levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.dct import image_to_coefficients
+from models.ijcn import IJCNOutput
+from models.qtgm import expected_error
+from utils.training import Loss
+
+Penalty = Literal["charbonnier", "l1"]
+
+
+@dataclass(frozen=True)
+class RestorationLoss:
+    """Weighted sum of up to three terms, in units of the image's range [0, 1].
+
+    penalty: "charbonnier", sqrt(error^2 + epsilon^2), or "l1".
+    epsilon: where Charbonnier turns from a square into an absolute value.
+    first_weight: of the first image's error (before the backbone).
+    level_weight: of the corrected levels' error against the clean image's unrounded levels; as the
+        DCT is orthonormal, errors of dequantised levels are errors of samples.
+    balance: divide each image's error by the size its tables let expect, so that a decibel gained
+        at quality 90 is worth one at quality 10.
+    autocast: dtype of the backbone.
+
+    The published training is unknown; that the network returns its corrected levels suggests a term
+    on them.
+    """
+
+    penalty: Penalty = "charbonnier"
+    epsilon: float = 1e-3
+    first_weight: float = 0.0
+    level_weight: float = 0.0
+    balance: bool = True
+    autocast: torch.dtype = torch.float32
+
+    def __call__(
+        self, network: nn.Module, qts: Tensor, y_coef: Tensor, c_coef: Tensor, clean: Tensor
+    ) -> tuple[Loss, IJCNOutput]:
+        """Run ``network`` on a batch (see :meth:`models.IJCN.forward`).
+
+        clean: (B, 3, H, W) in [0, 1]. Also returns the network's output.
+        """
+        with torch.autocast(
+            clean.device.type, torch.bfloat16, enabled=self.autocast == torch.bfloat16
+        ):
+            output: IJCNOutput = network(qts, y_coef, c_coef)
+        scale = (
+            1 / expected_error(qts.float()) if self.balance else torch.ones_like(clean[:, 0, 0, 0])
+        )
+
+        def term(*errors: Tensor) -> Tensor:
+            total = sum(self._per_image(error) for error in errors) / len(errors)
+            return (total * scale).mean()
+
+        terms = {"image": term(output.image - clean)}
+        total = terms["image"]
+        if self.first_weight:
+            terms["first_image"] = term(output.first - clean)
+            total = total + self.first_weight * terms["first_image"]
+        if self.level_weight:
+            tables = qts.float()[:, :, None, None] / 255
+            y, c = image_to_coefficients(clean)
+            terms["levels"] = term(
+                output.y_coef * tables[:, :1] - y / 255, output.c_coef * tables[:, 1:] - c / 255
+            )
+            total = total + self.level_weight * terms["levels"]
+        return Loss(total, {name: value.detach() for name, value in terms.items()}), output
+
+    def _per_image(self, error: Tensor) -> Tensor:
+        if self.penalty == "charbonnier":
+            error = (error.square() + self.epsilon**2).sqrt()
+        return error.abs().flatten(1).mean(1)

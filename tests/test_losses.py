@@ -1,0 +1,108 @@
+"""models/losses.py: each term against its definition, written out with numpy and scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn
+from torch import Tensor
+
+from data.degradation import SingleJpeg
+from models import IJCNOutput
+from models.dct import CoefficientsToImage, image_to_coefficients
+from models.losses import RestorationLoss
+from models.qtgm import expected_error
+from tests.conftest import photograph, tiny_network
+
+
+def _batch(*qualities: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    parts: list[list[Tensor]] = [[], [], [], []]
+    for seed, quality in enumerate(qualities):
+        image = photograph(64, 64, seed)
+        y, cb, cr = SingleJpeg(quality)(image).stored.components
+        arrays = (
+            np.stack([c.table for c in (y, cb, cr)]),
+            y.levels[None],
+            np.stack((cb.levels, cr.levels)),
+            image.transpose(2, 0, 1).astype(np.float32) / 255,
+        )
+        for part, array in zip(parts, arrays, strict=True):
+            part.append(torch.from_numpy(np.array(array)))
+    qts, y_coef, c_coef, clean = (torch.stack(part) for part in parts)
+    return qts, y_coef, c_coef, clean
+
+
+def _fixed(output: IJCNOutput) -> torch.nn.Module:
+    class Fixed(torch.nn.Module):
+        def forward(self, *inputs: Tensor) -> IJCNOutput:
+            return output
+
+    return Fixed()
+
+
+def test_clean_levels_agree_with_an_independent_dct_and_libjpeg() -> None:
+    qts, y_coef, c_coef, clean = _batch(90)
+    y, c = image_to_coefficients(clean)
+    rgb = clean[0].numpy().astype(np.float64) * 255
+    luma = np.tensordot([0.299, 0.587, 0.114], rgb, 1) - 128
+    assert np.abs(y[0, 0, 2, 5].numpy() - dctn(luma[16:24, 40:48], norm="ortho")).max() < 1e-2
+    # libjpeg's levels are these, divided, rounded, up to its integer arithmetic
+    for levels, coefficients, tables in ((y_coef, y, qts[:, :1]), (c_coef, c, qts[:, 1:])):
+        error = (levels - coefficients / tables[:, :, None, None]).abs()
+        assert error.max() < 1.0
+        assert (error < 0.55).float().mean() > 0.97
+
+
+def test_forward_and_inverse_transforms_cancel_on_luma() -> None:
+    *_, clean = _batch(50)
+    gray = clean.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    y, c = image_to_coefficients(gray)
+    torch.testing.assert_close(CoefficientsToImage()(y, c), gray, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", ["charbonnier", "l1"])
+@pytest.mark.parametrize("balance", [True, False])
+def test_terms_equal_their_definition(penalty: str, balance: bool) -> None:
+    qts, y_coef, c_coef, clean = _batch(10, 80)
+    torch.manual_seed(0)
+    output = IJCNOutput(
+        clean + 0.1 * torch.randn_like(clean),
+        y_coef + 0.3 * torch.randn(y_coef.shape),
+        c_coef + 0.3 * torch.randn(c_coef.shape),
+        clean + 0.05 * torch.randn_like(clean),
+    )
+    loss = RestorationLoss(penalty, 1e-3, 0.5, 0.25, balance)  # type: ignore[arg-type]
+    result, returned = loss(_fixed(output), qts, y_coef, c_coef, clean)
+    assert returned is output
+
+    def size(error: Tensor) -> float:
+        e = error.double().numpy()
+        return float((np.sqrt(e * e + 1e-6) if penalty == "charbonnier" else np.abs(e)).mean())
+
+    y, c = image_to_coefficients(clean)
+    expected = 0.0
+    for i in range(2):
+        weight = 1 / expected_error(qts.float())[i].item() if balance else 1.0
+        y_error = (output.y_coef[i] * qts[i, :1, None, None] - y[i]) / 255
+        c_error = (output.c_coef[i] * qts[i, 1:, None, None] - c[i]) / 255
+        total = size(output.image[i] - clean[i]) + 0.5 * size(output.first[i] - clean[i])
+        total += 0.25 * (size(y_error) + size(c_error)) / 2
+        expected += weight * total / 2
+    assert result.total.item() == pytest.approx(expected, rel=1e-5)
+    assert set(result.figures) == {"image", "first_image", "levels"}
+
+
+def test_level_and_first_terms_reach_logm_only() -> None:
+    model = tiny_network().train()
+    batch = _batch(20)
+    both = RestorationLoss(first_weight=1.0, level_weight=1.0)
+    image_only = RestorationLoss()
+    gradients = []
+    for loss in (both, image_only):
+        model.zero_grad()
+        loss(model, *batch)[0].total.backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
+    changed = {n for n in gradients[0] if not torch.allclose(gradients[0][n], gradients[1][n])}
+    assert changed
+    assert all(name.startswith("logm.") for name in changed)

@@ -1,0 +1,113 @@
+"""utils/optimisers.py, utils/muon.py, utils/schedule.py."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import tiny_network
+from utils.muon import Muon, orthogonalise
+from utils.optimisers import build_optimisers, set_rate
+from utils.schedule import Schedule
+
+
+def test_only_matrices_decay_and_muon_takes_inner_kernels() -> None:
+    network = tiny_network()
+    optimisers = build_optimisers(network, "muon", 1e-3, 0.1, (0.9, 0.99), 0.4)
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    for name, weight in network.named_parameters():
+        plain = "bias" in name or "norm" in name or "position" in name
+        assert (id(weight) in decayed) == (not plain), name
+    kernels = {id(p) for p in optimisers[1].param_groups[0]["params"]}
+    names = {n for n, p in network.named_parameters() if id(p) in kernels}
+    assert "backbone.body1.0.body.0.weight" in names
+    assert not names & {"backbone.head.weight", "backbone.tail.weight"}
+    set_rate(optimisers, 0.01)
+    assert [g["lr"] for g in groups] == [0.01, 0.01, pytest.approx(0.004)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_adam_and_adamw_take_all_weights(kind: str, cls: type) -> None:
+    network = tiny_network()
+    (optimiser,) = build_optimisers(network, kind, 1e-3, 0.1, (0.9, 0.99), 0.4)  # type: ignore[arg-type]
+    assert type(optimiser) is cls
+    count = sum(len(group["params"]) for group in optimiser.param_groups)
+    assert count == len(list(network.parameters()))
+
+
+def test_frozen_weights_are_left_out() -> None:
+    network = tiny_network()
+    network.logm.requires_grad_(False)
+    optimisers = build_optimisers(network, "muon", 1e-3, 0.1, (0.9, 0.99), 0.4)
+    trained = {id(p) for o in optimisers for group in o.param_groups for p in group["params"]}
+    assert not trained & {id(p) for p in network.logm.parameters()}
+
+
+def test_trapezoid_warms_up_stays_and_cools_down() -> None:
+    schedule = Schedule(steps=100, peak=1.0, warmup_steps=9, cooldown_share=0.2)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:80] == [1.0] * 71
+    assert rates[90] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.06
+
+
+def test_cosine_falls_to_its_final_share() -> None:
+    schedule = Schedule(100, 2.0, 10, "cosine", final_share=0.1)
+    rates = [schedule.rate(step) for step in range(101)]
+    assert rates[10] == pytest.approx(2.0)
+    assert rates[55] == pytest.approx(2.0 * 0.55)
+    assert rates[100] == pytest.approx(0.2)
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_multistep_falls_at_its_milestones() -> None:
+    schedule = Schedule(100, 1.0, 0, "multistep", milestones=(10, 50), factor=0.1)
+    assert [schedule.rate(step) for step in (0, 9, 10, 49, 50, 99)] == pytest.approx(
+        [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"milestones": (5, 5)}, "increase"),
+        ({"kind": "multistep"}, "milestones"),
+        ({"warmup_steps": 100}, "fewer"),
+    ],
+)
+def test_impossible_schedules_are_refused(wrong: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Schedule(100, 1.0, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
+def test_orthogonalised_singular_values_are_near_one(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert values.shape == (min(shape),)
+    assert values.max() < 1.4
+    assert values.median() > 0.6
+
+
+def test_muon_moves_against_the_gradient_and_decays() -> None:
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(8, 4, 3, 3))
+    before = weight.detach().clone()
+    weight.grad = torch.randn_like(weight)
+    Muon([weight], lr=0.1).step()
+    assert ((weight - before) * weight.grad).sum() < 0
+    rms = (weight - before).square().mean().sqrt().item()
+    assert rms == pytest.approx(0.1 * 0.2, rel=0.3)
+    weight.grad.zero_()
+    decayed = nn.Parameter(before.clone())
+    decayed.grad = torch.zeros_like(before)
+    Muon([decayed], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(decayed.detach(), before * 0.95)

@@ -1,0 +1,120 @@
+"""data/training_crops.py: crops as a pure function of (seed, index), batches shared out."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.datasets import DatasetError
+from data.degradation import RandomCompression
+from data.training_crops import TrainingCrops, TrainingImages, crop_batches, default_workers
+from tests.conftest import photograph
+from utils.image_io import find_images, write_png
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index, size in enumerate([(90, 120), (150, 80), (71, 71)]):
+        write_png(tmp_path / f"{index}.png", photograph(*size, seed=index))
+    write_png(tmp_path / "small.png", photograph(40, 200))
+    write_png(tmp_path / "gray.png", photograph(100, 100)[:, :, 0])
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    return tmp_path
+
+
+def _images(folder: Path, memory_gib: float = 1.0) -> TrainingImages:
+    return TrainingImages(find_images(folder), 71, memory_gib, quiet=True)
+
+
+def _crops(folder: Path, seed: int = 1, memory_gib: float = 1.0) -> TrainingCrops:
+    compression = RandomCompression(double_share=0.3)
+    return TrainingCrops(_images(folder, memory_gib), 64, compression, seed)
+
+
+def test_crops_have_the_networks_shapes(folder: Path) -> None:
+    crop = _crops(folder)[0]
+    assert crop.qts.shape == (3, 8, 8)
+    assert crop.y_coef.shape == (1, 8, 8, 8, 8)
+    assert crop.c_coef.shape == (2, 4, 4, 8, 8)
+    assert crop.image.shape == (3, 64, 64)
+    assert crop.image.dtype == np.uint8
+
+
+def test_crops_are_a_function_of_seed_and_index(folder: Path) -> None:
+    one, other = _crops(folder), _crops(folder)
+    for index in (5, 0, 5):
+        assert np.array_equal(one[index].image, other[index].image)
+        assert np.array_equal(one[index].y_coef, other[index].y_coef)
+    assert not np.array_equal(one[5].image, one[6].image)
+    assert not np.array_equal(one[5].image, _crops(folder, seed=2)[5].image)
+
+
+def test_levels_belong_to_the_crop(folder: Path) -> None:
+    """The luma DC level times its step is 8 times the block's mean luma, within half a step."""
+    compression = RandomCompression((), 0.0, 60, 90)
+    crops = TrainingCrops(_images(folder), 64, compression, 0)
+    for index in range(8):
+        crop = crops[index]
+        luma = np.tensordot([0.299, 0.587, 0.114], crop.image.astype(float), 1) - 128
+        means = luma.reshape(8, 8, 8, 8).mean((1, 3)) * 8
+        stored = crop.y_coef[0, :, :, 0, 0] * crop.qts[0, 0, 0]
+        assert np.abs(stored - means).max() <= crop.qts[0, 0, 0] / 2 + 4
+
+
+def test_unusable_images_are_named(folder: Path) -> None:
+    images = _images(folder)
+    assert len(images) == 4
+    assert sorted(Path(line.split(":")[0]).name for line in images.skipped) == [
+        "broken.png",
+        "small.png",
+    ]
+
+
+def test_no_usable_image_is_an_error(folder: Path, tmp_path: Path) -> None:
+    write_png(tmp_path / "alone" / "small.png", photograph(20, 20))
+    with pytest.raises(DatasetError, match="none of 1"):
+        _images(tmp_path / "alone")
+    with pytest.raises(ValueError, match="multiple of 64"):
+        TrainingCrops(_images(folder), 100, RandomCompression(), 0)
+
+
+def test_images_beyond_the_memory_budget_are_read_from_disk(folder: Path) -> None:
+    held, read = _crops(folder), _crops(folder, memory_gib=3e-5)
+    assert 0 < read.images.bytes_held < held.images.bytes_held
+    assert "read again for every crop" in read.images.describe()
+    assert "read again" not in held.images.describe()
+    for index in range(8):
+        assert np.array_equal(held[index].image, read[index].image)
+
+
+def test_the_jpeg_is_that_of_the_crop(folder: Path) -> None:
+    crop = _crops(folder)[3]
+    assert crop.jpeg.shape == crop.image.shape
+    difference = np.abs(crop.jpeg.astype(int) - crop.image)
+    assert 0 < difference.mean() < 30
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_share_a_step_and_resume_anywhere(folder: Path, workers: int) -> None:
+    """Two processes of two parts each see, step by step, what one process with one part sees."""
+    crops = _crops(folder)
+    whole = islice(crop_batches(crops, 8, 1, [0], 0, 0), 3)
+    expected = [batch.image for batch in whole]
+    shares = [crop_batches(crops, 8, 4, own, 1, workers) for own in ([0, 1], [2, 3])]
+    for step in (1, 2):
+        parts = [next(share).image for share in shares for _ in range(2)]
+        assert torch.equal(torch.cat(parts), expected[step])
+
+
+def test_loader_processes_by_device() -> None:
+    assert default_workers(torch.device("cpu"), 1) == 0
+    assert 1 <= default_workers(torch.device("cuda"), 1) <= 8
+    assert default_workers(torch.device("cuda"), 1000) == 1
+
+
+def test_speed_of_the_loader_is_measured(folder: Path) -> None:
+    assert _crops(folder).per_second(4) > 0

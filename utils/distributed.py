@@ -1,0 +1,103 @@
+"""One process or many: what training needs of torch.distributed, and nothing when alone.
+
+``torchrun`` starts the processes and tells each by environment variables who it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers.
+
+    rank: 0 .. size-1 over all machines. local_rank, local_size: on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks to the user."""
+        return self.rank == 0
+
+    def share(self, total: int) -> range:
+        """Which of ``total`` items are this process's: every ``size``-th, from its rank."""
+        return range(self.rank, total, self.size)
+
+    def sums(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Each value summed over all processes; every process must call it."""
+        if self.size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def means(self, values: Sequence[float], device: torch.device) -> list[float]:
+        """Each value averaged over all processes; every process must call it."""
+        return [value / self.size for value in self.sums(values, device)]
+
+    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """``network`` such that gradients are averaged over all processes."""
+        if self.size == 1:
+            return network
+        devices = [device] if device.type == "cuda" else None
+        # The model has no buffer that training changes.
+        return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def world_from_environment() -> World:
+    """What torchrun says of this process; alone if it was not started by torchrun."""
+
+    def number(name: str, default: int) -> int:
+        return int(os.environ.get(name, default))
+
+    size = number("WORLD_SIZE", 1)
+    return World(number("RANK", 0), size, number("LOCAL_RANK", 0), number("LOCAL_WORLD_SIZE", size))
+
+
+def own_device(world: World, device: torch.device) -> torch.device:
+    """The device of this process: several processes on GPUs take one each."""
+    if world.size > 1 and device.type == "cuda":
+        return torch.device("cuda", world.local_rank)
+    return device
+
+
+@contextmanager
+def connected(world: World, device: torch.device) -> Iterator[None]:
+    """Connect the processes: NCCL between GPUs, gloo between CPUs; nothing when alone."""
+    if world.size == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        rank=world.rank,
+        world_size=world.size,
+        timeout=_TIMEOUT,
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
