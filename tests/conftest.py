@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +80,37 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     )
     waves[height // 3 : height // 2, width // 4 : width // 2] = (200, 40, 60)
     return np.clip(waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
+
+
+def run_script(
+    script: str, *arguments: object, processes: int = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """A script as a user runs it; with ``processes`` by torchrun."""
+    environment = {k: v for k, v in os.environ.items() if k != "IJCN_TESTSETS"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = launcher if processes else []
+    return subprocess.run(
+        [sys.executable, *launcher, str(ROOT / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**environment, **variables},
+        cwd=ROOT,
+    )
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The single error line of a usage error; no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="session")

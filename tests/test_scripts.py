@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from safetensors import safe_open
 
 from data.jpeg import Sampling, encode_jpeg
-from models import load_checkpoint, save_checkpoint
-from tests.conftest import ROOT, TINY, photograph, tiny_network
+from models import save_checkpoint
+from tests.conftest import ROOT, csv_rows, error_line, photograph, run_script, tiny_network
 from utils.image_io import read_image, write_png
-
-
-def _run(script: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "IJCN_TESTSETS"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**environment, **variables},
-        cwd=ROOT,
-    )
-
-
-def _error_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The single error line of a usage error; no traceback."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +32,11 @@ def sets(tmp_path: Path) -> Path:
     return folder
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_color_writes_tables_pictures_and_run_file(
     tmp_path: Path, sets: Path, checkpoint: Path
 ) -> None:
     output = tmp_path / "out"
-    done = _run(
+    done = run_script(
         "test_color_IJCN.py",
         *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
         *("--device", "cpu", "--set", "qualities=[10, 90]", "precision=float32"),
@@ -74,14 +44,14 @@ def test_color_writes_tables_pictures_and_run_file(
     )
     assert done.returncode == 0, done.stderr
     assert "## Mini, 2 images" in done.stdout
-    rows = _rows(output / "summary.csv")
+    rows = csv_rows(output / "summary.csv")
     assert [(r["setting"], r["method"]) for r in rows] == [
         ("QF10", "JPEG"),
         ("QF10", "IJCN"),
         ("QF90", "JPEG"),
         ("QF90", "IJCN"),
     ]
-    assert len(_rows(output / "per_image.csv")) == 8
+    assert len(csv_rows(output / "per_image.csv")) == 8
     assert read_image(output / "images" / "Mini" / "QF10" / "one.png").shape == (40, 72, 3)
     run = yaml.safe_load((output / "run.yml").read_text())
     assert run["options"]["qualities"] == [10, 90]
@@ -92,27 +62,27 @@ def test_color_writes_tables_pictures_and_run_file(
 
 def test_double_measures_every_pair_and_shift(tmp_path: Path, sets: Path, checkpoint: Path) -> None:
     output = tmp_path / "out"
-    done = _run(
+    done = run_script(
         "test_colordouble_IJCN.py",
         *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
         *("--set", "save_images=none"),
         IJCN_TESTSETS=str(sets),
     )
     assert done.returncode == 0, done.stderr
-    settings = {r["setting"] for r in _rows(output / "summary.csv")}
+    settings = {r["setting"] for r in csv_rows(output / "summary.csv")}
     assert settings == {f"QF{a}-{b}+{s}+{s}" for a in (30, 50) for b in (30, 50) for s in (0, 4)}
     assert not (output / "images").exists()
 
 
 def test_default_set_is_announced_when_live1_is_absent(tmp_path: Path, checkpoint: Path) -> None:
-    done = _run(
+    done = run_script(
         "test_color_IJCN.py",
         *("--checkpoint", checkpoint, "--output", tmp_path / "out"),
         *("--set", "qualities=[50]", f"testsets_folder={tmp_path}"),
     )
     assert done.returncode == 0, done.stderr
     assert "LIVE1_color not found: measuring the built-in Sample" in done.stdout
-    assert _rows(tmp_path / "out" / "summary.csv")[0]["dataset"] == "Sample"
+    assert csv_rows(tmp_path / "out" / "summary.csv")[0]["dataset"] == "Sample"
 
 
 def test_bad_images_give_exit_code_1_and_the_others_go_on(
@@ -120,7 +90,7 @@ def test_bad_images_give_exit_code_1_and_the_others_go_on(
 ) -> None:
     (sets / "Mini" / "broken.png").write_bytes(b"broken")
     write_png(sets / "Mini" / "gray.png", photograph(32, 32)[:, :, 0])
-    done = _run(
+    done = run_script(
         "test_color_IJCN.py",
         *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
         *("--set", "qualities=[50]"),
@@ -130,7 +100,7 @@ def test_bad_images_give_exit_code_1_and_the_others_go_on(
     assert "Traceback" not in done.stderr
     assert done.stderr.count("left out:") == 2
     assert "Left out: 2" in done.stdout
-    assert _rows(tmp_path / "out" / "summary.csv")[0]["images"] == "2"
+    assert csv_rows(tmp_path / "out" / "summary.csv")[0]["images"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -150,8 +120,8 @@ def test_usage_errors_are_one_line(
     arguments: tuple[str, ...], words: str, tmp_path: Path, checkpoint: Path
 ) -> None:
     defaults = ["--checkpoint", str(checkpoint), "--testsets", "Sample"]
-    done = _run("test_color_IJCN.py", *defaults, *arguments, "--output", tmp_path / "out")
-    assert words in _error_line(done)
+    done = run_script("test_color_IJCN.py", *defaults, *arguments, "--output", tmp_path / "out")
+    assert words in error_line(done)
     assert not (tmp_path / "out").exists()
 
 
@@ -165,12 +135,12 @@ def test_unwritable_output_is_refused_before_any_work(
         ("test_color_IJCN.py", ("--testsets", "Mini")),
         ("test_real_IJCN.py", ("--input", jpeg)),
     ):
-        done = _run(
+        done = run_script(
             script,
             *(*inputs, "--checkpoint", checkpoint, "--output", tmp_path / "file"),
             IJCN_TESTSETS=str(sets),
         )
-        assert "cannot be written" in _error_line(done)
+        assert "cannot be written" in error_line(done)
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -207,7 +177,7 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path) -> N
     ["test_color_IJCN.py", "test_colordouble_IJCN.py", "test_real_IJCN.py", "main_train_IJCN.py"],
 )
 def test_help_shows_examples(script: str) -> None:
-    done = _run(script, "--help")
+    done = run_script(script, "--help")
     assert done.returncode == 0
     assert "examples:" in done.stdout
     assert f"python {script}" in done.stdout
@@ -221,7 +191,7 @@ def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, checkpo
     (source / "plain.jpg").write_bytes(encode_jpeg(photograph(16, 16), 60, Sampling.S444))
     (source / "renamed.jpg").write_bytes(b"\x89PNG not a jpeg")
     arguments = ("--input", source, "--output", output, "--checkpoint", checkpoint)
-    done = _run("test_real_IJCN.py", *arguments)
+    done = run_script("test_real_IJCN.py", *arguments)
     assert done.returncode == 1
     assert "2 of 4 files restored, 2 failed" in done.stdout
     assert "plain.jpg" in done.stderr
@@ -232,7 +202,7 @@ def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, checkpo
     assert read_image(output / "trip" / "ü.png").shape == (33, 17, 3)
 
     before = (output / "a.png").stat().st_mtime_ns
-    again = _run("test_real_IJCN.py", *arguments)
+    again = run_script("test_real_IJCN.py", *arguments)
     assert "0 of 4 files restored, 2 restored before" in again.stdout
     assert (output / "a.png").stat().st_mtime_ns == before
 
@@ -244,17 +214,17 @@ def test_real_takes_sets_by_name_and_its_default_set(tmp_path: Path, checkpoint:
     common = ("--checkpoint", checkpoint, "--set", f"testsets_folder={tmp_path / 'sets'}")
     for arguments in ((), ("--testsets", "Real")):
         output = tmp_path / f"out{len(arguments)}"
-        done = _run("test_real_IJCN.py", *arguments, *common, "--output", output)
+        done = run_script("test_real_IJCN.py", *arguments, *common, "--output", output)
         assert done.returncode == 0, done.stderr
         assert read_image(output / "a.png").shape == (16, 16, 3)
-    done = _run("test_real_IJCN.py", "--input", folder, "--testsets", "Real", *common)
-    assert "not both" in _error_line(done)
+    done = run_script("test_real_IJCN.py", "--input", folder, "--testsets", "Real", *common)
+    assert "not both" in error_line(done)
 
 
 def test_other_sampling_modes_are_left_out_in_one_line_each(
     tmp_path: Path, sets: Path, checkpoint: Path
 ) -> None:
-    done = _run(
+    done = run_script(
         "test_color_IJCN.py",
         *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
         *("--set", "qualities=[50]", "--set", "sampling=4:4:4"),
@@ -266,7 +236,7 @@ def test_other_sampling_modes_are_left_out_in_one_line_each(
 
 
 def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Path) -> None:
-    done = _run(
+    done = run_script(
         "test_color_IJCN.py",
         *("--opt", "options/demo.yml", "--checkpoint", checkpoint, "--output", tmp_path / "demo"),
     )
@@ -280,7 +250,7 @@ def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Pat
 def test_real_keeps_files_apart_that_share_a_stem(tmp_path: Path, checkpoint: Path) -> None:
     for name in ("a.jpg", "a.jpeg", "b.jpg"):
         (tmp_path / name).write_bytes(encode_jpeg(photograph(16, 16), 50))
-    done = _run(
+    done = run_script(
         "test_real_IJCN.py",
         *("--input", tmp_path / "a.jpg", tmp_path / "a.jpeg", tmp_path / "b.jpg", tmp_path),
         *("--output", tmp_path / "out", "--checkpoint", checkpoint),
@@ -293,42 +263,8 @@ def test_real_keeps_files_apart_that_share_a_stem(tmp_path: Path, checkpoint: Pa
 @pytest.mark.parametrize("inputs", ["nowhere.jpg", "empty"])
 def test_real_refuses_missing_inputs(inputs: str, tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = _run(
+    done = run_script(
         "test_real_IJCN.py",
         *("--input", tmp_path / inputs, "--output", tmp_path / "out", "--checkpoint", checkpoint),
     )
-    assert inputs in _error_line(done)
-
-
-def test_training_refuses_missing_folders_in_one_line(tmp_path: Path) -> None:
-    changes = ("--opt", "options/train_smoke.yml", "--set", f"output={tmp_path}")
-    done = _run("main_train_IJCN.py", *changes, f"data.folders=[{tmp_path / 'none'}]")
-    assert "is not a folder" in _error_line(done)
-    write_png(tmp_path / "small" / "a.png", photograph(20, 20))
-    done = _run("main_train_IJCN.py", *changes, f"data.folders=[{tmp_path / 'small'}]")
-    assert "none of 1 training images" in _error_line(done)
-    assert not (tmp_path / "smoke").exists()
-
-
-def test_training_yields_a_checkpoint_that_loads_and_resumes(tmp_path: Path) -> None:
-    for index in range(2):
-        write_png(tmp_path / "train" / f"{index}.png", photograph(120, 120, seed=index))
-        write_png(tmp_path / "val" / f"{index}.png", photograph(80, 80, seed=10 + index))
-    changes = (
-        *("--opt", "options/train_smoke.yml", "--set", f"data.folders=[{tmp_path / 'train'}]"),
-        *(f"validation.folder={tmp_path / 'val'}", f"output={tmp_path}"),
-    )
-    first = _run("main_train_IJCN.py", *changes, "optimisation.steps=10")
-    assert first.returncode == 0, first.stderr
-    refused = _run("main_train_IJCN.py", *changes)
-    assert "--resume auto" in _error_line(refused)
-    done = _run("main_train_IJCN.py", *changes, "--resume", "auto")
-    assert done.returncode == 0, done.stderr
-    assert "finished at step 20" in done.stdout
-    model = load_checkpoint(tmp_path / "smoke" / "best.safetensors")
-    assert model.config == TINY
-    with safe_open(tmp_path / "smoke" / "last.safetensors", "pt") as file:
-        assert file.metadata()["run"] == "smoke"
-    log = _rows(tmp_path / "smoke" / "log.csv")
-    assert [row["step"] for row in log] == ["10", "20"]
-    assert all(np.isfinite(float(row["gain_QF10"])) for row in log)
+    assert inputs in error_line(done)

@@ -1,0 +1,247 @@
+"""main_train_IJCN.py as a user runs it: alone, under torchrun, resumed, fine-tuned, misused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from jobs import train as train_job
+from models import IJCNConfig, load_checkpoint, save_checkpoint
+from tests.conftest import (
+    ROOT,
+    TINY,
+    csv_rows,
+    error_line,
+    photograph,
+    run_script,
+    tiny_network,
+)
+from utils.image_io import read_image, write_png
+from utils.run_record import RunRecord
+
+SCRIPT = "main_train_IJCN.py"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(2):
+        write_png(folder / "train" / f"{index}.png", photograph(120, 120, seed=index))
+    for index in range(3):
+        write_png(folder / "val" / f"{index}.png", photograph(80, 80, seed=10 + index))
+    (folder / "train" / "broken.png").write_bytes(b"broken")
+    return folder
+
+
+def _arguments(images: Path, output: Path, *changes: str) -> list[object]:
+    return [
+        *("--opt", "options/train_smoke.yml", "--set", f"data.folders=[{images / 'train'}]"),
+        *(f"validation.folder={images / 'val'}", f"output={output}", *changes),
+    ]
+
+
+def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_path: Path) -> None:
+    arguments = _arguments(images, tmp_path)
+    first = run_script(SCRIPT, *arguments, "optimisation.steps=10")
+    assert first.returncode == 0, first.stderr
+    assert "broken.png" in first.stdout
+    assert "crops/s in each of 1 loader processes" in first.stdout
+    refused = run_script(SCRIPT, *arguments)
+    assert "--resume auto" in error_line(refused)
+    done = run_script(SCRIPT, *arguments, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "finished at step 20" in done.stdout
+
+    run = tmp_path / "smoke"
+    assert load_checkpoint(run / "best.safetensors").config == TINY
+    with safe_open(run / "last.safetensors", "pt") as file:
+        assert file.metadata()["run"] == "smoke"
+    assert [row["step"] for row in csv_rows(run / "validation.csv")] == ["10", "20"]
+    curve = csv_rows(run / "train.csv")
+    assert [row["step"] for row in curve] == ["5", "10", "15", "20"]
+    for name in ("loss", "image", "first_image", "levels", "gain", "gradient_norm"):
+        assert all(np.isfinite(float(row[name])) for row in curve)
+    # columns JPEG | restored | original of 64 pixels, enlarged by 4, with margins
+    assert read_image(run / "panels" / "QF10.png").shape[1] == 3 * (256 + 10)
+    assert "resuming at step 10" in (run / "log.txt").read_text()
+
+
+def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    done = run_script(SCRIPT, *_arguments(images, tmp_path))
+    assert done.returncode == 0, done.stderr
+    board = events.EventAccumulator(str(tmp_path / "smoke" / "tensorboard"))
+    board.Reload()
+    assert {"train/loss", "train/gain", "validation/gain_QF10"} <= set(board.Tags()["scalars"])
+    assert board.Tags()["images"] == ["QF10"]
+    assert [event.step for event in board.Scalars("validation/gain_QF10")] == [10, 20]
+
+
+def test_two_processes_follow_the_same_loss_curve_as_one(images: Path, tmp_path: Path) -> None:
+    """The same global batch of four crops: in one process, and shared by two in two parts each."""
+    changes = (
+        "data.batch=4",
+        "optimisation.optimiser=adamw",
+        "report_steps=1",
+        "tensorboard=false",
+    )
+    one = run_script(SCRIPT, *_arguments(images, tmp_path / "one", *changes))
+    assert one.returncode == 0, one.stderr
+    two = run_script(
+        SCRIPT,
+        *_arguments(images, tmp_path / "two", *changes, "optimisation.accumulate=2"),
+        processes=2,
+        OMP_NUM_THREADS="1",
+    )
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("finished at step 20") == 1
+    curves = [csv_rows(tmp_path / name / "smoke" / "train.csv") for name in ("one", "two")]
+    for name in ("loss", "levels", "gain", "gradient_norm"):
+        alone, shared = ([float(row[name]) for row in curve] for curve in curves)
+        assert len(alone) == 20
+        assert shared == pytest.approx(alone, rel=2e-3, abs=2e-4)
+    gains = [
+        [float(row["gain_QF10"]) for row in csv_rows(tmp_path / name / "smoke" / "validation.csv")]
+        for name in ("one", "two")
+    ]
+    assert gains[1] == pytest.approx(gains[0], abs=1e-3)
+
+
+def test_many_processes_refuse_in_one_line(images: Path, tmp_path: Path) -> None:
+    done = run_script(
+        SCRIPT, *_arguments(images, tmp_path, "data.batch=3"), processes=2, OMP_NUM_THREADS="1"
+    )
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "choose --set data.batch=4" in lines[0]
+
+
+def test_a_terminated_run_saves_and_goes_on(images: Path, tmp_path: Path) -> None:
+    arguments = _arguments(images, tmp_path, "optimisation.steps=100000", "tensorboard=false")
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    curve = tmp_path / "smoke" / "train.csv"
+    deadline = time.monotonic() + 120
+    while not curve.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "continue with --resume auto" in out
+    assert "Traceback" not in err
+    again = run_script(SCRIPT, *arguments, "--resume", "auto", "--max_minutes", "0")
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step" in again.stdout
+
+
+def test_time_limit_stops_and_saves(images: Path, tmp_path: Path) -> None:
+    done = run_script(SCRIPT, *_arguments(images, tmp_path), "--max_minutes", "0")
+    assert done.returncode == 0, done.stderr
+    assert "stopped at step 1" in done.stdout
+    assert (tmp_path / "smoke" / "state.pt").exists()
+
+
+def test_fine_tuning_starts_from_the_checkpoint(images: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_checkpoint(tiny_network(seed=3, trunk_width=24), start)
+    arguments = [
+        *("--opt", "options/train_finetune.yml", "--set", f"initial={start}"),
+        *(f"data.folders=[{images / 'train'}]", f"validation.folder={images / 'val'}"),
+        *("data.patch=64", "data.batch=2", "optimisation.steps=3", "optimisation.warmup_steps=0"),
+        *("optimisation.learning_rate=1e-9", "validation.crop=64", f"output={tmp_path}"),
+        *("device=cpu", "tensorboard=false"),
+    ]
+    done = run_script(SCRIPT, *arguments)
+    assert done.returncode == 0, done.stderr
+    before, after = load_checkpoint(start), load_checkpoint(tmp_path / "finetune/last.safetensors")
+    assert after.config == before.config
+    for name, weight in after.state_dict().items():
+        torch.testing.assert_close(weight, before.state_dict()[name], atol=1e-6, rtol=0)
+
+
+def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
+    options = train_job.TrainOptions.model_validate_json(
+        json.dumps(
+            {
+                "name": "x",
+                "initial": str(released_file),
+                "data": {"folders": ["x"]},
+                "optimisation": {"steps": 200},
+            }
+        )
+    )
+    assert train_job._network(options).config == IJCNConfig()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["data.folders=[none]"], "is not a folder"),
+        (["data.patch=128"], "none of 3 training images"),
+        (["data.patch=100"], "data.patch"),
+        (["validation.folder=none"], "not a folder"),
+        (["initial=none.pth"], "none.pth not found"),
+        (["data.batch=3", "optimisation.accumulate=2"], "multiple of optimisation.accumulate"),
+        (["device=cuda:9"], "cuda:9"),
+        (["data.fine_share=0.9"], "exceed 1"),
+        (["output=/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(
+    changes: list[str], words: str, images: Path, tmp_path: Path
+) -> None:
+    done = run_script(SCRIPT, *_arguments(images, tmp_path, *changes))
+    assert words in error_line(done)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_variant_is_refused(images: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_checkpoint(tiny_network(trunk_width=24), start)
+    done = run_script(SCRIPT, *_arguments(images, tmp_path, f"initial={start}"))
+    assert "trunk_width 24 there, 16 here" in error_line(done)
+
+    arguments = _arguments(images, tmp_path, "optimisation.steps=6")
+    assert run_script(SCRIPT, *arguments).returncode == 0
+    state = (tmp_path / "smoke" / "state.pt").read_bytes()
+    other = run_script(SCRIPT, *arguments, "network.trunk_width=32", "--resume", "auto")
+    assert other.returncode == 1
+    assert "holds another network" in other.stdout
+    assert other.stderr.count("error: ") == 1
+    assert (tmp_path / "smoke" / "state.pt").read_bytes() == state
+
+
+def test_without_a_compiler_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(function: object) -> object:
+        raise RuntimeError("no C++ compiler\nlong story")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    network = tiny_network()
+    with RunRecord(tmp_path, tensorboard=False) as record:
+        train_job._compile(network, torch.device("cpu"), record)
+    assert "going on without torch.compile: no C++ compiler" in capsys.readouterr().out
+
+
+def test_differences_are_named() -> None:
+    other = dataclasses.replace(TINY, widths=(8, 16, 8))
+    assert train_job._differences(TINY, other) == "widths (8, 8, 8) there, (8, 16, 8) here"
