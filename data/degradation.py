@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -12,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
+
+GRAY = "gray"
 
 PAD_MULTIPLE = 64
 """Sides the published scripts pad to before encoding: what the network takes."""
@@ -119,9 +120,6 @@ def _encode_last(
     return Degraded(original, jpeg, read_jpeg(data))
 
 
-QualityDraw = Callable[[np.random.Generator], int]
-
-
 @dataclass(frozen=True)
 class RandomCompression:
     """Training's degradation: a random quality, now and then two with a random grid shift.
@@ -130,7 +128,8 @@ class RandomCompression:
     ``fine_share`` uniformly from 95 to 100 (so that the network learns when not to act), else
     uniformly from ``lowest`` to ``highest``; bounds are included. With probability ``double_share``
     the image is compressed twice, both qualities drawn alike, with a shift of 0 to 7 in each
-    direction.
+    direction. ``samplings`` holds (name, share) pairs: a name of :class:`Sampling`, or "gray",
+    whose original is the picture's luma.
     """
 
     listed: tuple[int, ...] = (10, 20, 30, 40)
@@ -139,6 +138,7 @@ class RandomCompression:
     highest: int = 100
     double_share: float = 0.0
     fine_share: float = 0.0
+    samplings: tuple[tuple[str, float], ...] = ((Sampling.S420.value, 1.0),)
 
     MARGIN = 7
     """Rows and columns that a shifted double compression takes away from the pixels given."""
@@ -160,6 +160,21 @@ class RandomCompression:
                 "together"
             )
 
+        known = {GRAY, *(sampling.value for sampling in Sampling)}
+        for name, share in self.samplings:
+            if name not in known:
+                raise ValueError(f"unknown sampling {name}; known are {', '.join(sorted(known))}")
+            if not 0 <= share <= 1:
+                raise ValueError(f"shares lie in [0, 1], got {share} for {name}")
+        total = sum(share for _, share in self.samplings)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"shares of the samplings must add up to 1, not {total:g}")
+
+    def sampling(self, rng: np.random.Generator) -> str:
+        """Draw one sampling mode, or "gray"."""
+        names, shares = zip(*self.samplings, strict=True)
+        return str(rng.choice(names, p=shares))
+
     def quality(self, rng: np.random.Generator) -> int:
         """Draw one quality."""
         draw = rng.random()
@@ -174,8 +189,16 @@ class RandomCompression:
         side = pixels.shape[0] - self.MARGIN, pixels.shape[1] - self.MARGIN
         rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
         window = np.s_[rows : rows + side[0], cols : cols + side[1]]
+        name = self.sampling(rng)
+        sampling = Sampling.S420 if name == GRAY else Sampling(name)
         source = pixels
+        if name == GRAY:
+            source = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+        original = source[window]
+        if name == GRAY:
+            original = np.repeat(original[:, :, None], 3, axis=2)
         if rng.random() < self.double_share:
-            source = decode_jpeg(encode_jpeg(pixels, self.quality(rng)))
-        data = encode_jpeg(source[window], self.quality(rng))
-        return Degraded(pixels[window], decode_jpeg(data), read_jpeg(data))
+            once = decode_jpeg(encode_jpeg(source, self.quality(rng), sampling))
+            source = once[:, :, 0] if name == GRAY else once
+        data = encode_jpeg(source[window], self.quality(rng), sampling)
+        return Degraded(original, decode_jpeg(data), read_jpeg(data))

@@ -121,9 +121,9 @@ class JpegImage:
         return _SAMPLING_OF_RATIO.get((luma[0] // cb[0], luma[1] // cb[1]))
 
     @property
-    def is_ycbcr_420(self) -> bool:
-        """The layout the network was built for."""
-        return self.color_transform is ColorTransform.YCBCR and self.sampling is Sampling.S420
+    def colors(self) -> str:
+        """What the components encode, such as ``YCbCr`` or ``gray``."""
+        return self.color_transform.value
 
     def describe(self) -> str:
         """Size and layout for people, such as ``768x512 YCbCr 4:2:0``."""

@@ -6,10 +6,10 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,21 +21,27 @@ from tqdm import tqdm
 
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
+from data.jpeg import JpegImage
 from utils.image_io import ImageError, read_image
 
 _GIB = 2**30
 
+View = Callable[[JpegImage], tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]]
+"""From a stored JPEG to tables, luma levels, chroma levels and chroma detail."""
+
 
 class TrainingCrop(NamedTuple):
-    """What a JPEG of one crop stores (shapes as models.IJCN's, without batch), and both pictures.
+    """What the network sees of one crop's JPEG (models.IJCN's shapes, no batch), both pictures.
 
-    qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8, 8) int16; c_coef (2, H/16, W/16, 8, 8) int16; image
-    (3, H, W) uint8 RGB, clean; jpeg (3, H, W) uint8 RGB, as libjpeg decodes it.
+    qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8, 8), c_coef (2, H/16, W/16, 8, 8) and chroma_detail
+    (2, H, W) float32; image (3, H, W) uint8 RGB, clean; jpeg (3, H, W) uint8 RGB, as libjpeg
+    decodes it.
     """
 
     qts: NDArray[np.int32]
-    y_coef: NDArray[np.int16]
-    c_coef: NDArray[np.int16]
+    y_coef: NDArray[np.float32]
+    c_coef: NDArray[np.float32]
+    chroma_detail: NDArray[np.float32]
     image: NDArray[np.uint8]
     jpeg: NDArray[np.uint8]
 
@@ -46,6 +52,7 @@ class TrainingBatch(NamedTuple):
     qts: Tensor
     y_coef: Tensor
     c_coef: Tensor
+    chroma_detail: Tensor
     image: Tensor
     jpeg: Tensor
 
@@ -123,15 +130,21 @@ class TrainingCrops(Dataset[TrainingCrop]):
     """
 
     def __init__(
-        self, images: TrainingImages, patch: int, compression: RandomCompression, seed: int
+        self,
+        images: TrainingImages,
+        patch: int,
+        compression: RandomCompression,
+        seed: int,
+        view: View,
     ) -> None:
-        """patch: side of a crop in pixels, a multiple of 64."""
+        """patch: side of a crop in pixels, a multiple of 64. view: models.layouts.network_view."""
         if patch < 64 or patch % 64:
             raise ValueError(f"patch must be a positive multiple of 64, got {patch}")
         self.images = images
         self.patch = patch
         self.compression = compression
         self.seed = seed
+        self.view = view
         self._share = images.pixels / images.pixels.sum()
 
     def __getitem__(self, index: int) -> TrainingCrop:
@@ -144,11 +157,14 @@ class TrainingCrops(Dataset[TrainingCrop]):
         if rng.integers(2):
             pixels = pixels[:, ::-1]
         original, jpeg, stored = self.compression(np.ascontiguousarray(pixels), rng)
-        y, cb, cr = stored.components
+        tables, y, c, detail = self.view(stored)
+        if detail is None:
+            detail = np.zeros((2, self.patch, self.patch), np.float32)
         return TrainingCrop(
-            np.stack([c.table for c in stored.components]),
-            y.levels[None],
-            np.stack((cb.levels, cr.levels)),
+            tables,
+            y[None].astype(np.float32),
+            c.astype(np.float32),
+            detail,
             np.ascontiguousarray(original.transpose(2, 0, 1)),
             np.ascontiguousarray(jpeg.transpose(2, 0, 1)),
         )

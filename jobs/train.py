@@ -22,6 +22,7 @@ from data.training_crops import (
     default_workers,
 )
 from models import IJCN, IJCNConfig, load_checkpoint, save_checkpoint
+from models.layouts import network_view
 from models.losses import RestorationLoss
 from models.restorer import Restorer, pick_device, pick_precision
 from options.command_line import from_project
@@ -70,7 +71,9 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
 
     network = _network(options)
     images = _images(options, quiet=not world.is_main)
-    crops = TrainingCrops(images, options.data.patch, options.data.compression(), options.seed)
+    crops = TrainingCrops(
+        images, options.data.patch, options.data.compression(), options.seed, network_view
+    )
     validation = Validation(options, device, world) if options.validation else None
     require_writable(folder)
     with (
@@ -146,9 +149,11 @@ class StepLoss:
         )
 
     def __call__(self, network: nn.Module, batch: TrainingBatch) -> Loss:
-        qts, y_coef, c_coef, image, jpeg = (t.to(self.device, non_blocking=True) for t in batch)
+        qts, y_coef, c_coef, detail, image, jpeg = (
+            tensor.to(self.device, non_blocking=True) for tensor in batch
+        )
         clean = image.float() / 255
-        loss, output = self.loss(network, qts, y_coef, c_coef, clean)
+        loss, output = self.loss(network, qts, y_coef, c_coef, detail, clean)
         with torch.no_grad():
             gain = _gain(output.image.detach(), jpeg.float() / 255, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})

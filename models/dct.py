@@ -13,6 +13,9 @@ from torch import Tensor, nn
 BLOCK = 8
 """Side of a JPEG block in samples."""
 
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in luma, ITU-T T.871."""
+
 
 def _zigzag_order() -> np.ndarray:
     """Natural (row-major) index of the k-th zigzag frequency, T.81 figure A.6."""
@@ -58,7 +61,7 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) RGB in [0, 255] -> full-range YCbCr, same scale, not rounded. ITU-T T.871."""
     red, green, blue = rgb.unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
     return torch.stack((luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402), 1)
 
 
@@ -94,8 +97,10 @@ class CoefficientsToImage(nn.Module):
         """Dequantised (..., h, w, 8, 8) -> samples (..., 8h, 8w), level shift undone."""
         return blocks_to_plane(self.basis.T @ coefficients @ self.basis) + 128
 
-    def forward(self, y: Tensor, c: Tensor) -> Tensor:
+    def forward(self, y: Tensor, c: Tensor, chroma_detail: Tensor | None = None) -> Tensor:
         """Luma (B, 1, H/8, W/8, 8, 8) and chroma (B, 2, H/16, W/16, 8, 8), dequantised.
+
+        ``chroma_detail`` (B, 2, H, W), in gray levels, is added to the enlarged chroma.
 
         Returns RGB (B, 3, H, W) in [0, 1], clamped. Chroma is enlarged bilinearly with half-pixel
         centres, which is close to, but not exactly, libjpeg's "fancy upsampling".
@@ -104,4 +109,6 @@ class CoefficientsToImage(nn.Module):
         chroma = F.interpolate(
             self.inverse_dct(c), scale_factor=2, mode="bilinear", align_corners=False
         )
+        if chroma_detail is not None:
+            chroma = chroma + chroma_detail
         return ycbcr_to_rgb(torch.cat((luma, chroma), 1)).clamp(0, 255) / 255

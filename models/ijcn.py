@@ -126,13 +126,17 @@ class IJCN(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> IJCNOutput:
+    def forward(
+        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
+    ) -> IJCNOutput:
         """Restore a batch.
 
         Args:
-            qts: B x 3 x 8 x 8 tables of Y, Cb, Cr in natural order, values 1..255.
+            qts: B x 3 x 8 x 8 tables of Y, Cb, Cr in natural order, values from 1.
             y_coef: B x 1 x H/8 x W/8 x 8 x 8 quantised luma levels.
             c_coef: B x 2 x H/16 x W/16 x 8 x 8 quantised chroma levels.
+            chroma_detail: B x 2 x H x W, what the file's chroma holds beyond 4:2:0, in gray
+                levels (see models.layouts); None for 4:2:0.
             H and W are multiples of 64; integers and floats are both taken.
 
         Raises:
@@ -142,7 +146,7 @@ class IJCN(nn.Module):
         with torch.autocast(qts.device.type, enabled=False):
             tables = qts.float()
             levels = self.logm(tables, Levels(y_coef.float(), c_coef.float()))
-            first = self.to_image(*dequantise(levels, tables))
+            first = self.to_image(*dequantise(levels, tables), chroma_detail)
             encoder, decoder = self.qtgm(tables)
         residual = self.backbone(first, encoder, decoder).float()
         if self.config.residual_scale == "tables":

@@ -41,7 +41,13 @@ class RestorationLoss:
     autocast: torch.dtype = torch.float32
 
     def __call__(
-        self, network: nn.Module, qts: Tensor, y_coef: Tensor, c_coef: Tensor, clean: Tensor
+        self,
+        network: nn.Module,
+        qts: Tensor,
+        y_coef: Tensor,
+        c_coef: Tensor,
+        chroma_detail: Tensor | None,
+        clean: Tensor,
     ) -> tuple[Loss, IJCNOutput]:
         """Run ``network`` on a batch (see :meth:`models.IJCN.forward`).
 
@@ -50,7 +56,7 @@ class RestorationLoss:
         with torch.autocast(
             clean.device.type, torch.bfloat16, enabled=self.autocast == torch.bfloat16
         ):
-            output: IJCNOutput = network(qts, y_coef, c_coef)
+            output: IJCNOutput = network(qts, y_coef, c_coef, chroma_detail)
         scale = (
             1 / expected_error(qts.float()) if self.balance else torch.ones_like(clean[:, 0, 0, 0])
         )

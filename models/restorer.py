@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.dual_attention import WINDOW
+from models.dct import LUMA_WEIGHTS
 from models.ijcn import IJCN
+from models.layouts import RestoreError, StoredJpeg, UnsupportedLayoutError, network_view
+
+__all__ = [
+    "Precision",
+    "RestoreError",
+    "Restorer",
+    "UnsupportedLayoutError",
+    "network_input",
+    "pick_device",
+    "pick_precision",
+]
 
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-class StoredComponent(Protocol):
-    """Levels (rows, cols, 8, 8) and table (8, 8) of one component."""
-
-    @property
-    def levels(self) -> NDArray[np.int16]: ...
-    @property
-    def table(self) -> NDArray[np.int32]: ...
-
-
-class StoredJpeg(Protocol):
-    """What the restorer needs to know of a JPEG; data.jpeg.JpegImage is one."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def components(self) -> Sequence[StoredComponent]: ...
-    @property
-    def is_ycbcr_420(self) -> bool: ...
-    def describe(self) -> str: ...
-
-
-class RestoreError(ValueError):
-    """A JPEG that cannot be restored; the message is one line: what, why, what to do."""
-
-
-class UnsupportedLayoutError(RestoreError):
-    """A JPEG the network has no path for yet."""
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -80,53 +59,19 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
 
 
-def mirror_blocks(levels: NDArray[np.int16], rows: int, cols: int) -> NDArray[np.int16]:
-    """Extend a grid of DCT blocks downwards and to the right by mirroring at its last edge.
-
-    Mirroring samples (edge sample repeated) reverses the order of blocks and negates the
-    frequencies that are odd along the mirrored axis; it repeats for grids smaller than the
-    extension.
-
-    (r, c, 8, 8) -> (rows, cols, 8, 8), rows >= r, cols >= c.
-    """
-    row, row_sign = _mirror_axis(levels.shape[0], rows)
-    col, col_sign = _mirror_axis(levels.shape[1], cols)
-    grid = levels[row[:, None], col[None, :]]
-    return grid * row_sign[:, None, :, None] * col_sign[None, :, None, :]
-
-
-def _mirror_axis(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
-    """Source block of every wanted block, and the sign of each of its 8 frequencies."""
-    position = np.arange(wanted) % (2 * length)
-    mirrored = position >= length
-    source = np.where(mirrored, 2 * length - 1 - position, position)
-    alternating = np.array([1, -1] * 4, dtype=np.int16)
-    return source, np.where(mirrored[:, None], alternating, np.int16(1)).astype(np.int16)
-
-
-def network_input(stored: StoredJpeg) -> tuple[Tensor, Tensor, Tensor]:
-    """Tables, luma and chroma levels as :class:`IJCN` takes them, a batch of one, mirrored.
-
-    The luma grid is first mirrored to whole MCUs: chroma blocks may reach beyond it.
+def network_input(stored: StoredJpeg) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """A batch of one as :meth:`IJCN.forward` takes it: tables, levels, chroma detail.
 
     Raises:
-        UnsupportedLayoutError: not YCbCr 4:2:0.
+        UnsupportedLayoutError: see :func:`models.layouts.network_view`.
     """
-    if not stored.is_ycbcr_420:
-        raise UnsupportedLayoutError(
-            f"{stored.describe()}: only YCbCr 4:2:0 JPEGs can be restored so far"
-        )
-    y, cb, cr = stored.components
-    mcu_rows, mcu_cols = cb.levels.shape[:2]
-    rows, cols = mcu_rows + -mcu_rows % WINDOW, mcu_cols + -mcu_cols % WINDOW
-    luma = mirror_blocks(y.levels, 2 * mcu_rows, 2 * mcu_cols)
-    luma = mirror_blocks(luma, 2 * rows, 2 * cols)
-    chroma = np.stack([mirror_blocks(c.levels, rows, cols) for c in (cb, cr)])
-    tables = np.stack([c.table for c in stored.components])
+    view = network_view(stored)
+    detail = None if view.chroma_detail is None else torch.from_numpy(view.chroma_detail)[None]
     return (
-        torch.from_numpy(tables)[None],
-        torch.from_numpy(luma)[None, None],
-        torch.from_numpy(chroma)[None],
+        torch.from_numpy(view.tables)[None],
+        torch.from_numpy(view.y)[None, None],
+        torch.from_numpy(view.c)[None],
+        detail,
     )
 
 
@@ -154,14 +99,15 @@ class Restorer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
-        """Restored picture (height, width, 3) uint8 RGB, of the size the JPEG states.
+        """Restored picture, of the size the JPEG states: uint8, RGB (H, W, 3) or gray (H, W).
 
         Raises:
-            UnsupportedLayoutError: not YCbCr 4:2:0. RestoreError: not enough memory.
+            UnsupportedLayoutError: see :func:`models.layouts.network_view`.
+            RestoreError: not enough memory.
         """
         inputs = network_input(stored)
         try:
-            return self._restore(inputs, stored.height, stored.width)
+            return self._restore(inputs, stored.height, stored.width, stored.colors == "gray")
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -171,17 +117,25 @@ class Restorer:
             ) from error
 
     def _restore(
-        self, inputs: tuple[Tensor, Tensor, Tensor], height: int, width: int
+        self,
+        inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        height: int,
+        width: int,
+        gray: bool,
     ) -> NDArray[np.uint8]:
-        qts, y_coef, c_coef = (tensor.to(self.device) for tensor in inputs)
+        on_device = [None if tensor is None else tensor.to(self.device) for tensor in inputs]
         with (
             torch.inference_mode(),
             torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
             ),
         ):
-            image = self.model(qts, y_coef, c_coef).image[0, :, :height, :width]
+            image = self.model(*on_device).image[0, :, :height, :width]
+            if gray:
+                # A gray JPEG has no colour; what little the network adds is dropped.
+                image = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(0, True)
             pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
+            pixels = pixels[:, :, 0] if gray else pixels
         return np.ascontiguousarray(pixels.cpu().numpy())
 
 

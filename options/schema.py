@@ -114,6 +114,7 @@ class DataOptions(Options):
     lowest_quality: Quality = 5
     highest_quality: Quality = 100
     double_share: Share = 0.0
+    sampling_shares: dict[str, Share] = {Sampling.S420.value: 1.0}
 
     def compression(self) -> RandomCompression:
         """The degradation these options describe."""
@@ -124,6 +125,7 @@ class DataOptions(Options):
             self.highest_quality,
             self.double_share,
             self.fine_share,
+            tuple(self.sampling_shares.items()),
         )
 
     @model_validator(mode="after")

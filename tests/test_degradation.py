@@ -107,8 +107,11 @@ def test_random_compression_draws_as_told() -> None:
         {"listed": (), "listed_share": 0.1},
         {"double_share": 1.5},
         {"listed_share": 0.6, "fine_share": 0.5},
+        {"samplings": (("4:2:1", 1.0),)},
+        {"samplings": (("4:2:0", 0.5),)},
+        {"samplings": (("4:2:0", 1.5), ("gray", -0.5))},
     ],
 )
 def test_random_compression_refuses_contradictions(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"lie in|exceed|no quality"):
+    with pytest.raises(ValueError, match=r"lie in|exceed|no quality|unknown sampling|add up to 1"):
         RandomCompression(**wrong)  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def test_terms_equal_their_definition(penalty: str, balance: bool) -> None:
         clean + 0.05 * torch.randn_like(clean),
     )
     loss = RestorationLoss(penalty, 1e-3, 0.5, 0.25, balance)  # type: ignore[arg-type]
-    result, returned = loss(_fixed(output), qts, y_coef, c_coef, clean)
+    result, returned = loss(_fixed(output), qts, y_coef, c_coef, None, clean)
     assert returned is output
 
     def size(error: Tensor) -> float:
@@ -101,7 +101,7 @@ def test_level_and_first_terms_reach_logm_only() -> None:
     gradients = []
     for loss in (both, image_only):
         model.zero_grad()
-        loss(model, *batch)[0].total.backward()
+        loss(model, *batch[:3], None, batch[3])[0].total.backward()
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
     changed = {n for n in gradients[0] if not torch.allclose(gradients[0][n], gradients[1][n])}
     assert changed

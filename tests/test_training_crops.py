@@ -12,6 +12,7 @@ import torch
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
 from data.training_crops import TrainingCrops, TrainingImages, crop_batches, default_workers
+from models.layouts import network_view
 from tests.conftest import photograph
 from utils.image_io import find_images, write_png
 
@@ -31,8 +32,9 @@ def _images(folder: Path, memory_gib: float = 1.0) -> TrainingImages:
 
 
 def _crops(folder: Path, seed: int = 1, memory_gib: float = 1.0) -> TrainingCrops:
-    compression = RandomCompression(double_share=0.3)
-    return TrainingCrops(_images(folder, memory_gib), 64, compression, seed)
+    shares = (("4:2:0", 0.6), ("4:4:4", 0.2), ("gray", 0.2))
+    compression = RandomCompression(double_share=0.3, samplings=shares)
+    return TrainingCrops(_images(folder, memory_gib), 64, compression, seed, network_view)
 
 
 def test_crops_have_the_networks_shapes(folder: Path) -> None:
@@ -40,6 +42,7 @@ def test_crops_have_the_networks_shapes(folder: Path) -> None:
     assert crop.qts.shape == (3, 8, 8)
     assert crop.y_coef.shape == (1, 8, 8, 8, 8)
     assert crop.c_coef.shape == (2, 4, 4, 8, 8)
+    assert crop.chroma_detail.shape == (2, 64, 64)
     assert crop.image.shape == (3, 64, 64)
     assert crop.image.dtype == np.uint8
 
@@ -56,7 +59,7 @@ def test_crops_are_a_function_of_seed_and_index(folder: Path) -> None:
 def test_levels_belong_to_the_crop(folder: Path) -> None:
     """The luma DC level times its step is 8 times the block's mean luma, within half a step."""
     compression = RandomCompression((), 0.0, 60, 90)
-    crops = TrainingCrops(_images(folder), 64, compression, 0)
+    crops = TrainingCrops(_images(folder), 64, compression, 0, network_view)
     for index in range(8):
         crop = crops[index]
         luma = np.tensordot([0.299, 0.587, 0.114], crop.image.astype(float), 1) - 128
@@ -79,7 +82,7 @@ def test_no_usable_image_is_an_error(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="none of 1"):
         _images(tmp_path / "alone")
     with pytest.raises(ValueError, match="multiple of 64"):
-        TrainingCrops(_images(folder), 100, RandomCompression(), 0)
+        TrainingCrops(_images(folder), 100, RandomCompression(), 0, network_view)
 
 
 def test_images_beyond_the_memory_budget_are_read_from_disk(folder: Path) -> None:
@@ -118,3 +121,12 @@ def test_loader_processes_by_device() -> None:
 
 def test_speed_of_the_loader_is_measured(folder: Path) -> None:
     assert _crops(folder).per_second(4) > 0
+
+
+def test_samplings_are_mixed_as_told(folder: Path) -> None:
+    crops = [_crops(folder)[index] for index in range(60)]
+    gray = [c for c in crops if (c.c_coef == 0).all() and np.ptp(c.image, axis=0).max() == 0]
+    full = [c for c in crops if c.chroma_detail.any()]
+    assert 4 <= len(gray) <= 30  # a quarter of the images is gray themselves
+    assert 4 <= len(full) <= 22
+    assert not any((c.chroma_detail != 0).any() for c in gray)
