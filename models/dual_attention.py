@@ -7,6 +7,7 @@ channels).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -95,22 +96,36 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, rows, cols, C) -> the same shape; rows and cols are multiples of 4."""
+        if not self.shifted:
+            return self.within_windows(x, None)
+        wrapped = _wrapped_pairs(*x.shape[1:3]).to(x.device)
+        return _shifted_back(self.within_windows(_shifted(x), wrapped))
+
+    def within_windows(self, x: Tensor, wrapped: Tensor | None) -> Tensor:
+        """Attention inside the windows of a grid that is shifted already, or of a strip of it.
+
+        wrapped: (windows, 16, 16) bool, pairs to be kept apart.
+        """
         b, rows, cols, c = x.shape
-        if self.shifted:
-            x = x.roll((-SHIFT, -SHIFT), (1, 2))
         windows = _to_windows(x)
         n, length = windows.shape[:2]
         q, k, v = self.qkv(windows).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.position_bias[:, self.relative_index[..., 0], self.relative_index[..., 1]]
         logits = (q * self.scale) @ k.transpose(-2, -1) + bias
-        if self.shifted:
-            wrapped = _wrapped_pairs(rows, cols).to(x.device)
+        if wrapped is not None:
             logits = logits.reshape(b, -1, self.heads, length, length)
             logits = logits.masked_fill(wrapped[None, :, None], float("-inf"))
             logits = logits.reshape(n, self.heads, length, length)
         mixed = (logits.softmax(-1) @ v).transpose(1, 2).reshape(n, length, c)
-        x = _from_windows(self.proj(mixed), rows, cols)
-        return x.roll((SHIFT, SHIFT), (1, 2)) if self.shifted else x
+        return _from_windows(self.proj(mixed), rows, cols)
+
+
+def _shifted(x: Tensor) -> Tensor:
+    return x.roll((-SHIFT, -SHIFT), (1, 2))
+
+
+def _shifted_back(x: Tensor) -> Tensor:
+    return x.roll((SHIFT, SHIFT), (1, 2))
 
 
 class ChannelAttention(nn.Module):
@@ -133,16 +148,40 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, rows, cols, C) -> the same shape."""
-        b, rows, cols, c = x.shape
-        tokens = rows * cols
-        qkv = self.qkv(x + self.position).reshape(b, tokens, 3, self.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 4, 1)  # each (B, heads, channels of a head, tokens)
+        q, k, v = self._split(self.qkv(x + self.position))
+        attention = self._attention(q @ k.transpose(-2, -1), x.shape[1] * x.shape[2])
+        return self._mixed(attention, v, x.shape)
+
+    def attention_in_strips(self, strips: Iterator[Tensor]) -> Tensor:
+        """The attention (B, heads, c, c) of a grid that is seen strip by strip."""
+        total: Tensor | None = None
+        tokens = 0
+        for x in strips:
+            q, k, _ = self._split(self.qkv(x + self.position))
+            part = q @ k.transpose(-2, -1)
+            total = part if total is None else total + part
+            tokens += x.shape[1] * x.shape[2]
+        assert total is not None
+        return self._attention(total, tokens)
+
+    def mix(self, attention: Tensor, x: Tensor) -> Tensor:
+        """What :meth:`forward` returns for the strip ``x``, given the whole grid's attention."""
+        _, _, v = self._split(self.qkv(x + self.position))
+        return self._mixed(attention, v, x.shape)
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        b, rows, cols, _ = qkv.shape
+        q, k, v = qkv.reshape(b, rows * cols, 3, self.heads, -1).permute(2, 0, 3, 4, 1)
+        return q, k, v  # each (B, heads, channels of a head, tokens)
+
+    def _attention(self, logits: Tensor, tokens: int) -> Tensor:
         scale = self.scale
         if self.logits == "mean":
             scale *= REFERENCE_TOKENS / tokens
-        attention = (q @ k.transpose(-2, -1) * scale).softmax(-1)
-        mixed = (attention @ v).permute(0, 3, 1, 2).reshape(b, rows, cols, c)
-        return self.proj(mixed)
+        return (logits * scale).softmax(-1)
+
+    def _mixed(self, attention: Tensor, v: Tensor, shape: torch.Size) -> Tensor:
+        return self.proj((attention @ v).permute(0, 3, 1, 2).reshape(shape))
 
 
 class DualAttentionBlock(nn.Module):
@@ -164,10 +203,40 @@ class DualAttentionBlock(nn.Module):
         self.drop = StochasticDepth(drop)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, rows, cols, C) -> the same shape; rows and cols are multiples of 4."""
         near = x + self.drop(self.window_attention(self.window_norm(x)))
         far = x + self.drop(self.channel_attention(self.channel_norm(x)))
+        return self._fuse(x, near, far)
+
+    def _fuse(self, x: Tensor, near: Tensor, far: Tensor) -> Tensor:
         x = x + self.fusion(torch.cat((near, far), -1))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
+
+    def in_strips(self, x: Tensor, strip: int) -> Tensor:
+        """:meth:`forward` for inference with a fraction of its memory: ``strip`` rows at a time.
+
+        x: (B, rows, cols, C), used up: the result is written over it. strip: a multiple of 4.
+        """
+        rows, cols = x.shape[1:3]
+        starts = range(0, rows, strip)
+        attention = self.channel_attention.attention_in_strips(
+            self.channel_norm(x[:, i : i + strip]) for i in starts
+        )
+        window = self.window_attention
+        wrapped = None
+        if window.shifted:
+            # Shifted once, all is aligned to windows; only the window attention minds the shift.
+            x = _shifted(x)
+            wrapped = _wrapped_pairs(rows, cols).to(x.device)
+        for i in starts:
+            part = x[:, i : i + strip]
+            own = None
+            if wrapped is not None:
+                own = wrapped[i // WINDOW * (cols // WINDOW) :][: part.shape[1] * cols // WINDOW**2]
+            near = part + window.within_windows(self.window_norm(part), own)
+            far = part + self.channel_attention.mix(attention, self.channel_norm(part))
+            x[:, i : i + strip] = self._fuse(part, near, far)
+        return _shifted_back(x) if window.shifted else x
 
 
 class DualAttention(nn.Module):
@@ -190,9 +259,15 @@ class DualAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, C, rows, cols) -> the same shape; rows and cols are multiples of 4."""
+    def forward(self, tokens: Tensor, strip: int | None = None) -> Tensor:
+        """(B, C, rows, cols) -> the same shape; rows and cols are multiples of 4.
+
+        ``strip``: in inference, how many rows to work on at a time (a multiple of 4).
+        """
         x = tokens.permute(0, 2, 3, 1)
+        if strip is not None:
+            x = x.clone(memory_format=torch.contiguous_format)
         for block in self.blocks:
-            x = block(x)
+            assert isinstance(block, DualAttentionBlock)
+            x = block(x) if strip is None else block.in_strips(x, strip)
         return self.out(self.norm(x).permute(0, 3, 1, 2))

@@ -143,15 +143,34 @@ class IJCN(nn.Module):
             ValueError: shapes that do not belong together.
         """
         _check_shapes(qts, y_coef, c_coef)
+        tables, levels = self.corrected(qts, y_coef, c_coef)
+        first = self.first_image(tables, levels, chroma_detail)
+        return IJCNOutput(self.refined(tables, first), levels.y, levels.c, first)
+
+    def corrected(
+        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, strip: int | None = None
+    ) -> tuple[Tensor, Levels]:
+        """Tables in float32, and the levels that LOGM makes of the stored ones.
+
+        strip: in inference, token rows to work on at a time, to save memory (a multiple of 4).
+        """
         with torch.autocast(qts.device.type, enabled=False):
             tables = qts.float()
-            levels = self.logm(tables, Levels(y_coef.float(), c_coef.float()))
-            first = self.to_image(*dequantise(levels, tables), chroma_detail)
+            return tables, self.logm(tables, Levels(y_coef.float(), c_coef.float()), strip)
+
+    def first_image(self, tables: Tensor, levels: Levels, chroma_detail: Tensor | None) -> Tensor:
+        """The picture (B, 3, H, W) in [0, 1] of corrected levels, of the whole grid or a part."""
+        with torch.autocast(tables.device.type, enabled=False):
+            return self.to_image(*dequantise(levels, tables), chroma_detail)
+
+    def refined(self, tables: Tensor, first: Tensor) -> Tensor:
+        """The first image with the backbone's correction, of the whole picture or a part of it."""
+        with torch.autocast(tables.device.type, enabled=False):
             encoder, decoder = self.qtgm(tables)
         residual = self.backbone(first, encoder, decoder).float()
         if self.config.residual_scale == "tables":
             residual = residual_scale(tables) * residual
-        return IJCNOutput(first + residual, levels.y, levels.c, first)
+        return first + residual
 
 
 def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:

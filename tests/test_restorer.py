@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from data.degradation import SingleJpeg
-from data.jpeg import decode_jpeg, encode_jpeg, read_jpeg
+from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from models.blocks import Activation
+from models.dual_attention import ChannelLogits
+from models.logm import Levels
 from models.restorer import (
     RestoreError,
     Restorer,
+    network_input,
     pick_device,
     pick_precision,
 )
+from models.tiling import MIN_SIDE
 from tests.conftest import photograph, tiny_network
 from utils.metrics import psnr
 
@@ -61,7 +65,7 @@ def test_auto_precision_is_one_of_the_two() -> None:
 def test_no_gradients_are_recorded() -> None:
     model = tiny_network()
     recorded: list[bool] = []
-    model.register_forward_hook(lambda m, i, out: recorded.append(out.image.requires_grad))
+    model.backbone.register_forward_hook(lambda m, i, out: recorded.append(out.requires_grad))
     Restorer(model).restore(SingleJpeg(30)(photograph(64, 64)).stored)
     assert recorded == [False]
 
@@ -72,14 +76,17 @@ def test_no_gradients_are_recorded() -> None:
 )
 def test_lack_of_memory_is_one_line(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     restorer = Restorer(tiny_network())
+    sides: list[int] = []
 
-    def fails(*inputs: object) -> None:
+    def fails(stored: object, side: int) -> None:
+        sides.append(side)
         raise failure
 
-    monkeypatch.setattr(restorer, "model", fails)
-    with pytest.raises(RestoreError, match="64x64 YCbCr 4:2:0: not enough memory"):
-        restorer.restore(SingleJpeg(30)(photograph(64, 64)).stored)
-    monkeypatch.setattr(restorer, "model", lambda *inputs: 1 / 0)
+    monkeypatch.setattr(restorer, "restore_in_tiles", fails)
+    with pytest.raises(RestoreError, match="64x1300 YCbCr 4:2:0: not enough memory"):
+        restorer.restore(SingleJpeg(30)(photograph(1300, 64)).stored)
+    assert sides == [1300, 650, 325, 256]
+    monkeypatch.setattr(restorer, "restore_in_tiles", lambda *inputs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         restorer.restore(SingleJpeg(30)(photograph(64, 64)).stored)
 
@@ -90,3 +97,46 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA GPU"):
             pick_device("cuda")
+
+
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444])
+def test_tiles_agree_with_the_whole(sampling: Sampling) -> None:
+    stored = read_jpeg(encode_jpeg(photograph(330, 410), 30, sampling))
+    restorer = Restorer(tiny_network(channel_logits="mean"), precision="float32")
+    whole = restorer.restore_in_tiles(stored, 1000)
+    for side in (64, 128, 200):
+        difference = np.abs(restorer.restore_in_tiles(stored, side).astype(int) - whole)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3
+
+
+def test_gray_tiles_agree_with_the_whole() -> None:
+    stored = read_jpeg(encode_jpeg(photograph(200, 260)[:, :, 0], 30))
+    restorer = Restorer(tiny_network(), precision="float32")
+    whole = restorer.restore_in_tiles(stored, 1000)
+    assert np.abs(restorer.restore_in_tiles(stored, 96).astype(int) - whole).max() <= 1
+
+
+def test_little_memory_means_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = read_jpeg(encode_jpeg(photograph(600, 900), 30))
+    sides: list[int] = []
+    monkeypatch.setattr(Restorer, "restore_in_tiles", lambda self, stored, side: sides.append(side))
+    for gib in (8.0, 0.2, 0.0):
+        Restorer(tiny_network(widths=(64, 8, 8)), max_memory=gib).restore(stored)
+    Restorer(tiny_network()).restore(stored)
+    assert sides[0] == 900
+    assert sides[0] > sides[1] > sides[2] == MIN_SIDE
+    assert sides[3] == 900
+
+
+@pytest.mark.parametrize("logits", ["sum", "mean"])
+@pytest.mark.parametrize("strip", [4, 8, 12])
+def test_logm_in_strips_equals_logm_at_once(logits: ChannelLogits, strip: int) -> None:
+    model = tiny_network(channel_logits=logits, attention_depth=3)
+    qts, y, c, _ = network_input(read_jpeg(encode_jpeg(photograph(250, 130), 20)))
+    with torch.inference_mode():
+        whole = model.logm(qts.float(), Levels(y.float(), c.float()))
+        parts = model.logm(qts.float(), Levels(y.float(), c.float()), strip)
+    torch.testing.assert_close(parts.y, whole.y, atol=1e-5, rtol=0)
+    torch.testing.assert_close(parts.c, whole.c, atol=1e-5, rtol=0)
+    assert not torch.equal(whole.y, y.float())

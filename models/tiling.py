@@ -1,0 +1,70 @@
+"""Cutting a picture into tiles that fit memory and agree with the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from models.ijcn import IJCNConfig
+
+HALO = 64
+"""Pixels around a tile that the backbone sees besides it.
+
+Its theoretical reach is some 190 pixels, what it uses is less: with 64 the trained networks differ
+from the whole picture by at most 0.003 gray levels in float32, with 48 by 0.2, with 32 by 1.
+"""
+
+STEP = 16
+"""Tiles begin and end at multiples of an MCU."""
+
+MIN_SIDE = 256
+
+
+class Span(NamedTuple):
+    """Pixels start..stop along one axis."""
+
+    start: int
+    stop: int
+
+    def widened(self, by: int, length: int) -> Span:
+        """Longer by ``by`` at either end, within 0..length."""
+        return Span(max(0, self.start - by), min(length, self.stop + by))
+
+
+class Tile(NamedTuple):
+    """What is kept (rows, cols) and what is computed for it (seen_rows, seen_cols), in pixels."""
+
+    rows: Span
+    cols: Span
+    seen_rows: Span
+    seen_cols: Span
+
+
+def tiles(height: int, width: int, side: int) -> Iterator[Tile]:
+    """Tiles of nearly equal size, at most ``side`` pixels a side, that cover a picture once.
+
+    height and width: multiples of 16.
+    """
+    for rows in _spans(height, side):
+        for cols in _spans(width, side):
+            yield Tile(rows, cols, rows.widened(HALO, height), cols.widened(HALO, width))
+
+
+def _spans(length: int, side: int) -> list[Span]:
+    count = -(-length // max(side, STEP))
+    each = -(-length // (count * STEP)) * STEP
+    return [Span(start, min(length, start + each)) for start in range(0, length, each)]
+
+
+def backbone_bytes_per_pixel(config: IJCNConfig, item_bytes: int) -> int:
+    """Memory of the backbone at its peak, for each pixel it sees; measured, rounded up."""
+    full, half, _ = config.widths
+    return (8 * full + half) * item_bytes + 64
+
+
+def largest_side(height: int, width: int, bytes_per_pixel: int, budget: float) -> int:
+    """Side of the largest tiles that fit ``budget`` bytes; the picture's own if it fits whole."""
+    if height * width * bytes_per_pixel <= budget:
+        return max(height, width)
+    seen = int((budget / bytes_per_pixel) ** 0.5) if budget > 0 else 0
+    return max(MIN_SIDE, (seen - 2 * HALO) // STEP * STEP)
