@@ -13,20 +13,26 @@ from models.ijcn import IJCNOutput
 from models.qtgm import expected_error
 from utils.training import Loss
 
-Penalty = Literal["charbonnier", "l1"]
+Penalty = Literal["charbonnier", "l1", "psnr"]
+
+_LOG_SCALE = 0.01
+"""Brings gradients of "psnr" to the size of the others', for which clip_norm is meant."""
 
 
 @dataclass(frozen=True)
 class RestorationLoss:
     """Weighted sum of up to three terms, in units of the image's range [0, 1].
 
-    penalty: "charbonnier", sqrt(error^2 + epsilon^2), or "l1".
-    epsilon: where Charbonnier turns from a square into an absolute value.
+    penalty: "charbonnier", the mean of sqrt(error^2 + epsilon^2); "l1"; or "psnr", half the
+        logarithm of the mean square error of an image (times 0.01), which is what a mean PSNR
+        measures (Chen et al., "Simple baselines for image restoration", 2022).
+    epsilon: where Charbonnier turns from a square into an absolute value; floor of the root mean
+        square error under the logarithm.
     first_weight: of the first image's error (before the backbone).
     level_weight: of the corrected levels' error against the clean image's unrounded levels; as the
         DCT is orthonormal, errors of dequantised levels are errors of samples.
     balance: divide each image's error by the size its tables let expect, so that a decibel gained
-        at quality 90 is worth one at quality 10.
+        at quality 90 is worth one at quality 10; the logarithm does so anyway.
     autocast: dtype of the backbone.
 
     The published training is unknown; that the network returns its corrected levels suggests a term
@@ -57,9 +63,8 @@ class RestorationLoss:
             clean.device.type, torch.bfloat16, enabled=self.autocast == torch.bfloat16
         ):
             output: IJCNOutput = network(qts, y_coef, c_coef, chroma_detail)
-        scale = (
-            1 / expected_error(qts.float()) if self.balance else torch.ones_like(clean[:, 0, 0, 0])
-        )
+        balance = self.balance and self.penalty != "psnr"
+        scale = 1 / expected_error(qts.float()) if balance else clean.new_ones(len(clean))
 
         def term(*errors: Tensor) -> Tensor:
             total = sum(self._per_image(error) for error in errors) / len(errors)
@@ -80,6 +85,9 @@ class RestorationLoss:
         return Loss(total, {name: value.detach() for name, value in terms.items()}), output
 
     def _per_image(self, error: Tensor) -> Tensor:
+        if self.penalty == "psnr":
+            mean_square = error.square().flatten(1).mean(1)
+            return 0.5 * _LOG_SCALE * (mean_square + self.epsilon**2).log()
         if self.penalty == "charbonnier":
             error = (error.square() + self.epsilon**2).sqrt()
         return error.abs().flatten(1).mean(1)

@@ -61,7 +61,7 @@ def test_forward_and_inverse_transforms_cancel_on_luma() -> None:
     torch.testing.assert_close(CoefficientsToImage()(y, c), gray, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("penalty", ["charbonnier", "l1"])
+@pytest.mark.parametrize("penalty", ["charbonnier", "l1", "psnr"])
 @pytest.mark.parametrize("balance", [True, False])
 def test_terms_equal_their_definition(penalty: str, balance: bool) -> None:
     qts, y_coef, c_coef, clean = _batch(10, 80)
@@ -78,12 +78,15 @@ def test_terms_equal_their_definition(penalty: str, balance: bool) -> None:
 
     def size(error: Tensor) -> float:
         e = error.double().numpy()
+        if penalty == "psnr":  # 20 log10 is 8.686 ln
+            peak_ratio = 20 * np.log10(np.sqrt((e * e).mean() + 1e-6))
+            return float(peak_ratio / 8.685889638 * 0.01)
         return float((np.sqrt(e * e + 1e-6) if penalty == "charbonnier" else np.abs(e)).mean())
 
     y, c = image_to_coefficients(clean)
     expected = 0.0
     for i in range(2):
-        weight = 1 / expected_error(qts.float())[i].item() if balance else 1.0
+        weight = 1 / expected_error(qts.float())[i].item() if balance and penalty != "psnr" else 1.0
         y_error = (output.y_coef[i] * qts[i, :1, None, None] - y[i]) / 255
         c_error = (output.c_coef[i] * qts[i, 1:, None, None] - c[i]) / 255
         total = size(output.image[i] - clean[i]) + 0.5 * size(output.first[i] - clean[i])
