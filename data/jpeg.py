@@ -7,6 +7,8 @@ The only module that knows the backends: ``jpegio`` (bundled libjpeg-turbo) for 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,14 +82,16 @@ class Component:
 class JpegImage:
     """All that a JPEG stores about its picture; immutable.
 
-    width and height in pixels; components in file order. Invariant: every component has the number
-    of blocks that size and sampling factors call for (T.81 A.1.1).
+    width and height in pixels; components in file order; warnings: what libjpeg had to say of
+    damage it read over. Invariant: every component has the number of blocks that size and sampling
+    factors call for (T.81 A.1.1).
     """
 
     width: int
     height: int
     components: tuple[Component, ...]
     color_transform: ColorTransform
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
@@ -157,10 +161,17 @@ _LIBJPEG_COLORS = {
 }
 
 
-def read_jpeg(source: str | os.PathLike[str] | bytes) -> JpegImage:
+def read_jpeg(
+    source: str | os.PathLike[str] | bytes, *, collect_warnings: bool = False
+) -> JpegImage:
     """Levels, tables and layout of a JPEG file or of its bytes.
 
     A truncated file yields what libjpeg can read of it; missing levels are zero.
+
+    Args:
+        source: path or bytes.
+        collect_warnings: put libjpeg's warnings into the result instead of on stderr. The process's
+            stderr is redirected meanwhile: only where no other thread writes to it.
 
     Raises:
         JpegError: missing, empty, not a JPEG, or damaged beyond reading.
@@ -168,9 +179,60 @@ def read_jpeg(source: str | os.PathLike[str] | bytes) -> JpegImage:
     if isinstance(source, bytes):
         _require_jpeg_marker(source[:3], "these bytes")
         with _as_file(source) as path:
-            return _read(path, "these bytes")
+            return _read(path, "these bytes", collect_warnings)
     path = Path(source)
-    return _read(path, str(path))
+    return _read(path, str(path), collect_warnings)
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """What the markers of a JPEG say before anything is decoded.
+
+    width, height in pixels (height 0: stated after the first scan); components; scans: how many
+    there are, 1 to 4 in a sequential file, about 10 in a progressive one.
+    """
+
+    width: int
+    height: int
+    components: int
+    scans: int
+
+
+def scan_header(data: bytes) -> JpegHeader:
+    """Walk the markers of a JPEG (T.81 B.1): cheap, whatever size the picture claims to have.
+
+    Raises:
+        JpegError: not a JPEG, or no frame header in it.
+    """
+    _require_jpeg_marker(data[:3], "these bytes")
+    frame: tuple[int, int, int] | None = None
+    scans = 0
+    position = 2
+    while (match := _MARKER.search(data, position)) is not None:
+        code = data[match.end() - 1]
+        position = match.end()
+        if code == _EOI:
+            break
+        if code in _WITHOUT_LENGTH:
+            continue
+        length = int.from_bytes(data[position : position + 2], "big")
+        if code in _FRAME_HEADERS and frame is None and len(data) >= position + 8:
+            height, width = (
+                int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5)
+            )
+            frame = (width, height, data[position + 7])
+        scans += code == _SOS
+        position += max(2, length)
+    if frame is None:
+        raise JpegError("these bytes: no frame header; not a whole JPEG")
+    return JpegHeader(*frame, scans)
+
+
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)  # not stuffing, fill, restart
+_EOI, _SOS = 0xD9, 0xDA
+_WITHOUT_LENGTH = frozenset({0x01, 0xD8})
+# SOF0..15 without DHT, JPG and DAC, which lie between them.
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def encode_jpeg(rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampling.S420) -> bytes:
@@ -252,22 +314,51 @@ def _as_file(data: bytes) -> Iterator[Path]:
         os.unlink(name)
 
 
-def _read(path: Path, name: str) -> JpegImage:
+@contextmanager
+def _stderr_lines(wanted: bool) -> Iterator[list[str]]:
+    """What is written to the process's stderr meanwhile, by C libraries too, as lines."""
+    lines: list[str] = []
+    if not wanted:
+        yield lines
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile(dir=_scratch_folder()) as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield lines
+            finally:
+                os.dup2(kept, 2)
+                file.seek(0)
+                text = file.read(_MOST_WARNINGS).decode("utf-8", "replace")
+                lines += dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())
+    finally:
+        os.close(kept)
+
+
+_MOST_WARNINGS = 4096
+
+
+def _read(path: Path, name: str, collect_warnings: bool) -> JpegImage:
     try:
         with path.open("rb") as file:
             _require_jpeg_marker(file.read(3), name)
     except OSError as error:
         raise JpegError(f"{name}: {error.strerror or error}; give a readable JPEG file") from error
     try:
-        stored = jpegio.read(str(path))
-        return _convert(stored)
+        with _stderr_lines(collect_warnings) as lines:
+            stored = jpegio.read(str(path))
+        return _convert(stored, tuple(lines))
+    except MemoryError:
+        raise
     except (
         Exception
     ) as error:  # the backend raises bare RuntimeError, IOError, ... with libjpeg's words
         raise JpegError(f"{name}: libjpeg cannot read it ({_one_line(error)})") from error
 
 
-def _convert(stored: Any) -> JpegImage:
+def _convert(stored: Any, warnings: tuple[str, ...]) -> JpegImage:
     components = []
     for plane, info in zip(stored.coef_arrays, stored.comp_info, strict=True):
         rows, cols = info.height_in_blocks, info.width_in_blocks
@@ -285,6 +376,7 @@ def _convert(stored: Any) -> JpegImage:
         int(stored.image_height),
         tuple(components),
         _LIBJPEG_COLORS.get(int(stored.jpeg_color_space), ColorTransform.UNKNOWN),
+        warnings,
     )
 
 

@@ -1,72 +1,125 @@
-"""Restore JPEG files on disk: find them, restore each, write PNGs; a bad file stops no other."""
+"""Restore picture files on disk: find them, restore each, write it; a bad file stops no other."""
 
 from __future__ import annotations
 
+import glob
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.jpeg import JpegError, JpegImage, read_jpeg
-from models.restorer import RestoreError
+from data.jpeg import JpegError, decode_jpeg, read_jpeg, scan_header
+from data.pixels import PixelSource, pixels_as_jpeg
+from models.layouts import RestoreError, UnsupportedLayoutError
+from models.restorer import Restorer
 from options.schema import OptionsError
-from utils.image_io import ImageError, find_images, write_png
+from utils.image_io import IMAGE_SUFFIXES, ImageError, find_images, read_image, write_png
+from utils.picture_files import (
+    Format,
+    picture_size,
+    read_metadata,
+    turned,
+    write_picture,
+)
+from utils.pictures import busiest_window, side_by_side
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+
+MAX_SCANS = 200
+"""More than any encoder writes; each costs a pass over the whole picture."""
+
+Status = Literal["restored", "decoded", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
 class FileJob:
-    """A JPEG and where its restored picture goes."""
+    """A picture file and where its restored picture goes."""
 
     source: Path
     target: Path
 
 
-@dataclass
-class FilesReport:
-    """What happened to a list of files."""
+@dataclass(frozen=True)
+class OutputSettings:
+    """How restored pictures are written, and what is refused.
 
-    restored: list[Path] = field(default_factory=list)
-    skipped: list[Path] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
+    there. compare: write a side-by-side picture of each file. max_pixels: largest picture.
+    """
+
+    file_format: Format = "png"
+    quality: int = 95
+    overwrite: bool = False
+    compare: bool = False
+    max_pixels: int = 200_000_000
 
 
-def plan_files(inputs: Sequence[Path], output: Path) -> list[FileJob]:
-    """Files as named, folders recursively with their structure kept; every target is a ``.png``.
+@dataclass(frozen=True)
+class FileResult:
+    """What happened to one file.
 
-    Two sources that would share a target, such as ``a.jpg`` and ``a.jpeg``, keep their full names.
+    status: "restored"; "decoded": written, but without restoration; "skipped": there already;
+    "failed". message: why it failed or was only decoded, or what was wrong with it. layout: size
+    and colours. seconds: spent on it.
+    """
+
+    source: Path
+    target: Path
+    status: Status
+    message: str = ""
+    layout: str = ""
+    pixels: int = 0
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs: plain types."""
+        return {**asdict(self), "source": str(self.source), "target": str(self.target)}
+
+
+def plan_files(
+    inputs: Sequence[Path], output: Path, file_format: Format = "png", all_pictures: bool = False
+) -> list[FileJob]:
+    """Files as named, globs, folders recursively with their structure kept.
+
+    Of folders, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and TIFF too. Two sources that
+    would share a target, such as ``a.jpg`` and ``a.jpeg``, keep their full names.
 
     Raises:
-        OptionsError: a path that does not exist, or a folder without JPEGs.
+        OptionsError: a path that does not exist, a folder without pictures, a target that is one of
+            the sources.
     """
+    suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
     found: dict[Path, tuple[Path, Path]] = {}
-    for path in inputs:
+    for path in (each for given in inputs for each in _expanded(given)):
         if path.is_dir():
-            files = find_images(path, JPEG_SUFFIXES)
+            files = find_images(path, suffixes)
             if not files:
                 raise OptionsError(
-                    f"no JPEG in {path} (looked for {', '.join(JPEG_SUFFIXES)}); give another"
+                    f"no picture in {path} (looked for {', '.join(suffixes)}); give another"
                 )
             for file in files:
                 found.setdefault(file.absolute(), (file, file.relative_to(path)))
         elif path.exists():
             found.setdefault(path.absolute(), (path, Path(path.name)))
         else:
-            raise OptionsError(f"{path} not found; --input takes JPEG files and folders")
+            raise OptionsError(f"{path} not found; --input takes files, folders and globs")
+
+    suffix = f".{file_format}"
 
     def key(target: Path) -> str:
         return str(target).casefold()  # some file systems do not tell A.png from a.png
 
-    plain = Counter(key(name.with_suffix(".png")) for _, name in found.values())
+    plain = Counter(key(name.with_suffix(suffix)) for _, name in found.values())
     jobs: dict[str, FileJob] = {}
     for source, name in found.values():
-        short = name.with_suffix(".png")
-        target = short if plain[key(short)] == 1 else name.with_name(f"{name.name}.png")
+        short = name.with_suffix(suffix)
+        target = short if plain[key(short)] == 1 else name.with_name(name.name + suffix)
         job = FileJob(source, output / target)
         other = jobs.setdefault(key(target), job)
         if other is not job:
@@ -74,29 +127,141 @@ def plan_files(inputs: Sequence[Path], output: Path) -> list[FileJob]:
                 f"{other.source} and {source} would both become {job.target}; "
                 "restore them in two runs"
             )
+    sources = {source.resolve() for source, _ in found.values()}
+    for job in jobs.values():
+        if job.target.resolve() in sources:
+            raise OptionsError(
+                f"{job.target} is one of the files to restore, which are never overwritten; "
+                "choose another --output"
+            )
     return list(jobs.values())
 
 
+def _expanded(path: Path) -> list[Path]:
+    """The files a glob stands for, where the shell has not expanded it."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    if not found:
+        raise OptionsError(f"{path} matches no file; --input takes files, folders and globs")
+    return found
+
+
 def restore_files(
-    jobs: Iterable[FileJob],
-    restore: Callable[[JpegImage], NDArray[np.uint8]],
-    overwrite: bool,
-) -> FilesReport:
-    """Restore every file; failures are collected, existing targets skipped unless ``overwrite``."""
-    report = FilesReport()
+    jobs: Iterable[FileJob], restorer: Restorer, settings: OutputSettings
+) -> list[FileResult]:
+    """Restore every file, whatever happens to one of them, with a progress bar."""
+    results = []
     jobs = list(jobs)
+    pixels, seconds = 0, 1e-9
     with tqdm(jobs, unit="file", dynamic_ncols=True) as bar:
         for job in bar:
-            bar.set_postfix_str(job.source.name, refresh=False)
-            if job.target.exists() and not overwrite:
-                report.skipped.append(job.source)
-                continue
-            try:
-                write_png(job.target, restore(read_jpeg(job.source)))
-            except RestoreError as error:
-                report.failures.append(f"{job.source}: {error}")
-            except (JpegError, ImageError) as error:
-                report.failures.append(str(error))
-            else:
-                report.restored.append(job.target)
-    return report
+            bar.set_postfix_str(f"{pixels / seconds / 1e6:.2f} MP/s, {job.source.name}")
+            result = restore_file(job, restorer, settings)
+            pixels += result.pixels
+            seconds += result.seconds
+            if result.status == "failed":
+                bar.write(f"failed: {result.source}: {result.message}")
+            results.append(result)
+    return results
+
+
+def restore_file(job: FileJob, restorer: Restorer, settings: OutputSettings) -> FileResult:
+    """Restore one file; every fault of the file becomes a result."""
+    start = time.perf_counter()
+    try:
+        if job.target.exists() and not settings.overwrite:
+            return FileResult(job.source, job.target, "skipped", "there already")
+        return _restore(job, restorer, settings, start)
+    except (JpegError, ImageError, RestoreError) as error:
+        message = str(error).removeprefix(f"{job.source}: ")
+        seconds = time.perf_counter() - start
+        return FileResult(job.source, job.target, "failed", message, seconds=seconds)
+
+
+def _restore(
+    job: FileJob, restorer: Restorer, settings: OutputSettings, start: float
+) -> FileResult:
+    data = _read_bytes(job.source, settings.max_pixels)
+    status: Status = "restored"
+    notes: list[str] = []
+    if data[:3] == b"\xff\xd8\xff":
+        header = scan_header(data)
+        _check_size(header.width, header.height, settings.max_pixels)
+        if header.scans > MAX_SCANS:
+            raise JpegError(f"{header.scans} scans, more than any encoder writes; not decoded")
+        stored = read_jpeg(data, collect_warnings=True)
+        _check_size(stored.width, stored.height, settings.max_pixels)
+        notes += [f"damaged: {warning}" for warning in stored.warnings]
+        layout = stored.describe()
+        try:
+            restored = restorer.restore(stored)
+        except UnsupportedLayoutError as error:
+            restored, status = decode_jpeg(data), "decoded"
+            notes.append(f"decoded, not restored: {error}")
+        before: NDArray[np.uint8] | None = None
+        if settings.compare and status == "restored":
+            before = decode_jpeg(data)
+    else:
+        size = picture_size(data)
+        if size is not None:
+            _check_size(*size, settings.max_pixels)
+        before = read_image(job.source)
+        _check_size(before.shape[1], before.shape[0], settings.max_pixels)
+        source = pixels_as_jpeg(before)
+        notes.append(source.note)
+        layout = f"{before.shape[1]}x{before.shape[0]} pixels"
+        restored = _cut(restorer.restore(source.stored), source, before)
+    metadata = read_metadata(data)
+    if metadata.problem:
+        notes.append(metadata.problem)
+    upright = turned(restored, metadata.orientation)
+    write_picture(job.target, upright, settings.file_format, settings.quality, metadata)
+    if settings.compare and before is not None:
+        _write_comparison(job.target, turned(before, metadata.orientation), upright)
+    return FileResult(
+        job.source,
+        job.target,
+        status,
+        "; ".join(notes),
+        layout,
+        restored.shape[0] * restored.shape[1],
+        time.perf_counter() - start,
+    )
+
+
+def _cut(
+    restored: NDArray[np.uint8], source: PixelSource, before: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    top, left = source.offset
+    return restored[top : top + before.shape[0], left : left + before.shape[1]]
+
+
+def _read_bytes(path: Path, max_pixels: int) -> bytes:
+    limit = 100_000_000 + 8 * max_pixels  # 16-bit RGBA without compression
+    try:
+        if path.stat().st_size > limit:
+            raise ImageError(f"{path.stat().st_size / 1e6:.0f} MB are too much for a picture")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{error.strerror or error}; give a readable file") from error
+    if not data:
+        raise ImageError("empty file")
+    return data
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width}x{height} pixels are more than {max_pixels / 1e6:g} megapixels; "
+            "raise --max_pixels if the file is to be trusted"
+        )
+
+
+def _write_comparison(target: Path, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+    pair = [np.repeat(i[:, :, None], 3, 2) if i.ndim == 2 else i for i in (before, after)]
+    if pair[0].shape != pair[1].shape:  # a gray picture that was stored in colours
+        pair[1] = np.broadcast_to(pair[1], pair[0].shape)
+    window = busiest_window(pair[0], pair[1])
+    picture = side_by_side(pair, ("before", "restored"), window)
+    write_png(target.with_name(f"{target.stem}.compare.png"), picture)

@@ -1,0 +1,193 @@
+"""Pixels without their JPEG file: the JPEG that they came from, or one that loses nearly nothing.
+
+A PNG of a decoded JPEG still shows which grid and which quantisation made it: the DCT coefficients
+of its luma lie near multiples of the table's steps (Fan and de Queiroz, "Identification of bitmap
+compression history", 2003). Where that is so, encoding the pixels again with the same grid and
+quality gives back nearly all of the stored levels, and the network can do what it does for a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
+
+_MCU = 16
+_SAMPLE_SIDE = 512
+"""Quality and grid are searched in the middle of a picture, in at most this many pixels a side."""
+
+_FAITHFUL_DB = 45.0
+"""Encoding again at the quality found must give back the pixels at least this well."""
+
+_LEAST_FIT = 0.25
+"""Share of coefficients near multiples of the steps, above what chance gives."""
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """A JPEG that stands for pixels.
+
+    stored: what to restore. offset: (rows, cols) at which the pixels begin in it. note: how it was
+    made, for people.
+    """
+
+    stored: JpegImage
+    offset: tuple[int, int]
+    note: str
+
+
+@dataclass(frozen=True)
+class CompressionTrace:
+    """What pixels show of the JPEG they were: its quality, sampling, and its grid's phase.
+
+    phase: (rows, cols) of the first pixel within an MCU, 0..15 for 4:2:0, 0..7 for 4:4:4.
+    """
+
+    quality: int
+    sampling: Sampling
+    phase: tuple[int, int]
+
+
+def pixels_as_jpeg(image: NDArray[np.uint8]) -> PixelSource:
+    """The JPEG that (H, W, 3) RGB or (H, W) gray pixels came from, else one at quality 100.
+
+    The latter is 4:4:4 and loses next to nothing; the network then sees fine tables and does little
+    to clean pictures.
+    """
+    trace = find_compression(image)
+    if trace is None:
+        stored = read_jpeg(encode_jpeg(image, 100, Sampling.S444))
+        return PixelSource(stored, (0, 0), "no trace of a JPEG found: encoded at quality 100")
+    stored = read_jpeg(_encode_again(image, trace))
+    note = f"traces of a JPEG: quality {trace.quality}, grid at {trace.phase[1]},{trace.phase[0]}"
+    return PixelSource(stored, trace.phase, note)
+
+
+def find_compression(image: NDArray[np.uint8]) -> CompressionTrace | None:
+    """Quality, sampling and grid of the last JPEG compression, None where nothing is certain.
+
+    Finds standard tables (libjpeg's qualities) up to about 92, whose steps still stand out from
+    rounding, in 4:2:0, 4:4:4 and gray.
+    """
+    if min(image.shape[:2]) < 4 * _MCU:
+        return None
+    corner = tuple(max(0, (n - _SAMPLE_SIDE) // 2) for n in image.shape[:2])
+    window = np.ascontiguousarray(image[corner[0] :, corner[1] :][:_SAMPLE_SIDE, :_SAMPLE_SIDE])
+    luma = window if window.ndim == 2 else cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)
+    first_block = _grid_phase(np.asarray(luma, np.float32))
+    quality = _quality(_coefficients(np.asarray(luma, np.float32), first_block))
+    if quality is None:
+        return None
+    # Where the window's first pixel lies in its block.
+    phase = tuple((8 - n) % 8 for n in first_block)
+    candidates = [CompressionTrace(quality, Sampling.S444, (phase[0], phase[1]))]
+    if image.ndim == 3:
+        candidates += [
+            CompressionTrace(quality, Sampling.S420, (phase[0] + more[0], phase[1] + more[1]))
+            for more in ((0, 0), (0, 8), (8, 0), (8, 8))
+        ]
+    best = max(candidates, key=lambda trace: _faithfulness(window, trace))
+    near = range(max(1, quality - 2), min(100, quality + 2) + 1)
+    best = max((replace(best, quality=q) for q in near), key=lambda t: _faithfulness(window, t))
+    if _faithfulness(window, best) < _FAITHFUL_DB:
+        return None
+    unit = _MCU if best.sampling is Sampling.S420 else 8
+    rows, cols = ((p - c) % unit for p, c in zip(best.phase, corner, strict=True))
+    return replace(best, phase=(rows, cols))
+
+
+def _grid_phase(luma: NDArray[np.float32]) -> tuple[int, int]:
+    """(row, col) of the first whole block: the grid at which most coefficients are next to zero."""
+    scores = np.zeros((8, 8))
+    for row in range(8):
+        for col in range(8):
+            coefficients = _coefficients(luma, (row, col))
+            high = coefficients[:, _HIGH]
+            scores[row, col] = np.mean(np.abs(high) < 1.0)
+    row, col = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return int(row), int(col)
+
+
+_HIGH = (np.add.outer(np.arange(8), np.arange(8)) >= 5).ravel()
+"""Frequencies that even mild quantisation sets to zero in most blocks."""
+
+
+def _coefficients(luma: NDArray[np.float32], phase: tuple[int, int]) -> NDArray[np.float32]:
+    """(blocks, 64) DCT coefficients of the whole blocks of a grid."""
+    part = luma[phase[0] :, phase[1] :]
+    rows, cols = (n // 8 for n in part.shape)
+    blocks = part[: 8 * rows, : 8 * cols].reshape(rows, 8, cols, 8).swapaxes(1, 2)
+    return (_BASIS @ (blocks.reshape(-1, 8, 8) - 128) @ _BASIS.T).reshape(-1, 64)
+
+
+def _dct_matrix() -> NDArray[np.float32]:
+    return np.asarray(cv2.dct(np.eye(8, dtype=np.float32), flags=cv2.DCT_ROWS).T, np.float32)
+
+
+_BASIS = _dct_matrix()
+
+
+def _luma_table(quality: int) -> NDArray[np.float32]:
+    """libjpeg's luma table, (64,) in natural order."""
+    if quality not in _TABLES:
+        stored = read_jpeg(encode_jpeg(np.zeros((8, 8), np.uint8), quality))
+        _TABLES[quality] = stored.components[0].table.reshape(64).astype(np.float32)
+    return _TABLES[quality]
+
+
+_TABLES: dict[int, NDArray[np.float32]] = {}
+
+
+def _quality(coefficients: NDArray[np.float32]) -> int | None:
+    """The quality whose steps the coefficients are multiples of, None if there is no such.
+
+    Coefficients that are multiples of a step are multiples of its half too: of qualities that fit
+    about as well, the coarsest is meant.
+    """
+    low = ~_HIGH
+    low[0] = False  # DC levels of smooth pictures say little
+    best: tuple[float, int] | None = None
+    for quality in range(1, 96):
+        table = _luma_table(quality)
+        used = low & (table >= 3)
+        if used.sum() < 5:
+            break
+        values = coefficients[:, used]
+        steps = np.broadcast_to(table[used], values.shape)
+        nonzero = np.abs(values) > 0.6 * steps
+        if nonzero.sum() < 50:
+            continue
+        ratio, step = values[nonzero] / steps[nonzero], steps[nonzero]
+        distance = np.abs(ratio - np.round(ratio)) * step
+        # Rounding pixels moves a coefficient by about 0.3, clipping them by more; by chance the
+        # distance would be spread evenly up to half a step.
+        allowed = np.minimum(0.1 * step + 0.3, 0.25 * step)
+        fit = float(np.mean(distance < allowed) - np.mean(2 * allowed / step))
+        if best is None or fit > best[0] + 0.02:
+            best = (fit, quality)
+    return best[1] if best is not None and best[0] > _LEAST_FIT else None
+
+
+def _padded(image: NDArray[np.uint8], phase: tuple[int, int]) -> NDArray[np.uint8]:
+    """``phase`` rows and columns more at the top and left, mirrored, so that the grid fits."""
+    return np.asarray(
+        cv2.copyMakeBorder(image, phase[0], 0, phase[1], 0, cv2.BORDER_REFLECT), np.uint8
+    )
+
+
+def _encode_again(image: NDArray[np.uint8], trace: CompressionTrace) -> bytes:
+    return encode_jpeg(_padded(image, trace.phase), trace.quality, trace.sampling)
+
+
+def _faithfulness(window: NDArray[np.uint8], trace: CompressionTrace) -> float:
+    """PSNR in dB at which encoding a window again gives back its pixels, borders aside."""
+    again = decode_jpeg(_encode_again(window, trace))[trace.phase[0] :, trace.phase[1] :]
+    if window.ndim == 2:
+        again = again[:, :, 0]
+    inner = np.s_[_MCU:-_MCU, _MCU:-_MCU]
+    error = np.mean(np.square(window[inner].astype(np.float64) - again[inner]))
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))

@@ -1,0 +1,151 @@
+"""Pictures out, with what belonged to them: orientation, EXIF, colour profile, resolution."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from utils.image_io import ImageError, write_atomically
+
+Format = Literal["png", "webp", "jpg"]
+
+# Sizes are checked by whoever opens a file; Pillow's own limit would only get in the way.
+Image.MAX_IMAGE_PIXELS = None
+
+_ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a picture file says besides its pixels.
+
+    exif: without thumbnail, orientation reset, None if there is none. icc_profile: as stored.
+    dpi: horizontal and vertical. orientation: 1..8, how stored pixels are to be turned (EXIF).
+    problem: why some of it could not be read.
+    """
+
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    orientation: int = 1
+    problem: str | None = None
+
+
+def read_metadata(data: bytes) -> Metadata:
+    """Metadata of a picture file's bytes; whatever is damaged is left out and said so."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            info: dict[str, Any] = dict(image.info)
+            exif_bytes, orientation, problem = _exif(image)
+    except Exception as error:  # Pillow's parsers raise nearly anything on damaged files
+        return Metadata(problem=f"metadata cannot be read ({_one_line(error)})")
+    profile = info.get("icc_profile")
+    return Metadata(
+        exif_bytes,
+        profile if isinstance(profile, bytes) and profile else None,
+        _resolution(info.get("dpi")),
+        orientation,
+        problem,
+    )
+
+
+def turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Stored pixels as they are to be looked at (EXIF 2.32, 4.6.4 A)."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def write_picture(
+    path: str | os.PathLike[str],
+    image: NDArray[np.uint8],
+    file_format: Format,
+    quality: int,
+    metadata: Metadata,
+) -> None:
+    """Write (H, W, 3) RGB or (H, W) gray beside its final name, then rename.
+
+    Args:
+        path: final name. image: as it is to be looked at, already turned. file_format: of the file.
+        quality: 1..100 of WebP (100: lossless) and JPEG (4:4:4); PNG is lossless.
+        metadata: kept as far as the format can hold it.
+
+    Raises:
+        ImageError: the place cannot be written, or the format cannot hold such a picture.
+    """
+    options: dict[str, Any] = {}
+    if metadata.exif:
+        options["exif"] = metadata.exif
+    if metadata.icc_profile and _profile_fits(metadata.icc_profile, image):
+        options["icc_profile"] = metadata.icc_profile
+    if metadata.dpi and file_format != "webp":
+        options["dpi"] = metadata.dpi
+    if file_format == "png":
+        options |= {"compress_level": 4}
+    elif file_format == "webp":
+        options |= {"lossless": quality == 100, "quality": 80 if quality == 100 else quality}
+    else:
+        options |= {"quality": quality, "subsampling": 0}
+    buffer = io.BytesIO()
+    name = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}[file_format]
+    try:
+        Image.fromarray(image).save(buffer, name, **options)
+    except (OSError, ValueError, KeyError) as error:
+        height, width = image.shape[:2]
+        raise ImageError(
+            f"{path}: {width}x{height} pixels cannot be written as {name} ({_one_line(error)}); "
+            "choose --format png"
+        ) from error
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a picture file's header states, None if it is none that is known."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except Exception:  # as above
+        return None
+
+
+def _exif(image: Image.Image) -> tuple[bytes | None, int, str | None]:
+    """EXIF without thumbnail and orientation, the orientation, and what was wrong."""
+    if not image.info.get("exif"):
+        return None, 1, None
+    try:
+        exif = image.getexif()
+        stated = exif.get(_ORIENTATION, 1)
+        orientation = stated if stated in range(1, 9) else 1
+        if _ORIENTATION in exif:
+            exif[_ORIENTATION] = 1
+        return exif.tobytes(), int(orientation), None
+    except Exception as error:  # as above
+        return None, 1, f"EXIF is damaged and was left out ({_one_line(error)})"
+
+
+def _resolution(value: Any) -> tuple[float, float] | None:
+    try:
+        horizontal, vertical = (float(number) for number in value)
+    except (TypeError, ValueError):
+        return None
+    return (horizontal, vertical) if 0 < horizontal < 1e6 and 0 < vertical < 1e6 else None
+
+
+def _profile_fits(profile: bytes, image: NDArray[np.uint8]) -> bool:
+    """Whether an ICC profile is for as many colours as the picture has (ICC.1, 7.2.6)."""
+    return profile[16:20] == (b"GRAY" if image.ndim == 2 else b"RGB ")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:150] or type(error).__name__
