@@ -1,10 +1,12 @@
-"""Restore real JPEG files: files or folders of JPEGs in, PNG files out. Nothing is measured."""
+"""Restore real files: JPEGs (and pictures that once were JPEGs) in, clean pictures out."""
 
+import json
 import sys
+from collections import Counter
 
 from data.datasets import DatasetError, testset_folder
 from jobs.network import USAGE_ERRORS, describe_network, open_restorer
-from jobs.restore_files import plan_files, restore_files
+from jobs.restore_files import FileResult, OutputSettings, plan_files, restore_files
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     from_project,
@@ -13,12 +15,14 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import OptionsError, RealTestOptions
-from utils.image_io import require_writable
+from utils.image_io import require_writable, write_atomically
 from utils.run_log import write_run_file
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
-  python test_real_IJCN.py --testsets Real
-  python test_real_IJCN.py --input scans/ --output restored --set overwrite=true
+  python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
+  python test_real_IJCN.py --input panorama.jpg --max_memory 2
+  python test_real_IJCN.py --input old.png --overwrite
+  python test_real_IJCN.py --testsets Real --json report.json
 """
 
 
@@ -26,42 +30,96 @@ def main() -> int:
     parser = test_parser(
         __doc__, EXAMPLES, "options/test_real.yml", "folders of JPEGs by name, instead of --input"
     )
-    parser.add_argument("--input", nargs="+", metavar="PATH", help="JPEG files and folders of them")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="files, globs, folders; of folders JPEGs are taken (--set all_pictures=true: all)",
+    )
+    parser.add_argument("--format", choices=("png", "webp", "jpg"), help="of results (png)")
+    parser.add_argument("--quality", type=int, metavar="1..100", help="of webp and jpg (95)")
+    parser.add_argument(
+        "--overwrite", action="store_true", default=None, help="restore again what is there"
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        default=None,
+        help="beside each result, a picture before | restored of the crop that changed most",
+    )
+    parser.add_argument("--max_memory", type=float, metavar="GIB", help="default: half of the free")
+    parser.add_argument(
+        "--max_pixels", type=float, metavar="MEGAPIXELS", help="refuse larger pictures (200)"
+    )
+    parser.add_argument(
+        "--json", dest="json_report", metavar="FILE", help='report for programs; "-": on stdout'
+    )
     args = parser.parse_args()
 
     def body() -> int:
-        named = ("checkpoint", "device", "output", "testsets", "input")
+        named = (
+            *("checkpoint", "device", "output", "testsets", "input", "format", "quality"),
+            *("overwrite", "compare", "max_memory", "max_pixels", "json_report"),
+        )
         if args.input and args.testsets:
             raise OptionsError("give --input or --testsets, not both")
         options = read_options(RealTestOptions, args, named)
         root = from_project(options.testsets_folder)
         inputs = options.input or [testset_folder(name, root) for name in options.testsets]
-        jobs = plan_files(inputs, options.output)
+        jobs = plan_files(inputs, options.output, options.format, options.all_pictures)
         restorer = open_restorer(options)
         require_writable(options.output)
         network = describe_network(options, restorer)
-        report = restore_files(jobs, restorer.restore, options.overwrite)
+        settings = OutputSettings(
+            options.format,
+            options.quality,
+            options.overwrite,
+            options.compare,
+            round(options.max_pixels * 1e6),
+        )
+        results = restore_files(jobs, restorer, settings)
+        counts = Counter(result.status for result in results)
+        seconds = sum(result.seconds for result in results)
+        megapixels = sum(result.pixels for result in results) / 1e6
         write_run_file(
             options.output / "run.yml",
             options.model_dump(mode="json"),
             {
                 **network,
-                "files_restored": len(report.restored),
-                "files_restored_before": len(report.skipped),
-                "files_failed": len(report.failures),
+                "files": dict(counts),
+                "megapixels": round(megapixels, 3),
+                "seconds": round(seconds, 3),
             },
         )
-        for line in report.failures:
-            print(f"not restored: {line}", file=sys.stderr)
-        again = "restored before (--set overwrite=true restores them again)"
-        skipped = f", {len(report.skipped)} {again}" if report.skipped else ""
-        print(
-            f"{len(report.restored)} of {len(jobs)} files restored{skipped}, "
-            f"{len(report.failures)} failed: {options.output}"
-        )
-        return EXIT_FAILED_IMAGES if report.failures else 0
+        _report(results, options)
+        return EXIT_FAILED_IMAGES if counts["failed"] else 0
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
+
+
+def _report(results: list[FileResult], options: RealTestOptions) -> None:
+    """Lines for people, on stderr where stdout belongs to a program."""
+    to_stdout = str(options.json_report) == "-"
+    people = sys.stderr if to_stdout else sys.stdout
+    for result in results:
+        if result.status == "failed":
+            print(f"not restored: {result.source}: {result.message}", file=sys.stderr)
+        elif result.status != "skipped" and result.message:
+            print(f"note: {result.source}: {result.message}", file=sys.stderr)
+    counts = Counter(result.status for result in results)
+    parts = [f"{counts['restored']} of {len(results)} files restored"]
+    if counts["decoded"]:
+        parts.append(f"{counts['decoded']} decoded only")
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} there already (--overwrite restores them again)")
+    parts.append(f"{counts['failed']} failed")
+    print(f"{', '.join(parts)}: {options.output}", file=people)
+    if options.json_report is not None:
+        text = json.dumps([result.as_json() for result in results], indent=2, ensure_ascii=False)
+        if to_stdout:
+            print(text)
+        else:
+            write_atomically(options.json_report, text + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ quality gives back nearly all of the stored levels, and the network can do what 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -108,8 +109,8 @@ def _grid_phase(luma: NDArray[np.float32]) -> tuple[int, int]:
             coefficients = _coefficients(luma, (row, col))
             high = coefficients[:, _HIGH]
             scores[row, col] = np.mean(np.abs(high) < 1.0)
-    row, col = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    return int(row), int(col)
+    best = int(np.argmax(scores))
+    return best // 8, best % 8
 
 
 _HIGH = (np.add.outer(np.arange(8), np.arange(8)) >= 5).ravel()
@@ -189,5 +190,5 @@ def _faithfulness(window: NDArray[np.uint8], trace: CompressionTrace) -> float:
     if window.ndim == 2:
         again = again[:, :, 0]
     inner = np.s_[_MCU:-_MCU, _MCU:-_MCU]
-    error = np.mean(np.square(window[inner].astype(np.float64) - again[inner]))
-    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+    error = float(np.mean(np.square(window[inner].astype(np.float64) - again[inner])))
+    return 10 * math.log10(255**2 / max(error, 1e-9))

@@ -28,7 +28,8 @@ def open_restorer(options: InferenceOptions) -> Restorer:
         raise OptionsError(str(error)) from error
     if options.threads:
         torch.set_num_threads(options.threads)
-    return Restorer(load_checkpoint(from_project(options.checkpoint)), device, options.precision)
+    model = load_checkpoint(from_project(options.checkpoint))
+    return Restorer(model, device, options.precision, options.max_memory)
 
 
 def describe_network(options: InferenceOptions, restorer: Restorer) -> dict[str, Any]:

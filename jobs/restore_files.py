@@ -160,8 +160,6 @@ def restore_files(
             result = restore_file(job, restorer, settings)
             pixels += result.pixels
             seconds += result.seconds
-            if result.status == "failed":
-                bar.write(f"failed: {result.source}: {result.message}")
             results.append(result)
     return results
 
@@ -201,7 +199,10 @@ def _restore(
             notes.append(f"decoded, not restored: {error}")
         before: NDArray[np.uint8] | None = None
         if settings.compare and status == "restored":
-            before = decode_jpeg(data)
+            try:
+                before = decode_jpeg(data)
+            except JpegError:
+                notes.append("no comparison: OpenCV does not decode damaged files")
     else:
         size = picture_size(data)
         if size is not None:

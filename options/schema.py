@@ -23,6 +23,7 @@ from models.losses import Penalty
 from models.restorer import Precision
 from utils.evaluation import SaveImages
 from utils.optimisers import OptimiserKind
+from utils.picture_files import Format
 from utils.schedule import Schedule, ScheduleKind
 
 
@@ -53,6 +54,7 @@ class InferenceOptions(Options):
     checkpoint: Path
     device: Device = "auto"
     precision: Precision = "auto"
+    max_memory: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("test_results")
 
@@ -87,12 +89,18 @@ class DoubleTestOptions(EvaluationOptions):
 
 
 class RealTestOptions(InferenceOptions):
-    """``test_real_IJCN.py``: JPEG files in, restored files out."""
+    """``test_real_IJCN.py``: picture files in, restored files out."""
 
     input: Annotated[tuple[Path, ...], Field(min_length=1)] | None = None
     testsets: Annotated[tuple[str, ...], Field(min_length=1)] = ("Real",)
     testsets_folder: Path = Path("testsets")
+    all_pictures: bool = False
+    format: Format = "png"
+    quality: Quality = 95
     overwrite: bool = False
+    compare: bool = False
+    max_pixels: Annotated[float, Field(gt=0)] = 200.0
+    json_report: Path | None = None
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -1,0 +1,332 @@
+"""jobs/restore_files.py: every layout by independent encoders, faults, outputs, metadata."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.jpeg import Sampling, decode_jpeg, encode_jpeg
+from jobs import restore_files as job
+from jobs.restore_files import FileJob, FileResult, OutputSettings, plan_files, restore_file
+from models.restorer import Restorer
+from options.schema import OptionsError
+from tests.conftest import photograph, tiny_network
+from utils import picture_files
+from utils.image_io import ImageError, read_image, write_png
+
+SETTINGS = OutputSettings()
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    """Returns the first image: what comes out can be compared with other decoders."""
+    model = tiny_network()
+    model.start_from_jpeg()
+    return Restorer(model, precision="float32")
+
+
+@pytest.fixture
+def restore(restorer: Restorer, tmp_path: Path) -> Callable[..., tuple[FileResult, Path]]:
+    def run(name: str, data: bytes, **changes: object) -> tuple[FileResult, Path]:
+        source = tmp_path / name
+        source.write_bytes(data)
+        settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
+        target = tmp_path / "out" / f"{source.stem}.{settings.file_format}"
+        result = restore_file(FileJob(source, target), restorer, settings)
+        assert source.read_bytes() == data
+        assert not list(tmp_path.rglob("*.part"))
+        return result, target
+
+    return run
+
+
+Restore = Callable[..., tuple[FileResult, Path]]
+
+
+def _pillow(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def _smooth(height: int, width: int) -> np.ndarray:
+    rows, cols = np.mgrid[:height, :width] / 40
+    waves = [np.sin(rows + i) + np.cos(cols * (1 + i / 3)) for i in range(3)]
+    return (128 + 50 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def _tool(arguments: list[str], data: bytes) -> bytes:
+    if shutil.which(arguments[0]) is None:
+        pytest.skip(f"{arguments[0]} is not installed")
+    return subprocess.run(arguments, input=data, capture_output=True, check=True).stdout
+
+
+def _imagemagick() -> str:
+    for name in ("magick", "convert-im6.q16", "convert"):
+        if shutil.which(name):
+            said = subprocess.run([name, "-version"], capture_output=True).stdout
+            if said.startswith(b"Version: ImageMagick"):
+                return name
+    return "imagemagick"  # not found: skipped
+
+
+def _ppm(image: np.ndarray) -> bytes:
+    return cv2.imencode(".ppm", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes()
+
+
+IMAGE = _smooth(61, 83)
+PICTURE = Image.fromarray(IMAGE)
+LAYOUTS: dict[str, Callable[[], bytes]] = {
+    "opencv 4:2:0": lambda: encode_jpeg(IMAGE, 90),
+    "opencv 4:2:2": lambda: encode_jpeg(IMAGE, 90, Sampling.S422),
+    "opencv 4:4:0": lambda: encode_jpeg(IMAGE, 90, Sampling.S440),
+    "opencv 4:1:1": lambda: encode_jpeg(IMAGE, 90, Sampling.S411),
+    "opencv 4:4:4": lambda: encode_jpeg(IMAGE, 90, Sampling.S444),
+    "opencv gray": lambda: encode_jpeg(IMAGE[:, :, 1], 90),
+    "opencv restart": lambda: cv2.imencode(
+        ".jpg", IMAGE[:, :, ::-1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    )[1].tobytes(),
+    "pillow progressive": lambda: _pillow(PICTURE, quality=90, progressive=True),
+    "pillow optimised": lambda: _pillow(PICTURE, quality=90, optimize=True),
+    "pillow RGB": lambda: _pillow(PICTURE, quality=90, keep_rgb=True, subsampling=0),
+    "pillow gray": lambda: _pillow(PICTURE.convert("L"), quality=90, progressive=True),
+    "libjpeg 4:2:0": lambda: _tool(["cjpeg", "-quality", "90"], _ppm(IMAGE)),
+    "libjpeg 3x2": lambda: _tool(
+        ["cjpeg", "-quality", "90", "-sample", "3x2,1x1,1x1"], _ppm(IMAGE)
+    ),
+    "libjpeg swapped": lambda: _tool(
+        ["cjpeg", "-quality", "90", "-sample", "1x1,2x2,2x2"], _ppm(IMAGE)
+    ),
+    "libjpeg arithmetic": lambda: _tool(["cjpeg", "-arithmetic", "-quality", "90"], _ppm(IMAGE)),
+    "libjpeg 16-bit tables": lambda: _tool(["cjpeg", "-quality", "1"], _ppm(IMAGE)),
+    "imagemagick": lambda: _tool([_imagemagick(), "ppm:-", "-quality", "90", "jpg:-"], _ppm(IMAGE)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_every_encoder_is_restored(layout: str, restore: Restore) -> None:
+    data = LAYOUTS[layout]()
+    result, target = restore(f"{layout.replace(':', '')}.jpg", data)
+    assert result.status == "restored", result
+    assert result.message == ""
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    image = read_image(target)
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (17, 16)])
+def test_odd_sizes(size: tuple[int, int], restore: Restore) -> None:
+    result, target = restore("a.jpg", encode_jpeg(_smooth(*size), 90))
+    assert result.status == "restored"
+    assert read_image(target).shape == (*size, 3)
+
+
+def test_cmyk_is_decoded_and_said_so(restore: Restore) -> None:
+    result, target = restore("a.jpg", _pillow(PICTURE.convert("CMYK"), quality=95))
+    assert result.status == "decoded"
+    assert "decoded, not restored" in result.message
+    assert np.abs(read_image(target).astype(int) - IMAGE).mean() < 6
+
+
+def test_truncated_files_are_restored_as_far_as_they_go(restore: Restore) -> None:
+    data = encode_jpeg(photograph(200, 200), 90)
+    result, target = restore("a.jpg", data[: len(data) // 2], compare=True)
+    assert result.status == "restored"
+    assert "damaged: Premature end" in result.message
+    top = read_image(target)[:60].astype(int)
+    assert np.abs(top - decode_jpeg(data)[:60]).mean() < 3
+
+
+def _huge() -> bytes:
+    data = bytearray(encode_jpeg(IMAGE, 50))
+    at = data.find(b"\xff\xc0")
+    data[at + 5 : at + 9] = b"\xff\xdc\xff\xdc"
+    return bytes(data)
+
+
+def _many_scans() -> bytes:
+    data = _pillow(PICTURE, progressive=True)
+    at = data.rfind(b"\xff\xda")
+    return data[:-2] + data[at:-2] * 300 + data[-2:]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty file"),
+        (b"hello", "not an image"),
+        (b"\xff\xd8\xff", "no frame header"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 500, "no frame header"),
+        (_huge(), "65500x65500 pixels are more than 200 megapixels; raise --max_pixels"),
+        (_many_scans(), "scans, more than any encoder writes"),
+    ],
+)
+def test_faulty_files_are_one_line(data: bytes, words: str, restore: Restore) -> None:
+    result, target = restore("a.jpg", data)
+    assert result.status == "failed"
+    assert words in result.message
+    assert "\n" not in result.message
+    assert not target.exists()
+
+
+def test_large_png_headers_are_refused_before_decoding(restore: Restore) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(buffer, "PNG")
+    result, _ = restore("a.png", buffer.getvalue(), max_pixels=1000)
+    assert "40x40 pixels are more than 0.001 megapixels" in result.message
+
+
+def test_unreadable_files_and_full_disks_are_one_line(
+    restore: Restore, restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = restore_file(FileJob(tmp_path / "gone.jpg", tmp_path / "gone.png"), restorer, SETTINGS)
+    assert gone.status == "failed"
+    assert "No such file" in gone.message
+
+    def full(path: Path, data: bytes) -> None:
+        raise ImageError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(picture_files, "write_atomically", full)
+    result, target = restore("a.jpg", encode_jpeg(IMAGE, 50))
+    assert result.status == "failed"
+    assert "No space left" in result.message
+    assert not target.exists()
+
+
+def test_pixels_are_restored_from_the_jpeg_they_were(restore: Restore) -> None:
+    pixels = decode_jpeg(encode_jpeg(photograph(200, 240), 30))[5:, 3:]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    result, target = restore("a.png", buffer.getvalue())
+    assert result.status == "restored"
+    assert "quality 30, grid at 3,5" in result.message
+    assert read_image(target).shape == pixels.shape
+    assert np.abs(read_image(target).astype(int) - pixels).mean() < 3
+    # also under a wrong name
+    again, _ = restore("b.jpg", buffer.getvalue())
+    assert again.status == "restored"
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+def test_metadata_is_kept_and_orientation_applied(file_format: str, restore: Restore) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "Maker"
+    profile = b"\0" * 16 + b"RGB " + b"\0" * 108
+    data = _pillow(PICTURE, quality=90, exif=exif, icc_profile=profile, dpi=(300, 300))
+    result, target = restore("a.jpg", data, file_format=file_format)
+    assert result.status == "restored"
+    with Image.open(target) as image:
+        assert image.size == (61, 83)
+        assert image.getexif().get(0x0112) == 1
+        assert image.getexif().get(0x010F) == "Maker"
+        assert image.info["icc_profile"] == profile
+        if file_format != "webp":
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.5)
+    expected = np.rot90(IMAGE, -1)
+    assert np.abs(read_image(target).astype(int) - expected).mean() < 4
+
+
+def test_comparison_pictures(restore: Restore) -> None:
+    result, target = restore("a.jpg", encode_jpeg(IMAGE, 20), compare=True)
+    assert result.status == "restored"
+    assert read_image(target.with_name("a.compare.png")).shape[1] > 900
+    result, _ = restore("g.jpg", encode_jpeg(IMAGE[:, :, 0], 20), compare=True)
+    assert result.status == "restored"
+
+
+def test_existing_results_are_left_unless_told(restore: Restore) -> None:
+    data = encode_jpeg(IMAGE, 20)
+    _, target = restore("a.jpg", data)
+    before = target.stat().st_mtime_ns
+    assert restore("a.jpg", data)[0].status == "skipped"
+    assert target.stat().st_mtime_ns == before
+    assert restore("a.jpg", data, overwrite=True)[0].status == "restored"
+
+
+def test_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "a.jpeg", "sub/b.JPG", "sub/c.png", "x.jpg/d.jpg"):
+        Path(name).parent.mkdir(exist_ok=True, parents=True)
+        Path(name).write_bytes(encode_jpeg(IMAGE[:16, :16], 50))
+
+    def targets(*inputs: str, **options: object) -> set[str]:
+        jobs = plan_files([Path(name) for name in inputs], Path("out"), **options)  # type: ignore[arg-type]
+        return {job.target.as_posix() for job in jobs}
+
+    assert targets(".") == {"out/a.jpg.png", "out/a.jpeg.png", "out/sub/b.png", "out/x.jpg/d.png"}
+    assert targets("a.jpg", "a.jpeg", "a.jpg") == {"out/a.jpg.png", "out/a.jpeg.png"}
+    assert targets("sub/*.JPG", file_format="webp") == {"out/b.webp"}
+    assert targets("sub", all_pictures=True) == {"out/b.png", "out/c.png"}
+    assert targets("sub/c.png") == {"out/c.png"}
+    with pytest.raises(OptionsError, match="never overwritten"):
+        plan_files([Path("a.jpg")], Path("."), "jpg")
+    with pytest.raises(OptionsError, match="matches no file"):
+        plan_files([Path("*.gif")], Path("out"))
+    os.makedirs("empty")
+    with pytest.raises(OptionsError, match="no picture in empty"):
+        plan_files([Path("empty")], Path("out"))
+
+
+def test_rows_for_programs(restore: Restore) -> None:
+    result, target = restore("a.jpg", encode_jpeg(IMAGE, 20))
+    row = result.as_json()
+    assert row["target"] == str(target)
+    assert row["layout"] == "83x61 YCbCr 4:2:0"
+    assert row["pixels"] == 83 * 61
+
+
+def test_mutated_files_never_escape(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 files with bytes changed, cut out and inserted: each is a result, none an exception."""
+    originals = [LAYOUTS[name]() for name in ("opencv 4:2:0", "pillow progressive", "pillow gray")]
+    # What is wanted here are the decoders, not the network.
+    monkeypatch.setattr(
+        restorer, "restore", lambda s: np.zeros((s.height, s.width, 3), np.uint8), raising=True
+    )
+    rng = np.random.default_rng(0)
+    found = set()
+    for index in range(500):
+        data = bytearray(originals[index % 3])
+        for _ in range(int(rng.integers(1, 8))):
+            at = int(rng.integers(2, len(data)))
+            kind = rng.integers(3)
+            if kind == 0:
+                data[at] = int(rng.integers(256))
+            elif kind == 1:
+                del data[at : at + int(rng.integers(1, 40))]
+            else:
+                data[at:at] = rng.integers(
+                    0, 256, int(rng.integers(1, 9)), dtype=np.uint8
+                ).tobytes()
+        source = tmp_path / "mutated.jpg"
+        source.write_bytes(bytes(data))
+        settings = OutputSettings(overwrite=True, max_pixels=4_000_000)
+        result = restore_file(FileJob(source, tmp_path / "o.png"), restorer, settings)
+        assert "\n" not in result.message
+        found.add(result.status)
+    assert found >= {"restored", "failed"}
+
+
+def test_a_tree_goes_through_with_one_bar(
+    restorer: Restorer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_png(tmp_path / "in" / "not.jpg", IMAGE)
+    (tmp_path / "in" / "a.jpg").write_bytes(encode_jpeg(IMAGE, 50))
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"bad")
+    jobs = plan_files([tmp_path / "in"], tmp_path / "out")
+    results = job.restore_files(jobs, restorer, SETTINGS)
+    assert [result.status for result in results] == ["restored", "failed", "restored"]
+    assert "MP/s" in capsys.readouterr().err
