@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.image_io import find_images, read_image
+from utils.metrics import luma_studio_range
 
 TESTSETS_VARIABLE = "IJCN_TESTSETS"
 """Environment variable with further folders of test sets, separated like PATH."""
@@ -94,18 +95,46 @@ def testset_folder(name: str, root: Path) -> Path:
 
 def has_testset(name: str, root: Path) -> bool:
     """Whether :func:`open_testset` would find a set of this name."""
-    return name == SAMPLE or any((folder / name).is_dir() for folder in testset_folders(root))
+    return any(
+        wanted == SAMPLE or any((folder / wanted).is_dir() for folder in testset_folders(root))
+        for wanted in (name, _colour_name(name))
+    )
 
 
 def open_testset(name: str, root: Path) -> TestSet:
     """The set called ``name``: a folder of images below one of :func:`testset_folders`, or Sample.
 
+    ``X_gray``, where there is no such folder, is the luma of ``X_color`` (or of ``X``) in studio
+    range, as the field's gray sets were made with MATLAB.
+
     Raises:
         DatasetError: no such folder, or no image in it.
     """
+    colour = _colour_name(name)
+    if colour != name and not any((f / name).is_dir() for f in testset_folders(root)):
+        images = open_testset(colour, root)
+        return TestSet(
+            name, tuple(NamedImage(i.name, partial(_studio_luma, i.read)) for i in images)
+        )
     if name == SAMPLE:
         return sample_set()
     return folder_set(name, testset_folder(name, root))
+
+
+def _colour_name(name: str) -> str:
+    """Of the set that a gray set may be made from; the name itself if it is no gray set's."""
+    if not name.endswith(_GRAY):
+        return name
+    stem = name.removesuffix(_GRAY)
+    return stem if stem == SAMPLE else f"{stem}_color"
+
+
+_GRAY = "_gray"
+
+
+def _studio_luma(read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    image = read()
+    return image if image.ndim == 2 else luma_studio_range(image)
 
 
 def folder_set(name: str, folder: Path) -> TestSet:

@@ -33,9 +33,9 @@ class Padding(Enum):
 class Degraded(NamedTuple):
     """One evaluation pair.
 
-    original: (H, W, 3) uint8, cropped as the degradation crops. jpeg: the same shape, as libjpeg
-    decodes the file. stored: what the file stores; larger than the original if padded first, the
-    original lies in its top left corner.
+    original: (H, W, 3) uint8 RGB or (H, W) gray, cropped as the degradation crops. jpeg: the same
+    shape, as libjpeg decodes the file. stored: what the file stores; larger than the original if
+    padded first, the original lies in its top left corner.
     """
 
     original: NDArray[np.uint8]
@@ -65,7 +65,7 @@ class SingleJpeg:
         return f"QF{self.quality}"
 
     def __call__(self, image: NDArray[np.uint8]) -> Degraded:
-        """image: (H, W, 3) uint8 RGB."""
+        """image: (H, W, 3) uint8 RGB, or (H, W) gray."""
         return _encode_last(
             image, image, self.quality, self.sampling, self.padding, cv2.BORDER_REPLICATE
         )
@@ -89,14 +89,14 @@ class DoubleJpeg:
         return f"QF{self.first}-{self.second}+{self.shift[0]}+{self.shift[1]}"
 
     def __call__(self, image: NDArray[np.uint8]) -> Degraded:
-        """image: (H, W, 3) uint8 RGB, larger than the shift."""
+        """image: (H, W, 3) uint8 RGB or (H, W) gray, larger than the shift."""
         rows, cols = self.shift
         if image.shape[0] <= rows or image.shape[1] <= cols:
             raise ValueError(
                 f"image of {image.shape[1]}x{image.shape[0]} pixels is not larger than the shift "
                 f"{self.shift}; leave it out"
             )
-        once = decode_jpeg(encode_jpeg(image, self.first, self.sampling))[rows:, cols:]
+        once = _decoded(encode_jpeg(image, self.first, self.sampling), image.ndim)[rows:, cols:]
         original = image[rows:, cols:]
         return _encode_last(
             original, once, self.second, self.sampling, self.padding, cv2.BORDER_REFLECT
@@ -116,8 +116,14 @@ def _encode_last(
         bottom, right = -height % PAD_MULTIPLE, -width % PAD_MULTIPLE
         pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, bottom, 0, right, border), dtype=np.uint8)
     data = encode_jpeg(pixels, quality, sampling)
-    jpeg = decode_jpeg(data)[:height, :width]
+    jpeg = _decoded(data, pixels.ndim)[:height, :width]
     return Degraded(original, jpeg, read_jpeg(data))
+
+
+def _decoded(data: bytes, dimensions: int) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB, or (H, W) of a gray JPEG where two dimensions are wanted."""
+    pixels = decode_jpeg(data)
+    return pixels[:, :, 0] if dimensions == 2 else pixels
 
 
 @dataclass(frozen=True)

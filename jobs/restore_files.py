@@ -27,7 +27,7 @@ from utils.picture_files import (
     turned,
     write_picture,
 )
-from utils.pictures import busiest_window, side_by_side
+from utils.pictures import as_rgb, busiest_window, side_by_side
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
@@ -260,9 +260,6 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _write_comparison(target: Path, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-    pair = [np.repeat(i[:, :, None], 3, 2) if i.ndim == 2 else i for i in (before, after)]
-    if pair[0].shape != pair[1].shape:  # a gray picture that was stored in colours
-        pair[1] = np.broadcast_to(pair[1], pair[0].shape)
-    window = busiest_window(pair[0], pair[1])
-    picture = side_by_side(pair, ("before", "restored"), window)
+    pair = as_rgb(before), as_rgb(after)
+    picture = side_by_side(pair, ("before", "restored"), busiest_window(*pair))
     write_png(target.with_name(f"{target.stem}.compare.png"), picture)

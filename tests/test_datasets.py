@@ -11,6 +11,7 @@ import pytest
 from data.datasets import DatasetError, folder_set, has_testset, open_testset
 from tests.conftest import photograph
 from utils.image_io import write_png
+from utils.metrics import luma_studio_range
 
 
 def test_sets_are_found_in_the_root_then_in_the_variables_folders(
@@ -45,3 +46,19 @@ def test_built_in_set_is_colour_and_needs_no_file(tmp_path: Path) -> None:
         pixels = image.read()
         assert pixels.dtype == np.uint8
         assert pixels.shape[2] == 3
+
+
+def test_gray_sets_are_made_of_colour_ones(tmp_path: Path) -> None:
+    image = photograph(24, 32)
+    write_png(tmp_path / "X_color" / "a.png", image)
+    assert has_testset("X_gray", tmp_path)
+    (entry,) = open_testset("X_gray", tmp_path)
+    assert entry.name == "a"
+    assert np.array_equal(entry.read(), luma_studio_range(image))
+    write_png(tmp_path / "X_gray" / "b.png", image[:, :, 0])
+    (entry,) = open_testset("X_gray", tmp_path)
+    assert np.array_equal(entry.read(), image[:, :, 0])
+    assert not has_testset("Y_gray", tmp_path)
+    with pytest.raises(DatasetError, match="test set Y_color not found"):
+        open_testset("Y_gray", tmp_path)
+    assert len(open_testset("Sample_gray", tmp_path)) == 6

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.datasets import has_testset, open_testset
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
 from tests.conftest import ROOT, SHARED
 from utils.image_io import find_images, read_image
@@ -58,6 +59,26 @@ def test_single_jpeg_rows(dataset: str, quality: int) -> None:
     if not folder.is_dir():
         pytest.skip(f"{dataset} is not beside this checkout")
     _check(find_images(folder), SingleJpeg(quality), SINGLE[dataset][quality])
+
+
+@pytest.mark.parametrize("quality", [10, 20, 30, 40])
+@pytest.mark.parametrize("dataset", ["Classic5", "LIVE1_gray"])
+def test_gray_rows_are_the_published_ones(dataset: str, quality: int) -> None:
+    root = SHARED / "testsets"
+    if not has_testset(dataset, root):
+        pytest.skip(f"{dataset} is not beside this checkout")
+    rows = read_published(ROOT / "testsets" / "published.csv")
+    (row,) = (
+        r for r in rows if (r.method, r.dataset, r.setting) == ("JPEG", dataset, f"QF{quality}")
+    )
+    scores = []
+    for image in open_testset(dataset, root):
+        pair = SingleJpeg(quality)(image.read())
+        scores.append(measure(restored=pair.jpeg, original=pair.original))
+    psnr, ssim, psnrb = np.mean(scores, axis=0)
+    assert psnr == pytest.approx(row.psnr, abs=0.0051)
+    assert ssim == pytest.approx(row.ssim, abs=0.00051)
+    assert psnrb == pytest.approx(row.psnrb, abs=0.0051)
 
 
 @pytest.mark.parametrize("index", [0, 1])

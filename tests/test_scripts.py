@@ -90,7 +90,7 @@ def test_bad_images_give_exit_code_1_and_the_others_go_on(
     tmp_path: Path, sets: Path, checkpoint: Path
 ) -> None:
     (sets / "Mini" / "broken.png").write_bytes(b"broken")
-    write_png(sets / "Mini" / "gray.png", photograph(32, 32)[:, :, 0])
+    write_png(sets / "Mini" / "small.png", photograph(7, 32))
     done = run_script(
         "test_color_IJCN.py",
         *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),

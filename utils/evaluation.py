@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from utils.image_io import ImageError, write_atomically, write_png
 from utils.metrics import Scores, measure, psnr
-from utils.pictures import busiest_window, side_by_side
+from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.published import PublishedRow, rows_for
 
 Image = NDArray[np.uint8]
@@ -254,7 +254,7 @@ class _Pictures:
                 return f"{psnr(restored=image, original=pair.original):.2f} dB"
 
             self.comparison = side_by_side(
-                (pair.original, pair.jpeg, restored),
+                [as_rgb(image) for image in (pair.original, pair.jpeg, restored)],
                 (
                     f"original ({name})",
                     f"{JPEG} {setting}, {gain(pair.jpeg)}",
@@ -305,10 +305,6 @@ def write_tables(
 
 
 def _checked(image: Image, name: str) -> Image:
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(
-            f"{name}: a gray image in a colour set; save it as RGB or move it out of the set"
-        )
     if min(image.shape[:2]) < SMALLEST_SIDE:
         raise ImageError(
             f"{name}: {image.shape[1]}x{image.shape[0]} pixels, below {SMALLEST_SIDE} a side; "

@@ -30,6 +30,11 @@ class Window(NamedTuple):
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+def as_rgb(image: Image) -> Image:
+    """(H, W, 3) of any picture; a gray one (H, W) three times."""
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+
+
 def busiest_window(one: Image, other: Image, side: int = 96) -> Window:
     """The window of at most ``side`` pixels in which two images of one size differ most."""
     height, width = min(side, one.shape[0]), min(side, one.shape[1])
