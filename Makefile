@@ -6,7 +6,7 @@ INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: demo test lint bench clean-venv help
+.PHONY: demo test lint bench fuzz clean-venv help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ lint: $(DEV_READY) ## check style and types
 
 bench: $(READY) ## measure speed and memory on this machine
 	$(RUN) benchmarks/speed.py
+
+fuzz: $(READY) ## damage JPEG files at random, see that restoring survives
+	$(RUN) benchmarks/fuzz.py
 
 clean-venv: ## remove the private environment
 	rm -rf $(VENV)

@@ -8,16 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.jpeg import JpegError, decode_jpeg, read_jpeg, scan_header
+from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
 from models.layouts import RestoreError, UnsupportedLayoutError
-from models.restorer import Restorer
 from options.schema import OptionsError
 from utils.image_io import IMAGE_SUFFIXES, ImageError, find_images, read_image, write_png
 from utils.picture_files import (
@@ -35,6 +34,12 @@ MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
 
 Status = Literal["restored", "decoded", "skipped", "failed"]
+
+
+class CanRestore(Protocol):
+    """models.restorer.Restorer, or what stands for it in tests."""
+
+    def restore(self, stored: JpegImage) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _expanded(path: Path) -> list[Path]:
 
 
 def restore_files(
-    jobs: Iterable[FileJob], restorer: Restorer, settings: OutputSettings
+    jobs: Iterable[FileJob], restorer: CanRestore, settings: OutputSettings
 ) -> list[FileResult]:
     """Restore every file, whatever happens to one of them, with a progress bar."""
     results = []
@@ -164,7 +169,7 @@ def restore_files(
     return results
 
 
-def restore_file(job: FileJob, restorer: Restorer, settings: OutputSettings) -> FileResult:
+def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> FileResult:
     """Restore one file; every fault of the file becomes a result."""
     start = time.perf_counter()
     try:
@@ -172,13 +177,13 @@ def restore_file(job: FileJob, restorer: Restorer, settings: OutputSettings) -> 
             return FileResult(job.source, job.target, "skipped", "there already")
         return _restore(job, restorer, settings, start)
     except (JpegError, ImageError, RestoreError) as error:
-        message = str(error).removeprefix(f"{job.source}: ")
+        message = str(error).removeprefix(f"{job.source}: ").removeprefix("these bytes: ")
         seconds = time.perf_counter() - start
         return FileResult(job.source, job.target, "failed", message, seconds=seconds)
 
 
 def _restore(
-    job: FileJob, restorer: Restorer, settings: OutputSettings, start: float
+    job: FileJob, restorer: CanRestore, settings: OutputSettings, start: float
 ) -> FileResult:
     data = _read_bytes(job.source, settings.max_pixels)
     status: Status = "restored"

@@ -1,0 +1,126 @@
+"""Damage JPEG files at random and see that restoring never does more than report it.
+
+Each file is read, checked and decoded as test_real_IJCN.py does it; the network itself is left out,
+as it sees arrays only. A crash ends the command with the culprit saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from data.jpeg import Sampling, encode_jpeg  # noqa: E402
+from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
+from models.layouts import StoredJpeg, network_view  # noqa: E402
+from utils.image_io import find_images  # noqa: E402
+
+EXAMPLES = """examples:
+  python benchmarks/fuzz.py --files 20000
+  python benchmarks/fuzz.py --seeds my/jpegs --minutes 30
+"""
+
+
+class LayoutOnly:
+    """Takes the restorer's place: brings a JPEG to the network's form, then returns gray."""
+
+    def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """A gray picture of the right size."""
+        network_view(stored)
+        return np.full((stored.height, stored.width), 128, np.uint8)
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """``data`` with one to eight places changed, cut out, repeated or filled with noise."""
+    result = bytearray(data)
+    for _ in range(int(rng.integers(1, 9))):
+        at = int(rng.integers(2, max(3, len(result))))
+        length = int(rng.integers(1, 40))
+        kind = rng.integers(5)
+        if kind == 0:
+            result[at : at + 1] = rng.bytes(1)
+        elif kind == 1:
+            del result[at : at + length]
+        elif kind == 2:
+            result[at:at] = rng.bytes(length)
+        elif kind == 3:
+            result[at:at] = result[at : at + length]
+        else:
+            del result[at + length * 20 :]
+    return bytes(result)
+
+
+def built_in_seeds() -> list[bytes]:
+    """Small files of each sampling, and gray."""
+    rng = np.random.default_rng(0)
+    image = np.clip(rng.normal(128, 40, (40, 56, 3)).cumsum(1) / 20 + 100, 0, 255).astype(np.uint8)
+    return [*(encode_jpeg(image, 60, s) for s in Sampling), encode_jpeg(image[:, :, 0], 60)]
+
+
+def outcomes(
+    seeds: list[bytes], count: int, folder: Path, seed: int = 0
+) -> Iterator[tuple[str, str, float]]:
+    """Status, message and seconds of each of ``count`` damaged files, made in ``folder``."""
+    rng = np.random.default_rng(seed)
+    settings = OutputSettings(overwrite=True, max_pixels=4_000_000)
+    source, target = folder / "mutated.jpg", folder / "restored.png"
+    restorer = LayoutOnly()
+    for index in range(count):
+        source.write_bytes(mutated(seeds[index % len(seeds)], rng))
+        result = restore_file(FileJob(source, target), restorer, settings)
+        yield result.status, result.message, result.seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=5000, help="how many (default: 5000)")
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes")
+    parser.add_argument("--seeds", type=Path, help="folder of JPEGs to start from")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
+    args = parser.parse_args()
+    seeds = built_in_seeds()
+    if args.seeds:
+        seeds = [path.read_bytes() for path in find_images(args.seeds, (".jpg", ".jpeg"))]
+        if not seeds:
+            parser.error(f"no JPEG in {args.seeds}")
+    statuses: Counter[str] = Counter()
+    messages: Counter[str] = Counter()
+    slowest = 0.0
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            for status, message, seconds in tqdm(
+                outcomes(seeds, args.files, folder, args.seed), total=args.files, unit="file"
+            ):
+                statuses[status] += 1
+                messages[message[:60]] += 1
+                slowest = max(slowest, seconds)
+                if args.minutes and time.monotonic() - start > 60 * args.minutes:
+                    break
+        except Exception:
+            culprit = Path("fuzz-culprit.jpg")
+            culprit.write_bytes((folder / "mutated.jpg").read_bytes())
+            print(f"an exception escaped; the file is {culprit}", file=sys.stderr)
+            raise
+    print(f"{statuses.total()} files: {dict(statuses)}; slowest {slowest:.2f} s")
+    for message, times in messages.most_common(12):
+        print(f"{times:7d}  {message or '(no remark)'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
