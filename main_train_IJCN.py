@@ -6,13 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from data.datasets import DatasetError
-from jobs.train import train
-from models import CheckpointError
+import torch
+
+from jobs.train import USAGE_ERRORS, train
+from models.layouts import RestoreError
+from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
 from utils.distributed import world_from_environment
-from utils.image_io import ImageError
-from utils.training import TrainingError
+from utils.training import OTHER_FAILED, TrainingError
+
+EXIT_FAILED = 1
 
 EXAMPLES = """examples:
   python main_train_IJCN.py --opt options/train_small.yml
@@ -40,17 +43,50 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--resume", choices=("auto", "no"), default="no", help="continue the run of the same name"
     )
-    parser.add_argument("--max_minutes", type=float, help="save and stop after so many minutes")
+    parser.add_argument(
+        "--max_minutes", type=_minutes, help="save and stop after so many minutes of training"
+    )
     args = parser.parse_args(arguments)
+    world = world_from_environment()
     try:
         options = load_options(
             TrainOptions, args.opt, [parse_assignment(text) for text in args.set]
         )
-        return train(options, args.resume == "auto", args.max_minutes)
-    except (OptionsError, DatasetError, ImageError, CheckpointError, TrainingError) as error:
-        if world_from_environment().is_main:  # the others would repeat it
+    except OptionsError as error:
+        if world.is_main:  # the others have the same to say
             print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, TrainingError) else 2
+        return EXIT_USAGE
+    try:
+        return train(options, args.resume == "auto", args.max_minutes)
+    except USAGE_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except (TrainingError, RestoreError) as error:
+        if str(error) != OTHER_FAILED:  # which says what happened itself
+            print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split(".")[0]
+        print(
+            f"error: {reason}; raise optimisation.accumulate, or lower data.batch or data.patch",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    except RuntimeError as error:
+        if world.size == 1 or "peer" not in str(error):
+            raise
+        print(f"error: process {world.rank} lost another one, which failed", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("stopped before the end", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        default=PROJECT / "model_zoo" / "ijcn_small.safetensors",
+        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
         help="weights of the small variant",
     )
     parser.add_argument("--repeats", type=int, default=5, help="timed runs per case")

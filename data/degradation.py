@@ -178,8 +178,9 @@ class RandomCompression:
 
     def sampling(self, rng: np.random.Generator) -> str:
         """Draw one sampling mode, or "gray"."""
-        names, shares = zip(*self.samplings, strict=True)
-        return str(rng.choice(names, p=shares))
+        names = [name for name, _ in self.samplings]
+        shares = np.array([share for _, share in self.samplings])
+        return str(rng.choice(names, p=shares / shares.sum()))
 
     def quality(self, rng: np.random.Generator) -> int:
         """Draw one quality."""

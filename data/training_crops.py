@@ -73,7 +73,8 @@ class TrainingImages:
         self._held: list[NDArray[np.uint8] | Path] = []
         self.bytes_held = 0
         sizes = []
-        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
+        pool = ThreadPoolExecutor()  # decoding releases the interpreter's lock
+        try:
             read = pool.map(_read, paths)
             for path, image in tqdm(
                 zip(paths, read, strict=True),
@@ -93,6 +94,8 @@ class TrainingImages:
                 self.bytes_held += image.nbytes if fits else 0
                 self._held.append(image if fits else path)
                 sizes.append(height * width)
+        finally:
+            pool.shutdown(cancel_futures=True)
         if not self._held:
             raise DatasetError(
                 f"none of {len(paths)} training images can be used (crops need {least} pixels a "
@@ -198,7 +201,13 @@ class _Indices:
 
 
 def crop_batches(
-    crops: TrainingCrops, batch: int, parts: int, own: Sequence[int], first_step: int, workers: int
+    crops: TrainingCrops,
+    batch: int,
+    parts: int,
+    own: Sequence[int],
+    first_step: int,
+    workers: int,
+    pin_memory: bool = False,
 ) -> Iterator[TrainingBatch]:
     """This process's micro-batches from ``first_step`` on, without end.
 
@@ -208,20 +217,43 @@ def crop_batches(
         parts: equal micro-batches that a step is cut into, over all processes.
         own: which of them are this process's, in order.
         first_step: step to begin with.
-        workers: processes that prepare batches; 0: in this one.
+        workers: processes that prepare batches; 0: in this one. Each holds up to two batches in
+            shared memory (/dev/shm).
+        pin_memory: for faster copies to a GPU.
+
+    Raises (the iterator):
+        DatasetError: an image that could be read at first cannot be read any more, or a worker
+            died.
     """
     loader = DataLoader(
         crops,
         batch_sampler=_Indices(first_step, batch, parts, own),
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=workers > 0 and torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        pin_memory=pin_memory,
+        prefetch_factor=2 if workers else None,
         worker_init_fn=_start_worker,
         # Forked workers share the images in memory; where there is no fork they get copies.
         multiprocessing_context="fork" if workers and _can_fork() else None,
     )
-    return iter(loader)
+    return _with_plain_errors(iter(loader))
+
+
+def _with_plain_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
+    """A worker's error arrives wrapped into its traceback; its last line is the message."""
+    while True:
+        try:
+            yield next(batches)
+        except DatasetError as error:
+            message = str(error).strip().splitlines()[-1].split("DatasetError: ")[-1]
+            raise DatasetError(message) from None
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DatasetError(
+                f"a loader process died ({str(error).splitlines()[0][:150]}); lower data.workers, "
+                "or give it more shared memory"
+            ) from error
 
 
 def collate(crops: Sequence[TrainingCrop]) -> TrainingBatch:
@@ -248,9 +280,10 @@ def _can_fork() -> bool:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # its threads do not survive a fork
-    # Ctrl-C reaches every process; only the trainer decides what it means.
+    # Terminals, torchrun and batch systems signal whole process groups; only the trainer decides
+    # what that means. Workers end by themselves when it is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _read(path: Path) -> NDArray[np.uint8] | str:

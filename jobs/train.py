@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.datasets import folder_set
+from data.datasets import DatasetError, folder_set
 from data.degradation import Degraded, SingleJpeg
 from data.training_crops import (
     TrainingBatch,
@@ -21,18 +21,18 @@ from data.training_crops import (
     crop_batches,
     default_workers,
 )
-from models import IJCN, IJCNConfig, load_checkpoint, save_checkpoint
+from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.layouts import network_view
 from models.losses import RestorationLoss
 from models.restorer import Restorer, pick_device, pick_precision
 from options.command_line import from_project
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
-from utils.image_io import find_images, require_writable, write_atomically
+from utils.image_io import ImageError, find_images, require_writable, write_atomically
 from utils.metrics import psnr
 from utils.pictures import picture_table
 from utils.run_record import RunRecord
-from utils.training import Batches, Loss, Recipe, Trainer, Validated
+from utils.training import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError, Validated
 
 
 def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
@@ -49,6 +49,40 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
         device = own_device(world, pick_device(options.device))
     except ValueError as error:
         raise OptionsError(str(error)) from error
+    with connected(world, device):
+        return _train_connected(options, resume, max_minutes, world, device)
+
+
+USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """What a training needs, checked before anything is written."""
+
+    network: IJCN
+    images: TrainingImages
+    validation: Validation | None
+
+
+def _prepare(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
+    """Read and check everything; in every process, with the outcome agreed on."""
+    prepared: _Prepared | None = None
+    problem: Exception | None = None
+    try:
+        prepared = _read_all(options, resume, world, device)
+    except USAGE_ERRORS as error:
+        problem = error
+    problems = [each for each in world.gather(problem) if each is not None]
+    if problems and world.is_main:
+        raise problems[0]
+    if problems:
+        raise TrainingError(OTHER_FAILED)
+    assert prepared is not None
+    return prepared
+
+
+def _read_all(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
     folder = options.output / options.name
     if not resume and (folder / "options.json").exists():
         raise OptionsError(
@@ -62,24 +96,36 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
             f"optimisation.accumulate {options.optimisation.accumulate}; choose --set data.batch="
             f"{-(-options.data.batch // parts) * parts}"
         )
-    if options.threads or (world.size > 1 and "OMP_NUM_THREADS" not in os.environ):
+    network = _network(options)
+    images = _images(options, world)
+    validation = Validation(options, device, world) if options.validation else None
+    if world.is_main:
+        require_writable(folder)
+    return _Prepared(network, images, validation)
+
+
+def _train_connected(
+    options: TrainOptions,
+    resume: bool,
+    max_minutes: float | None,
+    world: World,
+    device: torch.device,
+) -> int:
+    if options.threads or world.size > 1:
+        # torchrun leaves one thread to each process, whatever the machine has.
         each = max(1, (os.cpu_count() or 1) // world.local_size)
         torch.set_num_threads(options.threads or each)
     if device.type == "cuda":
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
-
-    network = _network(options)
-    images = _images(options, quiet=not world.is_main)
+    prepared = _prepare(options, resume, world, device)
+    network, images = prepared.network, prepared.images
     crops = TrainingCrops(
         images, options.data.patch, options.data.compression(), options.seed, network_view
     )
-    validation = Validation(options, device, world) if options.validation else None
-    require_writable(folder)
-    with (
-        connected(world, device),
-        RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record,
-    ):
+    folder = options.output / options.name
+    parts = world.size * options.optimisation.accumulate
+    with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
         network.to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         workers = options.data.workers
@@ -104,7 +150,22 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
                 world.rank * options.optimisation.accumulate,
                 (world.rank + 1) * options.optimisation.accumulate,
             )
-            return crop_batches(crops, options.data.batch, parts, own, first_step, workers)
+            return crop_batches(
+                crops,
+                options.data.batch,
+                parts,
+                own,
+                first_step,
+                workers,
+                pin_memory=device.type == "cuda",
+            )
+
+        def export(ema: nn.Module, stem: str) -> None:
+            path = folder / f"{stem}.safetensors"
+            try:
+                save_checkpoint(_as_ijcn(ema), path, notes={"run": options.name})
+            except OSError as error:
+                record.say(f"warning: {path} cannot be written ({error.strerror or error})")
 
         trainer = Trainer(
             network,
@@ -112,18 +173,20 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
             folder,
             Batches(batches, options.data.batch),
             StepLoss(options, device),
-            validation,
-            export=lambda ema, stem: save_checkpoint(
-                _as_ijcn(ema), folder / f"{stem}.safetensors", notes={"run": options.name}
-            ),
+            prepared.validation,
+            export=export,
             record=record,
             world=world,
             variant=json.dumps(dataclasses.asdict(network.config)),
         )
         if resume:
             trainer.resume()
+            if len(set(world.gather(trainer.step))) > 1:
+                raise TrainingError(
+                    f"the processes do not see the same {folder}; put output on a shared disk"
+                )
         if options.optimisation.compile:
-            _compile(network, device, record)
+            _compile(network, device, pick_precision(options.precision, device), record)
         if world.is_main:
             write_atomically(folder / "options.json", options.model_dump_json(indent=2))
         outcome = trainer.fit()
@@ -200,12 +263,12 @@ class Validation:
         for quality, cases in self.cases.items():
             restored = [restorer.restore(case.stored) for case in cases]
             gains = [
-                psnr(restored=image, original=case.original)
-                - psnr(restored=case.jpeg, original=case.original)
+                _bounded(psnr(restored=image, original=case.original))
+                - _bounded(psnr(restored=case.jpeg, original=case.original))
                 for image, case in zip(restored, cases, strict=True)
             ]
             sums.append(sum(gains))
-            if self.options.pictures:
+            if self.options.pictures and self.world.is_main:
                 pictures[f"QF{quality}"] = self._panel(quality, cases, restored)
         totals = self.world.sums(sums, self.device)
         figures = {
@@ -223,6 +286,11 @@ class Validation:
         return picture_table(
             rows[: self.options.pictures], (f"JPEG QF {quality}", "restored", "original")
         )
+
+
+def _bounded(decibels: float) -> float:
+    """A flat picture's JPEG may be exact, which no mean survives."""
+    return min(decibels, 60.0)
 
 
 def _network(options: TrainOptions) -> IJCN:
@@ -250,7 +318,7 @@ def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
     return ", ".join(f"{n} {a} there, {b} here" for n, (a, b) in pairs.items() if a != b)
 
 
-def _images(options: TrainOptions, quiet: bool) -> TrainingImages:
+def _images(options: TrainOptions, world: World) -> TrainingImages:
     for source in options.data.folders:
         if not source.is_dir():
             raise OptionsError(
@@ -259,7 +327,8 @@ def _images(options: TrainOptions, quiet: bool) -> TrainingImages:
             )
     paths = [path for source in options.data.folders for path in find_images(source)]
     least = options.data.patch + options.data.compression().MARGIN
-    return TrainingImages(paths, least, options.data.memory_gib, quiet)
+    each = options.data.memory_gib / world.local_size
+    return TrainingImages(paths, least, each, quiet=not world.is_main)
 
 
 def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
@@ -281,16 +350,23 @@ def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
     )
 
 
-def _compile(network: IJCN, device: torch.device, record: RunRecord) -> None:
+def _compile(
+    network: IJCN, device: torch.device, precision: torch.dtype, record: RunRecord
+) -> None:
     """Compile the backbone in place, or say why not and go on without."""
+    record.say("compiling the backbone: up to some minutes")
+    plain = network.backbone._compiled_call_impl
+    network.backbone.compile()
     try:
-        torch.compile(lambda x: (x + 1).relu())(torch.zeros(64, device=device))
+        tables = torch.ones(1, 3, 8, 8, device=device)
+        image = torch.zeros(1, 3, 64, 64, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+            network.refined(tables, image).sum().backward()
     except Exception as error:  # compilers fail in as many ways as there are compilers
+        network.backbone._compiled_call_impl = plain
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         record.say(f"going on without torch.compile: {reason}")
-        return
-    record.say("compiling the backbone; the first step takes up to some minutes")
-    network.backbone.compile()
+    network.zero_grad(set_to_none=True)
 
 
 def _device_name(device: torch.device) -> str:

@@ -82,7 +82,7 @@ def network_input(stored: StoredJpeg) -> tuple[Tensor, Tensor, Tensor, Tensor | 
 class Restorer:
     """Holds a network ready for inference and turns stored JPEGs into 8-bit pictures.
 
-    >>> restorer = Restorer(load_checkpoint("model_zoo/ijcn_small.safetensors"))  # doctest: +SKIP
+    >>> restorer = Restorer(load_checkpoint("model_zoo/Color_IJCN.safetensors"))  # doctest: +SKIP
     >>> image = restorer.restore(read_jpeg("photo.jpg"))  # doctest: +SKIP
 
     LOGM looks at the whole picture, strip by strip; the backbone works tile by tile where the

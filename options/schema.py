@@ -207,7 +207,7 @@ class ValidationOptions(Options):
 class TrainOptions(Options):
     """``main_train_IJCN.py``."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     output: Path = Path("runs")
     initial: Path | None = None
     seed: Annotated[int, Field(ge=0)] = 0

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from data.datasets import sample_set
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
+from data.jpeg import Sampling
 from models import load_checkpoint
 from models.restorer import Restorer
 from tests.conftest import ROOT
 from utils.image_io import find_images, read_image
-from utils.metrics import psnr
+from utils.metrics import luma_studio_range, psnr
 
 ZOO = ROOT / "model_zoo"
 SIDE = 192
@@ -22,7 +23,7 @@ SIDE = 192
 
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
-    return Restorer(load_checkpoint(ZOO / "ijcn_small.safetensors"))
+    return Restorer(load_checkpoint(ZOO / "Color_IJCN.safetensors"))
 
 
 def _gain(restorer: Restorer, degrade: Degradation, image: NDArray[np.uint8]) -> float:
@@ -66,3 +67,16 @@ def test_restored_photographs_gain_over_the_jpeg(
 ) -> None:
     gains = [_gain(restorer, degrade, entry.read()) for entry in list(sample_set())[:4]]
     assert np.mean(gains) > least_gain, gains
+
+
+@pytest.mark.parametrize("sampling", [Sampling.S444, Sampling.S422, None], ids=str)
+@pytest.mark.parametrize("quality", [10, 50, 90])
+def test_other_layouts_gain_too(
+    restorer: Restorer, sampling: Sampling | None, quality: int
+) -> None:
+    """None: gray."""
+    gains = []
+    for entry in list(sample_set())[:3]:
+        image = entry.read() if sampling else luma_studio_range(entry.read())
+        gains.append(_gain(restorer, SingleJpeg(quality, sampling or Sampling.S420), image))
+    assert np.mean(gains) > 0, gains

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -127,6 +128,83 @@ def test_many_processes_refuse_in_one_line(images: Path, tmp_path: Path) -> None
     assert "choose --set data.batch=4" in lines[0]
 
 
+def test_an_error_in_any_process_is_said_once(images: Path, tmp_path: Path) -> None:
+    """The second validation image is the second process's to read."""
+    folder = tmp_path / "val"
+    for name in ("0.png", "2.png"):
+        write_png(folder / name, photograph(80, 80))
+    (folder / "1.png").write_bytes(b"broken")
+    arguments = _arguments(images, tmp_path / "out", f"validation.folder={folder}")
+    done = run_script(SCRIPT, *arguments, processes=2, OMP_NUM_THREADS="1")
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "1.png" in lines[0]
+    assert not [path for path in tmp_path.glob("out/**/*") if path.is_file()]
+
+
+def test_more_processes_than_validation_images_and_a_signal_to_all(
+    images: Path, tmp_path: Path
+) -> None:
+    """torchrun passes SIGTERM to whole process groups, loader processes included."""
+    write_png(tmp_path / "val" / "one.png", photograph(80, 80))
+    arguments = _arguments(
+        images,
+        tmp_path,
+        f"validation.folder={tmp_path / 'val'}",
+        *("optimisation.steps=100000", "tensorboard=false", "data.workers=1"),
+        "validation.every_steps=5",
+    )
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    process = subprocess.Popen(
+        [sys.executable, *launcher, SCRIPT, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    _wait_for(tmp_path / "smoke" / "validation.csv", process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert "continue with --resume auto" in out, err
+    again = run_script(
+        SCRIPT,
+        *(*arguments, "--resume", "auto", "--max_minutes", "0"),
+        processes=2,
+        OMP_NUM_THREADS="1",
+    )
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step" in again.stdout
+
+
+def test_training_goes_on_without_its_curves(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "smoke" / "train.csv").mkdir(parents=True)
+    (tmp_path / "smoke" / "panels").write_text("in the way")
+    done = run_script(SCRIPT, *_arguments(images, tmp_path, "tensorboard=false"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: curves or pictures of this run are incomplete") == 1
+    assert "finished at step 20" in done.stdout
+
+
+def test_a_finished_run_has_nothing_to_do(images: Path, tmp_path: Path) -> None:
+    arguments = _arguments(images, tmp_path, "optimisation.steps=6", "tensorboard=false")
+    assert run_script(SCRIPT, *arguments).returncode == 0
+    before = (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns
+    again = run_script(SCRIPT, *arguments, "--resume", "auto")
+    assert again.returncode == 0
+    assert "nothing to do: 6 of 6 steps are done" in again.stdout
+    assert (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns == before
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
 def test_a_terminated_run_saves_and_goes_on(images: Path, tmp_path: Path) -> None:
     arguments = _arguments(images, tmp_path, "optimisation.steps=100000", "tensorboard=false")
     process = subprocess.Popen(
@@ -136,12 +214,7 @@ def test_a_terminated_run_saves_and_goes_on(images: Path, tmp_path: Path) -> Non
         stderr=subprocess.PIPE,
         text=True,
     )
-    curve = tmp_path / "smoke" / "train.csv"
-    deadline = time.monotonic() + 120
-    while not curve.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
+    _wait_for(tmp_path / "smoke" / "train.csv", process)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -203,6 +276,7 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (["device=cuda:9"], "cuda:9"),
         (["data.fine_share=0.9"], "exceed 1"),
         (["output=/dev/null/x"], "/dev/null/x"),
+        (["name=.."], "name"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(
@@ -232,13 +306,18 @@ def test_a_checkpoint_of_another_variant_is_refused(images: Path, tmp_path: Path
 def test_without_a_compiler_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(function: object) -> object:
+    network = tiny_network()
+
+    def broken(*inputs: object) -> object:
         raise RuntimeError("no C++ compiler\nlong story")
 
-    monkeypatch.setattr(torch, "compile", broken)
-    network = tiny_network()
+    def compiled(*arguments: object, **options: object) -> None:
+        network.backbone._compiled_call_impl = broken
+
+    monkeypatch.setattr(network.backbone, "compile", compiled)
     with RunRecord(tmp_path, tensorboard=False) as record:
-        train_job._compile(network, torch.device("cpu"), record)
+        train_job._compile(network, torch.device("cpu"), torch.float32, record)
+    network(torch.ones(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, 8, 8), torch.zeros(1, 2, 4, 4, 8, 8))
     assert "going on without torch.compile: no C++ compiler" in capsys.readouterr().out
 
 

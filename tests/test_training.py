@@ -191,6 +191,12 @@ def test_damaged_state_falls_back_to_the_one_before(
     assert again.resume()
     assert again.step == 1
     assert "cannot be used: damaged" in capsys.readouterr().out
+    # The damaged file must not take the good one's place when the next state is saved.
+    spare = (tmp_path / "state.previous.pt").read_bytes()
+    again.save()
+    assert (tmp_path / "state.previous.pt").read_bytes() == spare
+    assert (tmp_path / "state.damaged.pt").exists()
+    path.write_bytes(b"")
     (tmp_path / "state.previous.pt").write_bytes(b"")
     with pytest.raises(TrainingError, match="no state"):
         _trainer(tmp_path).resume()
@@ -215,9 +221,25 @@ def test_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
         trainer.fit()
     curve = tmp_path / "validation.csv"
     with curve.open("a") as file:
-        file.write("8,0.1\n")  # logged, but stopped before its state was saved
+        file.write("8,0.1\n9,0.")  # logged, but stopped before its state was saved
     _trainer(tmp_path).resume()
     assert _column(curve, "step") == ["4"]
+
+
+def test_a_signal_while_saving_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(state: object, file: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        real(state, file)  # type: ignore[arg-type]
+
+    real = torch.save
+    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    monkeypatch.setattr(torch, "save", save)
+    assert trainer.fit().step == 1
+    monkeypatch.undo()
+    assert (tmp_path / "last.pt").exists()
+    assert _trainer(tmp_path).resume()
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:

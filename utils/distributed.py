@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -60,6 +61,14 @@ class World:
         # The model has no buffer that training changes.
         return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
 
+    def gather(self, value: Any) -> list[Any]:
+        """``value`` of every process, by rank; every process must call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
     def wait(self) -> None:
         """Until every process has come here."""
         if self.size > 1:
@@ -77,10 +86,21 @@ def world_from_environment() -> World:
 
 
 def own_device(world: World, device: torch.device) -> torch.device:
-    """The device of this process: several processes on GPUs take one each."""
-    if world.size > 1 and device.type == "cuda":
-        return torch.device("cuda", world.local_rank)
-    return device
+    """The device of this process: several processes on GPUs take one each.
+
+    Raises:
+        ValueError: a certain GPU is asked for, or there are fewer GPUs than processes.
+    """
+    if world.size == 1 or device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise ValueError(f"several processes cannot share {device}; say device=cuda or auto")
+    count = torch.cuda.device_count()
+    if world.local_rank >= count:
+        raise ValueError(
+            f"{world.local_size} processes on a machine with {count} GPUs; lower --nproc_per_node"
+        )
+    return torch.device("cuda", world.local_rank)
 
 
 @contextmanager
@@ -96,8 +116,8 @@ def connected(world: World, device: torch.device) -> Iterator[None]:
         rank=world.rank,
         world_size=world.size,
         timeout=_TIMEOUT,
+        device_id=device if device.type == "cuda" else None,
     )
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Not after an error: it would wait for processes that never come.
+    dist.destroy_process_group()

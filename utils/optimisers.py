@@ -88,7 +88,7 @@ def restore_optimisers(
     """Give each optimiser the saved averages of its weights; hyper-parameters stay as they are.
 
     Returns:
-        How many weights start afresh because another optimiser trained them, or none.
+        How many weights start afresh because another optimiser trained them.
     """
     names = {id(p): name for name, p in network.named_parameters()}
     fresh = 0
@@ -97,7 +97,9 @@ def restore_optimisers(
         weights = [p for group in optimiser.param_groups for p in group["params"]]
         for index, weight in enumerate(weights):
             entry = saved.get(names[id(weight)])
-            if entry and entry["kind"] == type(optimiser).__name__:
+            if entry is None:  # not one step was taken
+                continue
+            if entry["kind"] == type(optimiser).__name__:
                 own["state"][index] = entry["averages"]
             else:
                 fresh += 1

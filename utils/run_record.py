@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from utils.image_io import write_atomically, write_png
+from utils.image_io import ImageError, write_atomically, write_png
 
 LOG_FILE = "log.txt"
 TRAIN_CURVE = "train.csv"
@@ -27,7 +29,7 @@ class RunRecord:
 
     log.txt: dated lines, the same that are printed. train.csv, validation.csv: a row per report.
     panels/: newest validation pictures. tensorboard/: scalars and pictures, where TensorBoard is
-    installed.
+    installed. What cannot be written is said once; the training goes on.
     """
 
     def __init__(self, folder: Path, *, speaks: bool = True, tensorboard: bool = True) -> None:
@@ -35,8 +37,9 @@ class RunRecord:
         self.speaks = speaks
         self._bar: tqdm[Any] | None = None
         self._board: Any = None
-        if speaks and tensorboard:
-            self._board = self._open_board()
+        self._wants_board = speaks and tensorboard
+        self._first_step = 0
+        self._complained = False
 
     def __enter__(self) -> RunRecord:
         return self
@@ -50,25 +53,28 @@ class RunRecord:
         if self._bar is not None:
             self._bar.close()
         if self._board is not None:
-            self._board.close()
+            with self._complaining():
+                self._board.close()
 
     def say(self, line: str) -> None:
         """Print a line above the progress bar and append it, dated, to log.txt."""
         if not self.speaks:
             return
         tqdm.write(line)
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+        with self._complaining(), (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def start_from(self, step: int) -> None:
         """Drop what was recorded after ``step``: a resumed run will record it again."""
         if not self.speaks:
             return
+        self._first_step = step
         for name in (TRAIN_CURVE, VALIDATION_CURVE):
             path = self.folder / name
-            header, rows = _read_csv(path)
-            if any(int(row["step"]) > step for row in rows):
-                _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
+            if path.exists():
+                with self._complaining():
+                    header, rows = _read_csv(path)
+                    _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
 
     def progress(self, step: int, total: int, figures: Mapping[str, str]) -> None:
         """Move the bar to ``step`` of ``total``; ``figures`` stand behind it."""
@@ -84,42 +90,66 @@ class RunRecord:
         if not self.speaks:
             return
         path = self.folder / name
-        header, rows = _read_csv(path)
         row = {"step": str(step), **{key: f"{value:.6g}" for key, value in figures.items()}}
-        if path.exists() and set(row) <= set(header):
-            with path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, header).writerow(row)
-        else:  # a resumed run may report more than it did before
-            _write_csv(path, list(dict.fromkeys([*header, *row])), [*rows, row])
-        if self._board is not None:
-            for key, value in figures.items():
-                self._board.add_scalar(f"{Path(name).stem}/{key}", value, step)
+        with self._complaining():
+            header, rows = _read_csv(path)
+            if path.exists() and set(row) <= set(header):
+                with path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, header).writerow(row)
+            else:  # a resumed run may report more than it did before
+                _write_csv(path, list(dict.fromkeys([*header, *row])), [*rows, row])
+        with self._complaining():
+            if (board := self._open_board()) is not None:
+                for key, value in figures.items():
+                    board.add_scalar(f"{Path(name).stem}/{key}", value, step)
 
     def picture(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
         """Keep the newest (H, W, 3) RGB picture of this name; all of them in TensorBoard."""
         if not self.speaks:
             return
-        write_png(self.folder / PANEL_FOLDER / f"{name}.png", image)
-        if self._board is not None:
-            self._board.add_image(name, image, step, dataformats="HWC")
+        with self._complaining():
+            write_png(self.folder / PANEL_FOLDER / f"{name}.png", image)
+        with self._complaining():
+            if (board := self._open_board()) is not None:
+                board.add_image(name, image, step, dataformats="HWC")
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """A record that cannot be written is worth a line, not a training."""
+        try:
+            yield
+        except (OSError, ImageError) as error:
+            if not self._complained:
+                self._complained = True
+                message = f"warning: curves or pictures of this run are incomplete ({error})"
+                tqdm.write(message, file=sys.stderr)
 
     def _open_board(self) -> Any:
+        if self._board is not None or not self._wants_board:
+            return self._board
+        self._wants_board = False
         try:
             from torch.utils.tensorboard import SummaryWriter  # optional dependency, slow to import
         except ImportError:
             self.say("TensorBoard is not installed (pip install tensorboard): curves go to CSV")
             return None
-        return SummaryWriter(str(self.folder / TENSORBOARD_FOLDER))
+        # What was written after the step a run is resumed from is taken back.
+        self._board = SummaryWriter(
+            str(self.folder / TENSORBOARD_FOLDER), purge_step=self._first_step + 1
+        )
+        return self._board
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows; both empty where there is no file."""
     if not path.exists():
         return [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if (row.get("step") or "").isdigit()]
-        return list(reader.fieldnames or []), rows
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()  # half a line, as a crash may leave it
+    reader = csv.DictReader(lines)
+    rows = [row for row in reader if (row.get("step") or "").isdigit()]
+    return list(reader.fieldnames or []), rows
 
 
 def _write_csv(path: Path, header: list[str], rows: list[dict[str, str]]) -> None:

@@ -36,8 +36,28 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
         if path.exists():
             os.replace(path, previous_file(path))
         os.replace(beside, path)
+        _flush_folder(folder)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a state that cannot be used, so that it never takes the place of a good one."""
+    os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the renames outlast a power cut, where the system lets folders be flushed."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
 
 
 def saved_states(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:

@@ -33,13 +33,15 @@ from utils.optimisers import (
     set_rate,
 )
 from utils.run_record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
-from utils.run_state import save_state, saved_states
+from utils.run_state import save_state, saved_states, set_aside
 from utils.schedule import Schedule
 
 Batch = TypeVar("Batch")
 
 MAX_BAD_STEPS = 10
 """Steps with a non-finite loss in a row after which a run stops."""
+
+OTHER_FAILED = "another process failed"
 
 _SMOOTHING = 0.98
 _SAME_REQUEST_SECONDS = 3.0
@@ -156,6 +158,7 @@ class Trainer(Generic[Batch]):
         self.skipped = 0
         self.best = -math.inf
         self._bad_in_a_row = 0
+        self._failure: TrainingError | None = None
 
     def resume(self) -> bool:
         """Continue from the folder's state, if it has one.
@@ -166,12 +169,20 @@ class Trainer(Generic[Batch]):
             TrainingError: there are states, but none can be used.
         """
         found = False
+        damaged: list[Path] = []
         for path, state in saved_states(self.folder):
             found = True
-            problem = state if isinstance(state, str) else self._unfit(state)
-            if problem or isinstance(state, str):
+            if isinstance(state, str):
+                self.record.say(f"{path} cannot be used: {state}")
+                damaged.append(path)
+                continue
+            problem = self._unfit(state)
+            if problem:
                 self.record.say(f"{path} cannot be used: {problem}")
                 continue
+            self.world.wait()  # until all have read it
+            for other in damaged if self.world.is_main else []:
+                set_aside(other)
             self._restore(state)
             self.record.start_from(self.step)
             self.record.say(f"resuming at step {self.step} from {path}")
@@ -192,12 +203,15 @@ class Trainer(Generic[Batch]):
                 written.
         """
         recipe, total = self.recipe, self.recipe.schedule.steps
-        wrapped = self.world.parallel(self.network, self.device)
+        if self.step >= total:
+            self.record.say(f"nothing to do: {self.step} of {total} steps are done")
+            return Outcome(self.step, True)
         start = saved = time.monotonic()
-        meter = _Meter()
-        stream = self.batches.start(self.step)
-        self.record.progress(self.step, total, {})
         with _stop_on_signal() as stop:
+            wrapped = self.world.parallel(self.network, self.device)
+            meter = _Meter()
+            stream = self.batches.start(self.step)
+            self.record.progress(self.step, total, {})
             while self.step < total:
                 limit = recipe.max_minutes
                 expired = limit is not None and time.monotonic() - start > 60 * limit
@@ -208,29 +222,45 @@ class Trainer(Generic[Batch]):
                 self._show(meter)
                 if self.step % recipe.report_steps == 0 or self.step == total:
                     self._report(meter)
-                if self.step % recipe.validate_steps == 0 or self.step == total:
-                    self._validate()
-                    meter.pause()
-                if stopping:
-                    break
-                if time.monotonic() - saved > 60 * recipe.save_minutes:
+                validates = self.step % recipe.validate_steps == 0 or self.step == total
+                if validates or time.monotonic() - saved > 60 * recipe.save_minutes:
+                    # Before a validation too: whoever ends a run may not wait for that.
                     self.save()
                     saved = time.monotonic()
-                    meter.pause()
-        self.save()
-        if self.world.is_main:
-            self.export(self.ema, "last")
-        self.world.wait()
+                if validates:
+                    self._validate()
+                if stopping:
+                    break
+                meter.pause()
+            self.save()
+            if self.world.is_main:
+                self.export(self.ema, "last")
+            self._check_failure()
         return Outcome(self.step, self.step >= total)
 
     def save(self) -> None:
         """Write the whole state; the main process does it, the others go on.
 
         Raises:
-            TrainingError: it cannot be written; older states are untouched.
+            TrainingError: it cannot be written; older states are untouched. With several processes
+                this is raised in all of them after the next step.
         """
         if not self.world.is_main:
             return
+        try:
+            self._write_state()
+        except TrainingError as error:
+            if self.world.size == 1:
+                raise
+            self._failure = error  # raised here, the others would wait for this process
+
+    def _check_failure(self) -> None:
+        """Raise in every process what failed in one."""
+        (failed,) = self.world.sums([float(self._failure is not None)], self.device)
+        if failed:
+            raise self._failure or TrainingError(OTHER_FAILED)
+
+    def _write_state(self) -> None:
         try:
             save_state(
                 self.folder,
@@ -294,7 +324,12 @@ class Trainer(Generic[Batch]):
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
 
         values = (torch.stack(list(figures.values())) / recipe.accumulate).tolist()
-        *means, stopping = self.world.means([*values, float(wants_stop)], self.device)
+        failing = float(self._failure is not None)
+        *means, stopping, failed = self.world.means(
+            [*values, float(wants_stop), failing], self.device
+        )
+        if failed:
+            raise self._failure or TrainingError(OTHER_FAILED)
         result = dict(zip(figures, means, strict=True))
         if not (math.isfinite(result["loss"]) and math.isfinite(norm.item())):
             self.skipped += 1
@@ -353,6 +388,8 @@ class Trainer(Generic[Batch]):
             return
         figures, pictures = self.validate(self.ema)
         text = "  ".join(f"{name} {value:+.3f}" for name, value in figures.items())
+        if not all(math.isfinite(value) for value in figures.values()):
+            text += "  (not finite: no weights are chosen by it)"
         self.record.curve(VALIDATION_CURVE, self.step, figures)
         for name, picture in pictures.items():
             self.record.picture(name, self.step, picture)
@@ -361,9 +398,9 @@ class Trainer(Generic[Batch]):
         self.record.say(f"step {self.step}: {text}{'  (best so far)' if better else ''}")
         if better:
             self.best = score
+            self.save()  # a state that did not know of it could replace it by worse weights
             if self.world.is_main:
                 self.export(self.ema, "best")
-            self.save()  # a state that did not know of it could replace it by worse weights
 
 
 class _Meter:
@@ -372,6 +409,7 @@ class _Meter:
     def __init__(self) -> None:
         self.running: dict[str, float] = {}
         self.steps_per_second = 0.0
+        self._first = True
         self._last = time.perf_counter()
         self._window: list[dict[str, float]] = []
         self._waited = 0.0
@@ -389,12 +427,15 @@ class _Meter:
 
     def finish_step(self, figures: Mapping[str, float]) -> None:
         now = time.perf_counter()
-        took, self._last = now - self._last, now
-        self._worked += took
-        rate = 1 / max(took, 1e-9)
-        old = self.steps_per_second or rate
-        # Of durations, not of rates: their mean is what the remaining time depends on.
-        self.steps_per_second = 1 / (0.95 / old + 0.05 / rate)
+        took, self._last = max(now - self._last, 1e-9), now
+        if self._first:  # starts loaders, compiles: says nothing of those to come
+            self._first, self._waited = False, 0.0
+        else:
+            self._worked += took
+            rate = 1 / took
+            old = self.steps_per_second or rate
+            # Of durations, not of rates: their mean is what the remaining time depends on.
+            self.steps_per_second = 1 / (0.95 / old + 0.05 / rate)
         if not figures:
             return
         self._window.append(dict(figures))
@@ -434,8 +475,7 @@ class _Flag:
 def _stop_on_signal() -> Iterator[_Flag]:
     """SIGINT and SIGTERM ask the loop to stop after its step; a later one acts as usual.
 
-    torchrun passes on the Ctrl-C that its processes have received already, so that one which
-    follows at once is the same request.
+    One that follows at once is the same request: launchers and batch systems tend to repeat it.
     """
     flag = _Flag()
     before: dict[signal.Signals, Any] = {}
