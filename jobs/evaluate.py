@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset
 from data.degradation import Degradation
-from jobs.network import USAGE_ERRORS, describe_network, open_restorer
+from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -20,9 +20,10 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import EvaluationOptions
+from utils.distributed import world_from_environment
 from utils.evaluation import Evaluation, evaluate, write_tables
 from utils.image_io import require_writable
-from utils.published import read_published
+from utils.published import PublishedRow, read_published
 from utils.run_log import write_run_file
 
 DEFAULT_SET = "LIVE1_color"
@@ -65,12 +66,29 @@ def _run(
 ) -> int:
     sets = _open_sets(options)
     published = read_published(PROJECT / "testsets" / "published.csv")
-    restorer = open_restorer(options)
-    network = describe_network(options, restorer)
     require_writable(options.output)
-    evaluation = evaluate(
-        sets, degradations(options), restorer.restore, options.output, options.save_images
-    )
+    with open_session(options) as session:
+        evaluation = evaluate(
+            sets,
+            degradations(options),
+            session.restorer.restore,
+            options.output,
+            options.save_images,
+            world=session.world,
+        )
+        if session.world.is_main:
+            _write(options, published, evaluation, session, args)
+    return EXIT_FAILED_IMAGES if evaluation.failures else 0
+
+
+def _write(
+    options: AnyEvaluation,
+    published: Sequence[PublishedRow],
+    evaluation: Evaluation,
+    session: Session,
+    args: argparse.Namespace,
+) -> None:
+    """Tables, ``run.yml``, and what there is to tell the user."""
     text = write_tables(
         options.output,
         evaluation,
@@ -80,7 +98,11 @@ def _run(
     write_run_file(
         options.output / "run.yml",
         options.model_dump(mode="json"),
-        {**network, "option_file": str(args.opt), **_cost(evaluation)},
+        {
+            **describe_network(options, session),
+            "option_file": str(args.opt),
+            **_cost(evaluation),
+        },
     )
     print()
     print(text)
@@ -92,7 +114,6 @@ def _run(
     comparison = options.output / "comparison.png"
     if options.save_images != "none" and comparison.exists():
         print(f"side by side: {comparison}")
-    return EXIT_FAILED_IMAGES if evaluation.failures else 0
 
 
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:
@@ -101,10 +122,11 @@ def _open_sets(options: EvaluationOptions) -> list[TestSet]:
         return [open_testset(name, root) for name in dict.fromkeys(options.testsets)]
     if has_testset(DEFAULT_SET, root):
         return [open_testset(DEFAULT_SET, root)]
-    print(
-        f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
-        f"(python {Path('testsets') / 'download.py'} {DEFAULT_SET} fetches it)"
-    )
+    if world_from_environment().is_main:
+        print(
+            f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
+            f"(python {Path('testsets') / 'download.py'} {DEFAULT_SET} fetches it)"
+        )
     return [open_testset(SAMPLE, root)]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +19,7 @@ from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
 from models.layouts import RestoreError, UnsupportedLayoutError
 from options.schema import OptionsError
+from utils.distributed import ALONE, World
 from utils.image_io import IMAGE_SUFFIXES, ImageError, find_images, read_image, write_png
 from utils.picture_files import (
     Format,
@@ -27,6 +29,7 @@ from utils.picture_files import (
     write_picture,
 )
 from utils.pictures import as_rgb, busiest_window, side_by_side
+from utils.pipeline import in_background
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 
@@ -153,41 +156,112 @@ def _expanded(path: Path) -> list[Path]:
 
 
 def restore_files(
-    jobs: Iterable[FileJob], restorer: CanRestore, settings: OutputSettings
+    jobs: Sequence[FileJob],
+    restorer: CanRestore,
+    settings: OutputSettings,
+    writers: int = 1,
+    world: World = ALONE,
 ) -> list[FileResult]:
-    """Restore every file, whatever happens to one of them, with a progress bar."""
-    results = []
-    jobs = list(jobs)
-    pixels, seconds = 0, 1e-9
-    with tqdm(jobs, unit="file", dynamic_ncols=True) as bar:
-        for job in bar:
-            bar.set_postfix_str(f"{pixels / seconds / 1e6:.2f} MP/s, {job.source.name}")
-            result = restore_file(job, restorer, settings)
+    """Restore every file, whatever happens to one of them, with a progress bar.
+
+    While one picture is restored, the one before is coded and written by one of ``writers``
+    threads. Several processes share the files out; each returns the results of all of them.
+    """
+    own = world.share(len(jobs))
+    found: dict[int, FileResult] = {}
+    start = time.perf_counter()
+    pixels = 0
+    with (
+        tqdm(total=len(own), unit="file", disable=not world.is_main, dynamic_ncols=True) as bar,
+        closing(
+            in_background(
+                _finished, (_begun(jobs[i], restorer, settings) for i in own), writers, writers
+            )
+        ) as results,
+    ):
+        for index, result in zip(own, results, strict=True):
+            found[index] = result
             pixels += result.pixels
-            seconds += result.seconds
-            results.append(result)
-    return results
+            speed = pixels / (time.perf_counter() - start) / 1e6
+            bar.set_postfix_str(f"{speed:.2f} MP/s, {result.source.name}", refresh=False)
+            bar.update()
+    everything = {i: result for part in world.gather(found) for i, result in part.items()}
+    return [everything[i] for i in range(len(jobs))]
 
 
 def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> FileResult:
     """Restore one file; every fault of the file becomes a result."""
+    return _finished(_begun(job, restorer, settings))
+
+
+@dataclass(frozen=True)
+class _Restored:
+    """A picture that is restored but not written.
+
+    data: the file's bytes. before: what it shows as it is, where a comparison is wanted.
+    """
+
+    job: FileJob
+    settings: OutputSettings
+    data: bytes
+    image: NDArray[np.uint8]
+    before: NDArray[np.uint8] | None
+    status: Status
+    notes: list[str]
+    layout: str
+    seconds: float
+
+
+def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> _Restored | FileResult:
+    """Read and restore a file; a result at once if there is nothing to write."""
     start = time.perf_counter()
     try:
         if job.target.exists() and not settings.overwrite:
             return FileResult(job.source, job.target, "skipped", "there already")
         return _restore(job, restorer, settings, start)
     except (JpegError, ImageError, RestoreError) as error:
-        message = str(error).removeprefix(f"{job.source}: ").removeprefix("these bytes: ")
-        seconds = time.perf_counter() - start
-        return FileResult(job.source, job.target, "failed", message, seconds=seconds)
+        return _failed(job, error, time.perf_counter() - start)
+
+
+def _finished(begun: _Restored | FileResult) -> FileResult:
+    """Write a restored picture, with the file's metadata, and a comparison where wanted."""
+    if isinstance(begun, FileResult):
+        return begun
+    start = time.perf_counter()
+    job, settings, notes = begun.job, begun.settings, list(begun.notes)
+    metadata = read_metadata(begun.data)
+    if metadata.problem:
+        notes.append(metadata.problem)
+    upright = turned(begun.image, metadata.orientation)
+    try:
+        write_picture(job.target, upright, settings.file_format, settings.quality, metadata)
+        if settings.compare and begun.before is not None:
+            _write_comparison(job.target, turned(begun.before, metadata.orientation), upright)
+    except ImageError as error:
+        return _failed(job, error, begun.seconds + time.perf_counter() - start)
+    return FileResult(
+        job.source,
+        job.target,
+        begun.status,
+        "; ".join(notes),
+        begun.layout,
+        upright.shape[0] * upright.shape[1],
+        begun.seconds + time.perf_counter() - start,
+    )
+
+
+def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
+    message = str(error).removeprefix(f"{job.source}: ").removeprefix("these bytes: ")
+    return FileResult(job.source, job.target, "failed", message, seconds=seconds)
 
 
 def _restore(
     job: FileJob, restorer: CanRestore, settings: OutputSettings, start: float
-) -> FileResult:
+) -> _Restored:
     data = _read_bytes(job.source, settings.max_pixels)
     status: Status = "restored"
     notes: list[str] = []
+    before: NDArray[np.uint8] | None = None
     if data[:3] == b"\xff\xd8\xff":
         header = scan_header(data)
         _check_size(header.width, header.height, settings.max_pixels)
@@ -202,7 +276,6 @@ def _restore(
         except UnsupportedLayoutError as error:
             restored, status = decode_jpeg(data), "decoded"
             notes.append(f"decoded, not restored: {error}")
-        before: NDArray[np.uint8] | None = None
         if settings.compare and status == "restored":
             try:
                 before = decode_jpeg(data)
@@ -212,28 +285,15 @@ def _restore(
         size = picture_size(data)
         if size is not None:
             _check_size(*size, settings.max_pixels)
-        before = read_image(job.source)
-        _check_size(before.shape[1], before.shape[0], settings.max_pixels)
-        source = pixels_as_jpeg(before)
+        pixels = read_image(job.source)
+        _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
+        source = pixels_as_jpeg(pixels)
         notes.append(source.note)
-        layout = f"{before.shape[1]}x{before.shape[0]} pixels"
-        restored = _cut(restorer.restore(source.stored), source, before)
-    metadata = read_metadata(data)
-    if metadata.problem:
-        notes.append(metadata.problem)
-    upright = turned(restored, metadata.orientation)
-    write_picture(job.target, upright, settings.file_format, settings.quality, metadata)
-    if settings.compare and before is not None:
-        _write_comparison(job.target, turned(before, metadata.orientation), upright)
-    return FileResult(
-        job.source,
-        job.target,
-        status,
-        "; ".join(notes),
-        layout,
-        restored.shape[0] * restored.shape[1],
-        time.perf_counter() - start,
-    )
+        layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
+        restored = _cut(restorer.restore(source.stored), source, pixels)
+        before = pixels if settings.compare else None
+    seconds = time.perf_counter() - start
+    return _Restored(job, settings, data, restored, before, status, notes, layout, seconds)
 
 
 def _cut(

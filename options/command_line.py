@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from options.schema import AnyOptions, load_options, parse_assignment
+from utils.distributed import world_from_environment
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Root of the checkout; what option files name is looked for here too."""
@@ -75,12 +76,22 @@ def read_options(
 
 
 def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:
-    """Exit code of ``body``; expected errors become one line on stderr, never a traceback."""
+    """Exit code of ``body``; expected errors become one line on stderr, never a traceback.
+
+    Of several processes on a machine, the first one says it: the others have met the same.
+    """
+    world = world_from_environment()
     try:
         return body()
     except usage_errors as error:
-        print(f"error: {error}", file=sys.stderr)
+        if world.local_rank == 0:
+            print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except RuntimeError as error:
+        if world.size == 1 or "peer" not in str(error):
+            raise
+        print(f"error: process {world.rank} lost another one, which failed", file=sys.stderr)
+        return EXIT_FAILED_IMAGES
     except KeyboardInterrupt:
         print("stopped before the end", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -1,4 +1,4 @@
-"""One process or many: what training needs of torch.distributed, and nothing when alone.
+"""One process or many: what the scripts need of torch.distributed, and nothing when alone.
 
 ``torchrun`` starts the processes and tells each by environment variables who it is.
 """
@@ -75,6 +75,10 @@ class World:
             dist.barrier()
 
 
+ALONE = World()
+"""The only process."""
+
+
 def world_from_environment() -> World:
     """What torchrun says of this process; alone if it was not started by torchrun."""
 
@@ -96,7 +100,7 @@ def own_device(world: World, device: torch.device) -> torch.device:
     if device.index is not None:
         raise ValueError(f"several processes cannot share {device}; say device=cuda or auto")
     count = torch.cuda.device_count()
-    if world.local_rank >= count:
+    if world.local_size > count:  # the same in each of them
         raise ValueError(
             f"{world.local_size} processes on a machine with {count} GPUs; lower --nproc_per_node"
         )

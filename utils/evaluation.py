@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -20,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from utils.distributed import ALONE, World
 from utils.image_io import ImageError, write_atomically, write_png
 from utils.metrics import Scores, measure, psnr
 from utils.pictures import as_rgb, busiest_window, side_by_side
+from utils.pipeline import in_background, prefetched
 from utils.published import PublishedRow, rows_for
 
 Image = NDArray[np.uint8]
@@ -106,10 +109,33 @@ class Evaluation:
     metric_seconds: float = 0.0
     restored_pixels: int = 0
 
-    def leave_out(self, dataset: str, image: str, reason: str) -> None:
-        """Note that an image of a set was not measured, at one setting or at all."""
-        self.failures.append(reason)
-        self.left_out.setdefault(dataset, set()).add(image)
+    def add(self, work: _Work) -> None:
+        """Note the figures of an image at a setting, or that it was not measured."""
+        self.restore_seconds += work.restore_seconds
+        self.metric_seconds += work.metric_seconds
+        if work.failure:
+            self.failures.append(work.failure)
+            self.left_out.setdefault(work.dataset, set()).add(work.name)
+            return
+        assert work.restored is not None
+        self.restored_pixels += work.restored.shape[0] * work.restored.shape[1]
+        for method, scores in ((JPEG, work.before), (IJCN, work.after)):
+            assert scores is not None
+            self.results.append(ImageResult(work.dataset, work.setting, method, work.name, scores))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Evaluation]) -> Evaluation:
+        """All parts as one, in their order."""
+        whole = cls()
+        for part in parts:
+            whole.results += part.results
+            whole.failures += part.failures
+            for dataset, names in part.left_out.items():
+                whole.left_out.setdefault(dataset, set()).update(names)
+            whole.restore_seconds += part.restore_seconds
+            whole.metric_seconds += part.metric_seconds
+            whole.restored_pixels += part.restored_pixels
+        return whole
 
     def summary(self) -> list[SummaryRow]:
         """Averages in the order in which sets, settings and methods were evaluated.
@@ -135,84 +161,175 @@ def evaluate(
     output: Path,
     save_images: SaveImages = "first",
     progress: bool = True,
+    world: World = ALONE,
 ) -> Evaluation:
     """Measure JPEG and restored images of every set at every setting; write pictures on the way.
 
-    One image is held at a time. An image that cannot be used is reported and left out; the others
-    go on.
+    A few images are held at a time: while one is restored, the next are read and compressed, and
+    the one before is measured. An image that cannot be used is reported and left out; the others
+    go on. Several processes share the images out; each returns what all of them found.
 
     Args:
         sets: evaluation sets.
         degradations: one per setting.
         restore: what a JPEG stores -> RGB image, at least as large as the original, which lies in
-            its top left corner.
+            its top left corner. Called in this thread only.
         output: folder for ``images/SET/SETTING/NAME.png`` and ``comparison.png``; pictures of an
             earlier evaluation in it are replaced once this one is complete.
         save_images: pictures of no setting, of the first one, or of all.
-        progress: show a bar with the running mean PSNR.
+        progress: show a bar with the running mean PSNR, in the main process.
+        world: this process among those that share the work.
     """
-    found = Evaluation()
     pictures = _Pictures(output, save_images, degradations[0].label)
-    total = sum(len(each) for each in sets) * len(degradations)
-    with tqdm(total=total, unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        for dataset in sets:
-            running = _RunningMeans(dataset.name, bar)
-            for entry in dataset:
-                try:
-                    image = _checked(entry.read(), f"{dataset.name}/{entry.name}")
-                except ImageError as error:
-                    found.leave_out(dataset.name, entry.name, str(error))
-                    bar.update(len(degradations))
-                    continue
-                for degrade in degradations:
-                    where = f"{dataset.name}/{entry.name} at {degrade.label}"
-                    try:
-                        pair = degrade(image)
-                        _checked(pair.original, where)
-                        restored, before, after = _measure_pair(pair, restore, found)
-                    except ImageError as error:
-                        found.leave_out(dataset.name, entry.name, str(error))
-                        bar.update()
-                        continue
-                    except ValueError as error:
-                        found.leave_out(dataset.name, entry.name, f"{where}: {error}")
-                        bar.update()
-                        continue
-                    for method, scores in ((JPEG, before), (IJCN, after)):
-                        found.results.append(
-                            ImageResult(dataset.name, degrade.label, method, entry.name, scores)
-                        )
-                    pictures.add(dataset.name, degrade.label, entry.name, pair, restored)
-                    running.add(before.psnr, after.psnr)
-    pictures.finish()
-    return found
+    if world.is_main:
+        pictures.clear()
+    world.wait()
+    images = [(dataset.name, entry) for dataset in sets for entry in dataset]
+    own = world.share(len(images))
+    found = {index: Evaluation() for index in own}
+    comparison: tuple[int, Image] | None = None
+
+    def measured(work: _Work) -> _Work:
+        if work.pair is not None and work.restored is not None:
+            start = time.perf_counter()
+            work.before = measure(restored=work.pair.jpeg, original=work.pair.original)
+            work.after = measure(restored=work.restored, original=work.pair.original)
+            work.metric_seconds = time.perf_counter() - start
+            pictures.write(work.dataset, work.setting, work.name, work.restored)
+        return work
+
+    with (
+        tqdm(
+            total=len(own) * len(degradations),
+            unit="image",
+            disable=not (progress and world.is_main),
+            dynamic_ncols=True,
+        ) as bar,
+        closing(
+            prefetched((w for i in own for w in _degraded(i, *images[i], degradations)), _AHEAD)
+        ) as degraded,
+        closing(in_background(measured, _restored(degraded, restore), 1, _AHEAD)) as done,
+    ):
+        running = _RunningMeans(bar)
+        for work in done:
+            found[work.index].add(work)
+            if work.failure:
+                bar.update(work.settings)
+                continue
+            assert work.pair is not None
+            assert work.restored is not None
+            assert work.before is not None
+            assert work.after is not None
+            running.add(work.dataset, work.before.psnr, work.after.psnr)
+            if comparison is None and save_images != "none":
+                comparison = work.index, _comparison(work)
+    # By index, the results of all processes stand as one process alone would have found them.
+    everything = {i: each for part in world.gather(found) for i, each in part.items()}
+    comparisons = [each for each in world.gather(comparison) if each is not None]
+    if world.is_main:
+        first = min(comparisons, key=lambda each: each[0], default=None)
+        pictures.finish(None if first is None else first[1])
+    return Evaluation.joined(everything[i] for i in range(len(images)))
 
 
-def _measure_pair(
-    pair: Pair, restore: Callable[[Any], Image], found: Evaluation
-) -> tuple[Image, Scores, Scores]:
-    """Restored image, scores of the JPEG and of the restored image; adds the time to ``found``."""
-    height, width = pair.original.shape[:2]
-    start = time.perf_counter()
-    restored = restore(pair.stored)[:height, :width]
-    middle = time.perf_counter()
-    before = measure(restored=pair.jpeg, original=pair.original)
-    after = measure(restored=restored, original=pair.original)
-    found.metric_seconds += time.perf_counter() - middle
-    found.restore_seconds += middle - start
-    found.restored_pixels += height * width
-    return restored, before, after
+_AHEAD = 2
+"""Images prepared before, and measured after, the one that is being restored."""
+
+
+@dataclass
+class _Work:
+    """An image at a setting on its way: degraded, restored, measured; or why it got no further.
+
+    index: of the image over all sets. settings: how many this stands for, more than one where an
+    image cannot be read at all.
+    """
+
+    index: int
+    dataset: str
+    name: str
+    setting: str = ""
+    settings: int = 1
+    pair: Pair | None = None
+    restored: Image | None = None
+    before: Scores | None = None
+    after: Scores | None = None
+    restore_seconds: float = 0.0
+    metric_seconds: float = 0.0
+    failure: str = ""
+
+
+def _degraded(
+    index: int, dataset: str, entry: EvaluationImage, degradations: Sequence[Degrade]
+) -> Iterator[_Work]:
+    try:
+        image = _checked(entry.read(), f"{dataset}/{entry.name}")
+    except ImageError as error:
+        yield _Work(
+            index, dataset, entry.name, settings=len(degradations), failure=_one_line(error)
+        )
+        return
+    for degrade in degradations:
+        work = _Work(index, dataset, entry.name, degrade.label)
+        where = f"{dataset}/{entry.name} at {degrade.label}"
+        try:
+            work.pair = degrade(image)
+            _checked(work.pair.original, where)
+        except ImageError as error:
+            work.failure = _one_line(error)
+        except ValueError as error:
+            work.failure = f"{where}: {_one_line(error)}"
+        yield work
+
+
+def _restored(works: Iterable[_Work], restore: Callable[[Any], Image]) -> Iterator[_Work]:
+    for work in works:
+        if work.pair is not None and not work.failure:
+            height, width = work.pair.original.shape[:2]
+            start = time.perf_counter()
+            try:
+                work.restored = restore(work.pair.stored)[:height, :width]
+            except ValueError as error:
+                where = f"{work.dataset}/{work.name} at {work.setting}"
+                work.failure = f"{where}: {_one_line(error)}"
+            work.restore_seconds = time.perf_counter() - start
+        yield work
+
+
+def _comparison(work: _Work) -> Image:
+    """Original, JPEG and restored image side by side, with the crop that changed most."""
+    assert work.pair is not None
+    assert work.restored is not None
+    original, jpeg = work.pair.original, work.pair.jpeg
+
+    def gain(image: Image) -> str:
+        return f"{psnr(restored=image, original=original):.2f} dB"
+
+    return side_by_side(
+        [as_rgb(image) for image in (original, jpeg, work.restored)],
+        (
+            f"original ({work.name})",
+            f"{JPEG} {work.setting}, {gain(jpeg)}",
+            f"{IJCN}, {gain(work.restored)}",
+        ),
+        busiest_window(jpeg, work.restored),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 class _RunningMeans:
-    """Mean PSNR of a set so far, shown in the progress bar."""
+    """Mean PSNR of the set at hand so far, shown in the progress bar."""
 
-    def __init__(self, dataset: str, bar: tqdm[Any]) -> None:
-        self.dataset = dataset
+    def __init__(self, bar: tqdm[Any]) -> None:
         self.bar = bar
+        self.dataset = ""
         self.pairs: list[tuple[float, float]] = []
 
-    def add(self, before: float, after: float) -> None:
+    def add(self, dataset: str, before: float, after: float) -> None:
+        if dataset != self.dataset:
+            self.dataset, self.pairs = dataset, []
         self.pairs.append((before, after))
         jpeg, restored = (_mean(column) for column in zip(*self.pairs, strict=True))
         text = f"{self.dataset} {JPEG} {jpeg:.2f} -> {IJCN} {restored:.2f} dB"
@@ -234,44 +351,31 @@ class _Pictures:
         self.first_setting = first_setting
         self.beside = output / "images.part"
         self.final = output / "images"
-        self.comparison: Image | None = None
         for folder in (self.beside, self.final):
             if folder.exists() and not (folder / self.MARK).exists():
                 raise ImageError(
                     f"{folder} exists and was not made by an evaluation; choose another --output"
                 )
+
+    def clear(self) -> None:
+        """Remove what an evaluation that was stopped has left."""
         shutil.rmtree(self.beside, ignore_errors=True)
 
-    def add(self, dataset: str, setting: str, name: str, pair: Pair, restored: Image) -> None:
-        if self.wanted == "none":
-            return
-        if self.wanted == "all" or setting == self.first_setting:
+    def write(self, dataset: str, setting: str, name: str, restored: Image) -> None:
+        if self.wanted == "all" or (self.wanted == "first" and setting == self.first_setting):
             write_atomically(self.beside / self.MARK, "")
             write_png(self.beside / dataset / setting / f"{name}.png", restored)
-        if self.comparison is None:
 
-            def gain(image: Image) -> str:
-                return f"{psnr(restored=image, original=pair.original):.2f} dB"
-
-            self.comparison = side_by_side(
-                [as_rgb(image) for image in (pair.original, pair.jpeg, restored)],
-                (
-                    f"original ({name})",
-                    f"{JPEG} {setting}, {gain(pair.jpeg)}",
-                    f"{IJCN}, {gain(restored)}",
-                ),
-                busiest_window(pair.jpeg, restored),
-            )
-
-    def finish(self) -> None:
-        comparison = self.output / "comparison.png"
+    def finish(self, comparison: Image | None) -> None:
+        """Put the new pictures in the place of the old ones, once all processes are done."""
+        path = self.output / "comparison.png"
         if self.final.exists():
             shutil.rmtree(self.final)
-            comparison.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         if self.beside.exists():
             self.beside.rename(self.final)
-        if self.comparison is not None:
-            write_png(comparison, self.comparison)
+        if comparison is not None:
+            write_png(path, comparison)
 
 
 def write_tables(

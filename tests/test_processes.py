@@ -1,0 +1,138 @@
+"""Several processes by torchrun give the files that one process gives; a dead one is reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.jpeg import encode_jpeg
+from models import save_checkpoint
+from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
+from utils.image_io import read_image, write_png
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(tiny_network(), path, half=True)
+    return path
+
+
+def _pictures(folder: Path) -> dict[str, np.ndarray]:
+    return {str(p.relative_to(folder)): read_image(p) for p in sorted(folder.rglob("*.png"))}
+
+
+def _same_pictures(one: Path, other: Path) -> None:
+    first, second = _pictures(one), _pictures(other)
+    assert first.keys() == second.keys()
+    assert first
+    for name, picture in first.items():
+        # Processes have other numbers of threads, whose sums may round differently.
+        difference = np.abs(picture.astype(int) - second[name])
+        assert difference.max() <= 1, name
+        assert (difference > 0).mean() < 1e-3, name
+
+
+def test_evaluation_merges_into_the_same_tables(tmp_path: Path, checkpoint: Path) -> None:
+    sets = tmp_path / "sets"
+    for i in range(5):
+        write_png(sets / "Mini" / f"{i}.png", photograph(40 + 8 * i, 64, seed=i))
+    (sets / "Mini" / "00 broken.png").write_bytes(b"not an image")
+    outputs = []
+    for processes in (0, 2):
+        output = tmp_path / f"by{processes}"
+        done = run_script(
+            "test_color_IJCN.py",
+            *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
+            *("--device", "cpu", "--set", "qualities=[10, 90]", "save_images=all", "threads=1"),
+            processes=processes,
+            IJCN_TESTSETS=str(sets),
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert done.stdout.count("## Mini, 5 images") == 1
+        assert done.stderr.count("00 broken.png") == 1
+        outputs.append(output)
+    for name in ("summary.csv", "per_image.csv", "summary.md"):
+        assert (outputs[0] / name).read_text() == (outputs[1] / name).read_text()
+    _same_pictures(*outputs)
+    assert (outputs[1] / "comparison.png").exists()
+    assert not (outputs[1] / "images.part").exists()
+
+
+def test_files_are_shared_out(tmp_path: Path, checkpoint: Path) -> None:
+    source = tmp_path / "photos"
+    source.mkdir()
+    for i in range(5):
+        (source / f"{i}.jpg").write_bytes(encode_jpeg(photograph(48, 64, seed=i), 40))
+    (source / "bad.jpg").write_bytes(b"not a jpeg")
+    outputs = []
+    for processes in (0, 2):
+        output = tmp_path / f"by{processes}"
+        done = run_script(
+            "test_real_IJCN.py",
+            *("--input", source, "--output", output, "--checkpoint", checkpoint),
+            *("--device", "cpu", "--json", tmp_path / f"{processes}.json", "--set", "threads=1"),
+            processes=processes,
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert done.stdout.count("5 of 6 files restored, 1 failed") == 1
+        assert done.stderr.count("not restored:") == 1
+        outputs.append(output)
+    _same_pictures(*outputs)
+    reports = [json.loads((tmp_path / f"{n}.json").read_text()) for n in (0, 2)]
+    assert [e["source"] for e in reports[0]] == [e["source"] for e in reports[1]]
+    assert [e["status"] for e in reports[0]] == [e["status"] for e in reports[1]]
+
+
+def test_usage_errors_are_said_once(tmp_path: Path, checkpoint: Path) -> None:
+    done = run_script("test_color_IJCN.py", "--testsets", "Nowhere", processes=2)
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "Nowhere" in errors[0]
+    assert "Nowhere" in error_line(run_script("test_color_IJCN.py", "--testsets", "Nowhere"))
+
+
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
+def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoint: Path) -> None:
+    source, output = tmp_path / "photos", tmp_path / "out"
+    source.mkdir()
+    for i in range(200):
+        (source / f"{i:03}.jpg").write_bytes(encode_jpeg(photograph(200, 200, seed=i), 40))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, *launcher, "test_real_IJCN.py", "--input", source),
+            *("--output", output, "--checkpoint", checkpoint, "--device", "cpu"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while not list(output.glob("*.png")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+        workers = [int(line) for line in listed.stdout.split()]
+        assert len(workers) == 2
+        os.kill(workers[-1], signal.SIGKILL)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "Signal 9 (SIGKILL)" in errors
+    assert not list(output.glob("*.part"))
+    assert 0 < len(list(output.glob("*.png"))) < 200

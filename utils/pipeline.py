@@ -1,0 +1,97 @@
+"""Work that overlaps: the next items are prepared, and finished ones dealt with, in threads.
+
+Reading, coding and measuring release Python's interpreter lock in their libraries, so threads
+suffice. Queues are bounded: a few items are held, however many there are.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_POLL_SECONDS = 0.1
+
+
+class _End:
+    """The last thing in a queue: why the source ended."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def prefetched(items: Iterable[Item], ahead: int) -> Generator[Item]:
+    """The same items, produced in a thread that is up to ``ahead`` items ahead.
+
+    An exception of ``items`` is raised here, after the items before it. Closing this generator
+    stops the thread after the item at hand.
+
+    Raises:
+        ValueError: ``ahead`` is below 1.
+    """
+    if ahead < 1:
+        raise ValueError(f"ahead must be at least 1, got {ahead}")
+    ready: queue.Queue[Any] = queue.Queue(ahead)
+    stopped = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def produce() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not put(item):
+                    return
+        except BaseException as caught:  # handed over, whatever it is
+            error = caught
+        put(_End(error))
+
+    # A daemon: a reader that hangs must not keep a stopped program alive.
+    threading.Thread(target=produce, name="prefetch", daemon=True).start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stopped.set()
+
+
+def in_background(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, waiting: int
+) -> Generator[Result]:
+    """``function`` of every item, in their order, computed in ``threads`` threads.
+
+    ``items`` are drawn in the caller's thread, ``waiting`` of them at most before the first result
+    is asked for; so the caller's own work on the next item overlaps with ``function``. An exception
+    of ``function`` is raised in its turn; what has not begun then is dropped.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="background") as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                # Results that are there are passed on at once: a progress bar lives on them.
+                while pending and (len(pending) > waiting or pending[0].done()):
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
