@@ -60,8 +60,8 @@ def main() -> int:
 
     def body() -> int:
         named = (
-            *("checkpoint", "device", "output", "testsets", "input", "format", "quality"),
-            *("overwrite", "compare", "max_memory", "max_pixels", "json_report"),
+            *("input", "format", "quality", "overwrite", "compare"),
+            *("max_memory", "max_pixels", "json_report"),
         )
         if args.input and args.testsets:
             raise OptionsError("give --input or --testsets, not both")

@@ -53,8 +53,7 @@ def evaluation_main(
     args = parser.parse_args()
 
     def body() -> int:
-        named = ("checkpoint", "device", "output", "testsets")
-        return _run(read_options(schema, args, named), degradations, args)
+        return _run(read_options(schema, args), degradations, args)
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
 

@@ -2,12 +2,14 @@
 
 from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.ijcn import IJCN, IJCNConfig, IJCNOutput
+from models.restorer import Restorer
 
 __all__ = [
     "IJCN",
     "CheckpointError",
     "IJCNConfig",
     "IJCNOutput",
+    "Restorer",
     "load_checkpoint",
     "save_checkpoint",
 ]

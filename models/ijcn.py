@@ -13,7 +13,7 @@ from models.blocks import Activation
 from models.dct import CoefficientsToImage
 from models.dual_attention import WINDOW, ChannelLogits
 from models.logm import LOGM, Levels, dequantise
-from models.qtgm import QTGM, GuidanceHead, TableInput, residual_scale
+from models.qtgm import QTGM, GuidanceHead, GuidancePair, TableInput, residual_scale
 
 SIZE_MULTIPLE = 16 * WINDOW
 """Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
@@ -163,11 +163,16 @@ class IJCN(nn.Module):
         with torch.autocast(tables.device.type, enabled=False):
             return self.to_image(*dequantise(levels, tables), chroma_detail)
 
-    def refined(self, tables: Tensor, first: Tensor) -> Tensor:
-        """The first image with the backbone's correction, of the whole picture or a part of it."""
+    def guidance(self, tables: Tensor) -> GuidancePair:
+        """What the tables say to the backbone; needed once per picture, whatever its tiles."""
         with torch.autocast(tables.device.type, enabled=False):
-            encoder, decoder = self.qtgm(tables)
-        residual = self.backbone(first, encoder, decoder).float()
+            return self.qtgm(tables)
+
+    def refined(
+        self, tables: Tensor, first: Tensor, guidance: GuidancePair | None = None
+    ) -> Tensor:
+        """The first image with the backbone's correction, of the whole picture or a part of it."""
+        residual = self.backbone(first, *(guidance or self.guidance(tables))).float()
         if self.config.residual_scale == "tables":
             residual = residual_scale(tables) * residual
         return first + residual

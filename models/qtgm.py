@@ -17,6 +17,10 @@ class Guidance(NamedTuple):
     beta: Tensor
 
 
+GuidancePair = tuple[list[Guidance], list[Guidance]]
+"""The encoder's and the decoder's guidance, each listed from full to quarter resolution."""
+
+
 class TableTrunk(nn.Module):
     """Quantisation tables (B, 3, 8, 8) -> features (B, width), three Linear layers with ReLU.
 
@@ -75,7 +79,7 @@ class QTGM(nn.Module):
         self.decoder_trunk = TableTrunk(trunk_width, table_input)
         self.decoder_heads = nn.ModuleList(GuidanceHead(trunk_width, w) for w in widths)
 
-    def forward(self, qts: Tensor) -> tuple[list[Guidance], list[Guidance]]:
+    def forward(self, qts: Tensor) -> GuidancePair:
         """Tables (B, 3, 8, 8) -> (encoder's, decoder's) guidance, each listed from level 1 to 3."""
         encoder, decoder = self.encoder_trunk(qts), self.decoder_trunk(qts)
         return (

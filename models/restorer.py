@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +17,19 @@ from torch import Tensor
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
 from models.ijcn import IJCN
-from models.layouts import RestoreError, StoredJpeg, UnsupportedLayoutError, network_view
+from models.layouts import (
+    MULTIPLE,
+    RestoreError,
+    StoredJpeg,
+    UnsupportedLayoutError,
+    network_view,
+)
 from models.logm import Levels
 from models.tiling import MIN_SIDE, Tile, backbone_bytes_per_pixel, largest_side, tiles
 from utils.memory import available_memory
 
 __all__ = [
+    "NetworkInput",
     "Precision",
     "RestoreError",
     "Restorer",
@@ -27,7 +39,7 @@ __all__ = [
     "pick_precision",
 ]
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -60,18 +72,18 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
             known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
             native = bool(known.get("amx_bf16") or known.get("avx512_bf16"))
         return torch.bfloat16 if native else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
 
-def network_input(stored: StoredJpeg) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """A batch of one as :meth:`IJCN.forward` takes it: tables, levels, chroma detail.
+def network_input(stored: StoredJpeg) -> NetworkInput:
+    """A batch of one as :meth:`IJCN.forward` takes it.
 
     Raises:
         UnsupportedLayoutError: see :func:`models.layouts.network_view`.
     """
     view = network_view(stored)
     detail = None if view.chroma_detail is None else torch.from_numpy(view.chroma_detail)[None]
-    return (
+    return NetworkInput(
         torch.from_numpy(view.tables)[None],
         torch.from_numpy(view.y)[None, None],
         torch.from_numpy(view.c)[None],
@@ -79,39 +91,66 @@ def network_input(stored: StoredJpeg) -> tuple[Tensor, Tensor, Tensor, Tensor | 
     )
 
 
+class NetworkInput(NamedTuple):
+    """Tables, levels and chroma detail of a batch, see :meth:`IJCN.forward`."""
+
+    qts: Tensor
+    y_coef: Tensor
+    c_coef: Tensor
+    detail: Tensor | None
+
+    def fits(self, other: NetworkInput) -> bool:
+        """Whether both can stand in one batch."""
+        return self.c_coef.shape[1:] == other.c_coef.shape[1:] and (
+            (self.detail is None) == (other.detail is None)
+        )
+
+
 class Restorer:
-    """Holds a network ready for inference and turns stored JPEGs into 8-bit pictures.
+    """Holds a network ready for inference and turns JPEGs into 8-bit pictures.
 
     >>> restorer = Restorer(load_checkpoint("model_zoo/Color_IJCN.safetensors"))  # doctest: +SKIP
-    >>> image = restorer.restore(read_jpeg("photo.jpg"))  # doctest: +SKIP
+    >>> image = restorer.restore_file("photo.jpg")  # doctest: +SKIP
 
     LOGM looks at the whole picture, strip by strip; the backbone works tile by tile where the
-    picture does not fit the memory.
+    picture does not fit the memory. What makes it fast: convolutions in half precision where the
+    hardware has it, channels last, no gradients, levels and guidance computed once per picture.
     """
 
     def __init__(
         self,
         model: IJCN,
-        device: str | torch.device = "cpu",
+        device: str | torch.device = "auto",
         precision: Precision = "auto",
         max_memory: float | None = None,
+        compile: bool = False,
     ) -> None:
         """
         Args:
             model: moved to ``device``, switched to inference.
+            device: "auto" takes a CUDA GPU where there is one, else the CPU.
             precision: of the backbone, see :func:`pick_precision`; all else is always float32.
             max_memory: GiB that a restoration may take, besides the network and the interpreter;
                 None: half of what is free when a picture is begun.
+            compile: let torch.compile fuse the backbone's small operations; the first picture then
+                takes a minute or so longer. Without a working compiler: a line on stderr, and on
+                without it.
+
+        Raises:
+            ValueError: a device that this machine does not have.
         """
-        self.device = torch.device(device)
+        self.device = pick_device(str(device))
         self.precision = pick_precision(precision, self.device)
         self.max_memory = max_memory
+        self.batches = self.device.type != "cpu"
         if self.device.type == "cuda":
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
             torch.backends.cudnn.allow_tf32 = False
         self.model = model.eval().to(self.device)
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compile:
+            self._compile()
 
     def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """Restored picture, of the size the JPEG states: uint8, RGB (H, W, 3) or gray (H, W).
@@ -134,35 +173,133 @@ class Restorer:
                     ) from error
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            side = max(MIN_SIDE, min(side, max(stored.height, stored.width)) // 2)
+            side = max(MIN_SIDE, side // 2)
+
+    def restore_file(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        """A picture file as it is to be looked at: uint8, RGB (H, W, 3) or gray (H, W).
+
+        JPEGs are restored from what they store; of other formats, the JPEG that their pixels once
+        were is looked for (data.pixels). An EXIF orientation is applied.
+
+        Raises:
+            OSError: a file that cannot be opened.
+            data.jpeg.JpegError, utils.image_io.ImageError: a file that is no whole picture.
+            RestoreError: see :meth:`restore`.
+        """
+        return self._restore_bytes(Path(path).read_bytes(), str(path))
+
+    def restore_bytes(self, data: bytes) -> NDArray[np.uint8]:
+        """:meth:`restore_file` for the bytes of a file."""
+        return self._restore_bytes(data, "these bytes")
+
+    def restore_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Pixels that were once decoded from a JPEG -> restored ones of the same shape.
+
+        pixels: uint8, RGB (H, W, 3) or gray (H, W). See :func:`data.pixels.pixels_as_jpeg`.
+        """
+        from data.pixels import pixels_as_jpeg
+
+        source = pixels_as_jpeg(pixels)
+        top, left = source.offset
+        restored = self.restore(source.stored)
+        return restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+
+    def restore_batch(self, many: Sequence[StoredJpeg]) -> list[NDArray[np.uint8]]:
+        """:meth:`restore` for several JPEGs; those of equal size go through the network together.
+
+        That fills a GPU with small pictures. A CPU, which one picture keeps busy, takes them one by
+        one.
+        """
+        results: dict[int, NDArray[np.uint8]] = {}
+        waiting = list(range(len(many)))
+        while waiting:
+            indices = [waiting.pop(0)]
+            stored = many[indices[0]]
+            if not self.batches or self._tile_side(stored) < max(_padded_sides(stored)):
+                results[indices[0]] = self.restore(stored)
+                continue
+            first = network_input(stored)
+            batch = [first]
+            room = self._batch_size(stored)
+            for index in list(waiting):
+                if len(batch) >= room:
+                    break
+                # A cheap look before levels are prepared.
+                if _padded_sides(many[index]) == _padded_sides(stored):
+                    other = network_input(many[index])
+                    if other.fits(first):
+                        batch.append(other)
+                        indices.append(index)
+                        waiting.remove(index)
+            results |= zip(indices, self._together(batch, [many[i] for i in indices]), strict=True)
+        return [results[i] for i in range(len(many))]
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
         """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
-        gray = stored.colors == "gray"
-        qts, y_coef, c_coef, detail = network_input(stored)
-        height, width = 8 * y_coef.shape[2], 8 * y_coef.shape[3]
-        result = np.empty((stored.height, stored.width) + (() if gray else (3,)), np.uint8)
-        with (
-            torch.inference_mode(),
-            torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
-            ),
-        ):
-            tables, levels = self.model.corrected(
-                qts.to(self.device),
-                y_coef.to(self.device),
-                c_coef.to(self.device),
-                strip=_strip_rows(c_coef.shape[3]),
-            )
-            for tile in tiles(height, width, side):
-                pixels = self._tile(tables, levels, detail, tile, gray)
-                rows, cols = result[slice(*tile.rows), slice(*tile.cols)].shape[:2]
-                result[slice(*tile.rows), slice(*tile.cols)] = pixels[:rows, :cols]
-        return result
+        return self._in_tiles(network_input(stored), [stored], side)[0]
 
-    def _tile(
-        self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile, gray: bool
-    ) -> NDArray[np.uint8]:
+    def _restore_bytes(self, data: bytes, name: str) -> NDArray[np.uint8]:
+        # Reading files is the data package's business; the network itself needs none of it.
+        from data.jpeg import read_jpeg
+        from utils.image_io import read_image_bytes
+        from utils.picture_files import read_metadata, turned
+
+        if data[:3] == b"\xff\xd8\xff":
+            restored = self.restore(read_jpeg(data))
+        else:
+            restored = self.restore_pixels(read_image_bytes(data, name))
+        return turned(restored, read_metadata(data).orientation)
+
+    def _together(
+        self, batch: list[NetworkInput], many: list[StoredJpeg]
+    ) -> list[NDArray[np.uint8]]:
+        details = [each.detail for each in batch if each.detail is not None]
+        joined = NetworkInput(
+            torch.cat([each.qts for each in batch]),
+            torch.cat([each.y_coef for each in batch]),
+            torch.cat([each.c_coef for each in batch]),
+            torch.cat(details) if details else None,
+        )
+        try:
+            return self._in_tiles(joined, many, max(*_sides(joined)))
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return [self.restore(stored) for stored in many]
+
+    def _in_tiles(
+        self, inputs: NetworkInput, many: Sequence[StoredJpeg], side: int
+    ) -> list[NDArray[np.uint8]]:
+        """Pictures of one size, which ``inputs`` holds, in tiles of at most ``side`` pixels."""
+        height, width = _sides(inputs)
+        results = [
+            np.empty(
+                (stored.height, stored.width) + (() if stored.colors == "gray" else (3,)), np.uint8
+            )
+            for stored in many
+        ]
+        with torch.inference_mode(), self._autocast():
+            tables, levels = self.model.corrected(
+                inputs.qts.to(self.device),
+                inputs.y_coef.to(self.device),
+                inputs.c_coef.to(self.device),
+                strip=_strip_rows(inputs.c_coef.shape[3]),
+            )
+            guidance = self.model.guidance(tables)
+            for tile in tiles(height, width, side):
+                first = self._first_image(tables, levels, inputs.detail, tile)
+                image = self.model.refined(tables, first, guidance)
+                for index, result in enumerate(results):
+                    pixels = _pixels(image[index], tile, result.ndim == 2)
+                    part = result[slice(*tile.rows), slice(*tile.cols)]
+                    part[...] = pixels[: part.shape[0], : part.shape[1]]
+        return results
+
+    def _first_image(
+        self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile
+    ) -> Tensor:
         rows, cols = tile.seen_rows, tile.seen_cols
         part = Levels(
             levels.y[:, :, rows.start // 8 : rows.stop // 8, cols.start // 8 : cols.stop // 8],
@@ -170,30 +307,75 @@ class Restorer:
         )
         if detail is not None:
             detail = detail[:, :, slice(*rows), slice(*cols)].to(self.device)
-        first = self.model.first_image(tables, part, detail)
-        image = self.model.refined(tables, first)[0]
-        top, left = tile.rows.start - rows.start, tile.cols.start - cols.start
-        image = image[:, top:, left:][
-            :, : tile.rows.stop - tile.rows.start, : tile.cols.stop - tile.cols.start
-        ]
-        if gray:
-            # A gray JPEG has no colour; what little the network adds is dropped.
-            image = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(0, True)
-        pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
-        return (pixels[:, :, 0] if gray else pixels).cpu().numpy()
+        return self.model.first_image(tables, part, detail)
 
-    def _tile_side(self, stored: StoredJpeg) -> int:
-        pixels = stored.height * stored.width
+    def _autocast(self) -> torch.autocast:
+        half = self.precision != torch.float32
+        # Where it is not enabled, the type is one that every device knows.
+        return torch.autocast(
+            self.device.type, self.precision if half else torch.bfloat16, enabled=half
+        )
+
+    def _compile(self) -> None:
+        """Compile the backbone, trying it at once; without a compiler, go on without."""
+        backbone = self.model.backbone
+        backbone.compile(dynamic=True)
+        try:
+            with torch.inference_mode(), self._autocast():
+                tables = torch.full((1, 3, 8, 8), 16.0, device=self.device)
+                first = torch.zeros(1, 3, 64, 128, device=self.device)
+                self.model.refined(tables, first)
+        except Exception as error:  # compilers fail in as many ways as there are compilers
+            backbone._compiled_call_impl = None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
+            print(f"going on without torch.compile: {reason}", file=sys.stderr)
+
+    def _budget(self, pixels: int) -> float:
+        """Bytes for the backbone's work on a picture of so many pixels."""
         if self.max_memory is not None:
             total = self.max_memory * 2**30
         elif self.device.type == "cuda":
             total = torch.cuda.mem_get_info(self.device)[0] * 0.8
         else:
             total = available_memory() * 0.5
-        each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
-        budget = total - pixels * _WHOLE_BYTES_PER_PIXEL
-        return largest_side(stored.height, stored.width, each, budget)
+        return total - pixels * _WHOLE_BYTES_PER_PIXEL
 
+    def _tile_side(self, stored: StoredJpeg) -> int:
+        each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
+        height, width = _padded_sides(stored)
+        return largest_side(height, width, each, self._budget(height * width))
+
+    def _batch_size(self, stored: StoredJpeg) -> int:
+        pixels = math.prod(_padded_sides(stored))
+        each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
+        each += _WHOLE_BYTES_PER_PIXEL
+        return max(1, min(_LARGEST_BATCH, int(self._budget(0) / (each * pixels))))
+
+
+def _pixels(image: Tensor, tile: Tile, gray: bool) -> NDArray[np.uint8]:
+    """The kept part of a tile, (3, H, W) in [0, 1], as 8-bit RGB (H, W, 3) or gray (H, W)."""
+    top, left = tile.rows.start - tile.seen_rows.start, tile.cols.start - tile.seen_cols.start
+    image = image[:, top:, left:][
+        :, : tile.rows.stop - tile.rows.start, : tile.cols.stop - tile.cols.start
+    ]
+    if gray:
+        # A gray JPEG has no colour; what little the network adds is dropped.
+        image = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(0, True)
+    pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
+    return (pixels[:, :, 0] if gray else pixels).cpu().numpy()
+
+
+def _sides(inputs: NetworkInput) -> tuple[int, int]:
+    return 8 * inputs.y_coef.shape[2], 8 * inputs.y_coef.shape[3]
+
+
+def _padded_sides(stored: StoredJpeg) -> tuple[int, int]:
+    """Height and width of what the network sees."""
+    return stored.height + -stored.height % MULTIPLE, stored.width + -stored.width % MULTIPLE
+
+
+_LARGEST_BATCH = 16
+"""More pictures at once do not fill a GPU better."""
 
 _WHOLE_BYTES_PER_PIXEL = 40
 """What is held for the whole picture while it is restored: levels, LOGM's tokens, the result."""

@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from models.restorer import Precision
 from options.schema import AnyOptions, load_options, parse_assignment
 from utils.distributed import world_from_environment
 
@@ -47,6 +48,12 @@ def test_parser(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
     )
     parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        help="of the backbone (default: auto, bfloat16 where the hardware has it)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
         "--output",
         metavar="DIR",
         help="where results go (default: a folder of the job's own in test_results/)",
@@ -62,16 +69,24 @@ def test_parser(
     return parser
 
 
+COMMON = ("checkpoint", "device", "precision", "threads", "output", "testsets")
+"""Options that :func:`test_parser` has arguments for."""
+
+
 def read_options(
-    schema: type[AnyOptions], args: argparse.Namespace, named: Sequence[str]
+    schema: type[AnyOptions], args: argparse.Namespace, named: Sequence[str] = ()
 ) -> AnyOptions:
-    """Options of the file ``args.opt``, replaced by the arguments ``named`` and by ``--set``.
+    """Options of the file ``args.opt``, replaced by ``--set``, then by arguments.
+
+    named: arguments that stand for options, besides :data:`COMMON`.
 
     Raises:
         OptionsError: see :func:`options.schema.load_options`.
     """
     overrides: list[tuple[str, Any]] = [parse_assignment(text) for text in args.set]
-    overrides += [(name, getattr(args, name)) for name in named if getattr(args, name) is not None]
+    overrides += [
+        (name, getattr(args, name)) for name in (*COMMON, *named) if getattr(args, name) is not None
+    ]
     return load_options(schema, args.opt, overrides)
 
 

@@ -55,6 +55,7 @@ class InferenceOptions(Options):
     device: Device = "auto"
     precision: Precision = "auto"
     max_memory: Annotated[float, Field(gt=0)] | None = None
+    compile: bool = False
     threads: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("test_results")
 

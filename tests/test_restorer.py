@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data.degradation import SingleJpeg
-from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from models.blocks import Activation
 from models.dual_attention import ChannelLogits
 from models.logm import Levels
@@ -20,6 +23,7 @@ from models.restorer import (
 )
 from models.tiling import MIN_SIDE
 from tests.conftest import photograph, tiny_network
+from utils.image_io import ImageError, write_png
 from utils.metrics import psnr
 
 
@@ -85,7 +89,7 @@ def test_lack_of_memory_is_one_line(failure: Exception, monkeypatch: pytest.Monk
     monkeypatch.setattr(restorer, "restore_in_tiles", fails)
     with pytest.raises(RestoreError, match="64x1300 YCbCr 4:2:0: not enough memory"):
         restorer.restore(SingleJpeg(30)(photograph(1300, 64)).stored)
-    assert sides == [1300, 650, 325, 256]
+    assert sides == [1344, 672, 336, 256]
     monkeypatch.setattr(restorer, "restore_in_tiles", lambda *inputs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         restorer.restore(SingleJpeg(30)(photograph(64, 64)).stored)
@@ -124,9 +128,9 @@ def test_little_memory_means_small_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     for gib in (8.0, 0.2, 0.0):
         Restorer(tiny_network(widths=(64, 8, 8)), max_memory=gib).restore(stored)
     Restorer(tiny_network()).restore(stored)
-    assert sides[0] == 900
+    assert sides[0] == 960  # the padded picture in one piece
     assert sides[0] > sides[1] > sides[2] == MIN_SIDE
-    assert sides[3] == 900
+    assert sides[3] == 960
 
 
 @pytest.mark.parametrize("logits", ["sum", "mean"])
@@ -140,3 +144,107 @@ def test_logm_in_strips_equals_logm_at_once(logits: ChannelLogits, strip: int) -
     torch.testing.assert_close(parts.y, whole.y, atol=1e-5, rtol=0)
     torch.testing.assert_close(parts.c, whole.c, atol=1e-5, rtol=0)
     assert not torch.equal(whole.y, y.float())
+
+
+def _jpegs() -> list[JpegImage]:
+    pictures = [photograph(50, 70, seed=1), photograph(64, 65, seed=2), photograph(200, 60)]
+    stored = [read_jpeg(encode_jpeg(each, 30)) for each in pictures]
+    stored.append(read_jpeg(encode_jpeg(pictures[0][:, :, 0], 20)))
+    stored.append(read_jpeg(encode_jpeg(pictures[0], 40, Sampling.S444)))
+    stored.append(read_jpeg(encode_jpeg(pictures[1], 60, Sampling.S444)))
+    return stored
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_batches_give_what_single_pictures_give(
+    batches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer(tiny_network(), "cpu", "float32")
+    restorer.batches = batches
+    sizes: list[int] = []
+    corrected = restorer.model.corrected
+    monkeypatch.setattr(
+        restorer.model,
+        "corrected",
+        lambda qts, *args, **kwargs: sizes.append(len(qts)) or corrected(qts, *args, **kwargs),
+    )
+    stored = _jpegs()
+    results = restorer.restore_batch(stored)
+    assert sorted(sizes) == ([1, 2, 3] if batches else [1] * 6)
+    for each, result in zip(stored, results, strict=True):
+        alone = restorer.restore(each)
+        assert alone.shape == result.shape
+        assert np.abs(alone.astype(int) - result).max() <= 1
+        assert (alone != result).mean() < 1e-3
+
+
+def test_batches_are_cut_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    restorer = Restorer(tiny_network(), "cpu", "float32")
+    restorer.batches = True
+    stored = [read_jpeg(encode_jpeg(photograph(60, 60, seed=i), 30)) for i in range(3)]
+    whole = restorer.restore_batch(stored)
+    refined = restorer.model.refined
+    sizes: list[int] = []
+
+    def two_are_too_many(tables: torch.Tensor, *args: object) -> torch.Tensor:
+        sizes.append(len(tables))
+        if len(tables) > 1:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory")
+        return refined(tables, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restorer.model, "refined", two_are_too_many)
+    again = restorer.restore_batch(stored)
+    assert sizes == [3, 1, 1, 1]
+    for one, other in zip(whole, again, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_files_bytes_and_pixels(tmp_path: Path) -> None:
+    restorer = Restorer(tiny_network(), "cpu", "float32")
+    picture = photograph(50, 70)
+    data = encode_jpeg(picture, 30)
+    expected = restorer.restore(read_jpeg(data))
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert np.array_equal(restorer.restore_file(tmp_path / "a.jpg"), expected)
+    assert np.array_equal(restorer.restore_file(str(tmp_path / "a.jpg")), expected)
+    assert np.array_equal(restorer.restore_bytes(data), expected)
+    write_png(tmp_path / "a.png", decode_jpeg(data))
+    assert restorer.restore_file(tmp_path / "a.png").shape == (50, 70, 3)
+    assert restorer.restore_pixels(picture[:, :, 0].copy()).shape == (50, 70)
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    payload = exif.tobytes()
+    segment = b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload
+    (tmp_path / "turned.jpg").write_bytes(data[:2] + segment + data[2:])
+    turned = restorer.restore_file(tmp_path / "turned.jpg")
+    assert np.array_equal(turned, np.rot90(expected, -1))
+
+    (tmp_path / "no.jpg").write_bytes(b"hello")
+    with pytest.raises(ImageError, match="not an image"):
+        restorer.restore_file(tmp_path / "no.jpg")
+    with pytest.raises(OSError, match="missing"):
+        restorer.restore_file(tmp_path / "missing.jpg")
+
+
+def test_float16_is_close_to_float32() -> None:
+    stored = SingleJpeg(30)(photograph(64, 64)).stored
+    exact = Restorer(tiny_network(), "cpu", "float32").restore(stored)
+    half = Restorer(tiny_network(), "cpu", "float16").restore(stored)
+    assert psnr(restored=half, original=exact) > 50
+
+
+def test_without_a_compiler_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_compiler(self: torch.nn.Module, **options: object) -> None:
+        def fails(*inputs: object) -> None:
+            raise RuntimeError("no C++ compiler found\nand more")
+
+        self._compiled_call_impl = fails
+
+    monkeypatch.setattr(torch.nn.Module, "compile", no_compiler)
+    stored = SingleJpeg(30)(photograph(64, 64)).stored
+    image = Restorer(tiny_network(), "cpu", "float32", compile=True).restore(stored)
+    assert capsys.readouterr().err == "going on without torch.compile: no C++ compiler found\n"
+    assert np.array_equal(image, Restorer(tiny_network(), "cpu", "float32").restore(stored))

@@ -35,22 +35,27 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise ImageError(
             f"{path}: {error.strerror or error}; give a readable image file"
         ) from error
+    return read_image_bytes(data, str(path))
+
+
+def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8]:
+    """:func:`read_image` for the bytes of a file; ``name`` is for messages."""
     if not data:
-        raise ImageError(f"{path}: empty file; give a whole image")
+        raise ImageError(f"{name}: empty file; give a whole image")
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise ImageError(f"{path}: cannot be decoded ({error.err})") from error
+        raise ImageError(f"{name}: cannot be decoded ({error.err})") from error
     if pixels is None:
         raise ImageError(
-            f"{path}: not an image OpenCV can decode; give PNG, WebP, BMP, TIFF or JPEG"
+            f"{name}: not an image OpenCV can decode; give PNG, WebP, BMP, TIFF or JPEG"
         )
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.dtype != np.uint8:
-        raise ImageError(f"{path}: {pixels.dtype} samples; convert it to 8 or 16 bits")
+        raise ImageError(f"{name}: {pixels.dtype} samples; convert it to 8 or 16 bits")
     if pixels.ndim == 2:
         return np.asarray(pixels, dtype=np.uint8)
     return np.ascontiguousarray(pixels[:, :, 2::-1], dtype=np.uint8)
