@@ -69,7 +69,6 @@ def main() -> int:
         root = from_project(options.testsets_folder)
         inputs = options.input or [testset_folder(name, root) for name in options.testsets]
         jobs = plan_files(inputs, options.output, options.format, options.all_pictures)
-        require_writable(options.output)
         settings = OutputSettings(
             options.format,
             options.quality,
@@ -79,6 +78,7 @@ def main() -> int:
         )
         start = time.perf_counter()
         with open_session(options) as session:
+            require_writable(options.output)
             # A GPU restores faster than one thread codes pictures.
             writers = 4 if session.restorer.device.type == "cuda" else 1
             results = restore_files(jobs, session.restorer, settings, writers, session.world)

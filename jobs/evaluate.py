@@ -65,8 +65,8 @@ def _run(
 ) -> int:
     sets = _open_sets(options)
     published = read_published(PROJECT / "testsets" / "published.csv")
-    require_writable(options.output)
     with open_session(options) as session:
+        require_writable(options.output)
         evaluation = evaluate(
             sets,
             degradations(options),
