@@ -6,13 +6,16 @@ INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: demo test lint bench fuzz clean-venv help
+.PHONY: demo tables test lint bench fuzz clean-venv help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## restore and score the built-in photographs, write pictures
 	$(RUN) test_color_IJCN.py --opt options/demo.yml
+
+tables: $(READY) ## measure on every test set that is found, print all tables
+	$(RUN) -m jobs.tables
 
 test: $(DEV_READY) ## run the whole test suite
 	$(RUN) -m pytest

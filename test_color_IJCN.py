@@ -2,7 +2,6 @@
 
 import sys
 
-from data.degradation import SingleJpeg
 from jobs.evaluate import evaluation_main
 from options.schema import ColorTestOptions
 
@@ -13,11 +12,5 @@ EXAMPLES = """  python test_color_IJCN.py
 """
 
 
-def degradations(options: ColorTestOptions) -> list[SingleJpeg]:
-    return [SingleJpeg(quality, options.sampling, options.padding) for quality in options.qualities]
-
-
 if __name__ == "__main__":
-    sys.exit(
-        evaluation_main(__doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions, degradations)
-    )
+    sys.exit(evaluation_main(__doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions))

@@ -1,9 +1,7 @@
 """Measure IJCN on colour images compressed twice, with aligned and shifted block grids."""
 
 import sys
-from itertools import product
 
-from data.degradation import DoubleJpeg
 from jobs.evaluate import evaluation_main
 from options.schema import DoubleTestOptions
 
@@ -13,17 +11,5 @@ EXAMPLES = """  python test_colordouble_IJCN.py
 """
 
 
-def degradations(options: DoubleTestOptions) -> list[DoubleJpeg]:
-    pairs = product(options.qualities, options.second_qualities or options.qualities)
-    return [
-        DoubleJpeg(first, second, shift, options.sampling, options.padding)
-        for shift, (first, second) in product(options.shifts, list(pairs))
-    ]
-
-
 if __name__ == "__main__":
-    sys.exit(
-        evaluation_main(
-            __doc__, EXAMPLES, "options/test_colordouble.yml", DoubleTestOptions, degradations
-        )
-    )
+    sys.exit(evaluation_main(__doc__, EXAMPLES, "options/test_colordouble.yml", DoubleTestOptions))

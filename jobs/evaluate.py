@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias
 
 from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset
-from data.degradation import Degradation
 from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
 from options.command_line import (
     EXIT_FAILED_IMAGES,
@@ -19,24 +18,24 @@ from options.command_line import (
     run_script,
     test_parser,
 )
-from options.schema import EvaluationOptions
+from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
 from utils.distributed import world_from_environment
-from utils.evaluation import Evaluation, evaluate, write_tables
+from utils.evaluation import Evaluation, evaluate
 from utils.image_io import require_writable
-from utils.published import PublishedRow, read_published
+from utils.published import read_published
 from utils.run_log import write_run_file
+from utils.tables import write_tables
 
 DEFAULT_SET = "LIVE1_color"
 
-AnyEvaluation = TypeVar("AnyEvaluation", bound=EvaluationOptions)
+AnyEvaluation: TypeAlias = ColorTestOptions | DoubleTestOptions
 
 
 def evaluation_main(
     description: str | None,
     examples: str,
     default_options: str,
-    schema: type[AnyEvaluation],
-    degradations: Callable[[AnyEvaluation], Sequence[Degradation]],
+    schema: type[ColorTestOptions] | type[DoubleTestOptions],
 ) -> int:
     """Body of a measuring script; returns its exit code.
 
@@ -45,7 +44,6 @@ def evaluation_main(
         examples: likewise.
         default_options: option file, relative to the project's root.
         schema: type of the options.
-        degradations: the settings these options ask for.
     """
     parser = test_parser(
         description or "", examples, default_options, f"data sets; {SAMPLE} is built in"
@@ -53,58 +51,60 @@ def evaluation_main(
     args = parser.parse_args()
 
     def body() -> int:
-        return _run(read_options(schema, args), degradations, args)
+        return _run(read_options(schema, args), args)
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
 
 
-def _run(
-    options: AnyEvaluation,
-    degradations: Callable[[AnyEvaluation], Sequence[Degradation]],
-    args: argparse.Namespace,
-) -> int:
+def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
     sets = _open_sets(options)
-    published = read_published(PROJECT / "testsets" / "published.csv")
     with open_session(options) as session:
-        require_writable(options.output)
-        evaluation = evaluate(
-            sets,
-            degradations(options),
-            session.restorer.restore,
-            options.output,
-            options.save_images,
-            world=session.world,
-        )
+        evaluation = run_evaluation(options, sets, session, {"option_file": str(args.opt)})
         if session.world.is_main:
-            _write(options, published, evaluation, session, args)
+            _tell(options, evaluation)
     return EXIT_FAILED_IMAGES if evaluation.failures else 0
 
 
-def _write(
-    options: AnyEvaluation,
-    published: Sequence[PublishedRow],
-    evaluation: Evaluation,
-    session: Session,
-    args: argparse.Namespace,
-) -> None:
-    """Tables, ``run.yml``, and what there is to tell the user."""
-    text = write_tables(
+def run_evaluation(
+    options: AnyEvaluation, sets: Sequence[TestSet], session: Session, facts: Mapping[str, object]
+) -> Evaluation:
+    """Measure ``sets`` as ``options`` say; write tables, pictures and ``run.yml``.
+
+    Every process of the session calls this; the main one writes. ``facts`` go into ``run.yml``.
+
+    Raises:
+        ImageError: the output folder cannot be written.
+    """
+    require_writable(options.output)
+    evaluation = evaluate(
+        sets,
+        options.degradations(),
+        session.restorer.restore,
         options.output,
-        evaluation,
-        published,
-        f"{options.name}: {options.checkpoint.name}",
+        options.save_images,
+        world=session.world,
     )
-    write_run_file(
-        options.output / "run.yml",
-        options.model_dump(mode="json"),
-        {
-            **describe_network(options, session),
-            "option_file": str(args.opt),
-            **_cost(evaluation),
-        },
-    )
+    if session.world.is_main:
+        write_tables(
+            options.output,
+            evaluation,
+            read_published(PUBLISHED),
+            f"{options.name}: {options.checkpoint.name}",
+        )
+        write_run_file(
+            options.output / "run.yml",
+            options.model_dump(mode="json"),
+            {**describe_network(options, session), **facts, **_cost(evaluation)},
+        )
+    return evaluation
+
+
+PUBLISHED = PROJECT / "testsets" / "published.csv"
+
+
+def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
     print()
-    print(text)
+    print((options.output / "summary.md").read_text(encoding="utf-8"))
     for line in evaluation.failures:
         print(f"left out: {line}", file=sys.stderr)
     if not evaluation.results:
@@ -131,7 +131,9 @@ def _open_sets(options: EvaluationOptions) -> list[TestSet]:
 
 def _cost(evaluation: Evaluation) -> dict[str, object]:
     pixels = max(1, evaluation.restored_pixels)
+    restored = max(1, len(evaluation.results) // 2)
     return {
+        "restore_seconds_per_image": round(evaluation.restore_seconds / restored, 3),
         "restore_seconds_per_megapixel": round(evaluation.restore_seconds / pixels * 1e6, 3),
         "metric_seconds_per_megapixel": round(evaluation.metric_seconds / pixels * 1e6, 3),
         "images_left_out": {name: sorted(left) for name, left in evaluation.left_out.items()},

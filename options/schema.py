@@ -10,13 +10,14 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data.degradation import Padding, RandomCompression
+from data.degradation import DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
 from models.ijcn import IJCNConfig
 from models.losses import Penalty
@@ -76,6 +77,10 @@ class ColorTestOptions(EvaluationOptions):
 
     qualities: Qualities = (10, 20, 30, 40)
 
+    def degradations(self) -> list[SingleJpeg]:
+        """One compression at each quality."""
+        return [SingleJpeg(quality, self.sampling, self.padding) for quality in self.qualities]
+
 
 class DoubleTestOptions(EvaluationOptions):
     """``test_colordouble_IJCN.py``: every first quality with every second one, at every shift."""
@@ -87,6 +92,14 @@ class DoubleTestOptions(EvaluationOptions):
         Field(min_length=1),
         AfterValidator(_without_repeats),
     ] = ((0, 0), (4, 4))
+
+    def degradations(self) -> list[DoubleJpeg]:
+        """Every first quality with every second one, at each shift."""
+        pairs = list(product(self.qualities, self.second_qualities or self.qualities))
+        return [
+            DoubleJpeg(first, second, shift, self.sampling, self.padding)
+            for shift, (first, second) in product(self.shifts, pairs)
+        ]
 
 
 class RealTestOptions(InferenceOptions):

@@ -14,11 +14,12 @@ from data.datasets import NamedImage, TestSet
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import JpegImage
 from tests.conftest import photograph
-from utils.evaluation import Evaluation, ImageResult, evaluate, write_tables
+from utils.evaluation import Evaluation, evaluate
 from utils.image_io import ImageError, read_image
 from utils.metrics import Scores, measure
 from utils.pictures import Window, busiest_window, side_by_side
 from utils.published import PublishedRow, read_published, rows_for
+from utils.tables import ImageResult, write_tables
 
 
 def _set(name: str, *sizes: tuple[int, int]) -> TestSet:
@@ -177,9 +178,14 @@ def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
         PublishedRow("A", "QF20", "FBCNN", 30.11, 0.868, None, "x"),
     ]
     text = write_tables(tmp_path, found, published, "title")
-    assert text.count("FBCNN") == 1
+    assert text.count("FBCNN (published)") == 1
     assert "| FBCNN (published) | 27.77 / 0.803 / -" in text
+    # By PSNR, JPEG first; then how far the best published figure is.
+    rows = [line for line in text.split("## B")[0].splitlines() if line.startswith("|")]
+    assert [row.split("|")[1].strip() for row in rows][2:] == ["JPEG", "FBCNN (published)", "IJCN", "to best published"]
+    assert "| +2.23 dB (FBCNN)" in text
     assert text.index("FBCNN") < text.index("## B")
+    assert "best" not in text.split("## B")[1]
 
 
 def test_many_settings_go_down_the_table(tmp_path: Path) -> None:

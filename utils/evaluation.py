@@ -6,9 +6,6 @@ of JPEGs.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +23,7 @@ from utils.image_io import ImageError, write_atomically, write_png
 from utils.metrics import Scores, measure, psnr
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background, prefetched
-from utils.published import PublishedRow, rows_for
+from utils.tables import IJCN, JPEG, ImageResult, SummaryRow, mean, summarise
 
 Image = NDArray[np.uint8]
 
@@ -34,9 +31,6 @@ SMALLEST_SIDE = 8
 """Images below one JPEG block a side have no blocking to measure and are left out."""
 
 SaveImages = Literal["none", "first", "all"]
-
-JPEG, IJCN = "JPEG", "IJCN"
-METHODS = (JPEG, IJCN)
 
 
 class EvaluationImage(Protocol):
@@ -74,28 +68,6 @@ class Degrade(Protocol):
     @property
     def label(self) -> str: ...
     def __call__(self, image: Image) -> Pair: ...
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """Figures of one image, setting and method."""
-
-    dataset: str
-    setting: str
-    method: str
-    image: str
-    scores: Scores
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """Averages over the images of a set, at one setting, by one method."""
-
-    dataset: str
-    setting: str
-    method: str
-    images: int
-    scores: Scores
 
 
 @dataclass
@@ -138,20 +110,8 @@ class Evaluation:
         return whole
 
     def summary(self) -> list[SummaryRow]:
-        """Averages in the order in which sets, settings and methods were evaluated.
-
-        A metric that an image is too small for does not enter that metric's average.
-        """
-        groups: dict[tuple[str, str, str], list[Scores]] = {}
-        for result in self.results:
-            key = (result.dataset, result.setting, result.method)
-            groups.setdefault(key, []).append(result.scores)
-        return [
-            SummaryRow(
-                *key, len(scores), Scores(*(_mean(column) for column in zip(*scores, strict=True)))
-            )
-            for key, scores in groups.items()
-        ]
+        """Averages over the images, see :func:`utils.tables.summarise`."""
+        return summarise(self.results)
 
 
 def evaluate(
@@ -331,7 +291,7 @@ class _RunningMeans:
         if dataset != self.dataset:
             self.dataset, self.pairs = dataset, []
         self.pairs.append((before, after))
-        jpeg, restored = (_mean(column) for column in zip(*self.pairs, strict=True))
+        jpeg, restored = (mean(column) for column in zip(*self.pairs, strict=True))
         text = f"{self.dataset} {JPEG} {jpeg:.2f} -> {IJCN} {restored:.2f} dB"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update()
@@ -378,36 +338,6 @@ class _Pictures:
             write_png(path, comparison)
 
 
-def write_tables(
-    output: Path, evaluation: Evaluation, published: Sequence[PublishedRow], title: str
-) -> str:
-    """Write ``summary.csv``, ``per_image.csv`` and ``summary.md``; returns the text of the last."""
-    summary = evaluation.summary()
-    write_atomically(
-        output / "summary.csv",
-        _csv(
-            ("dataset", "setting", "method", "images", "psnr", "ssim", "psnrb"),
-            (
-                (row.dataset, row.setting, row.method, row.images, *_digits(row.scores))
-                for row in summary
-            ),
-        ),
-    )
-    write_atomically(
-        output / "per_image.csv",
-        _csv(
-            ("dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"),
-            (
-                (r.dataset, r.setting, r.method, r.image, *_digits(r.scores))
-                for r in evaluation.results
-            ),
-        ),
-    )
-    text = _markdown(summary, evaluation, published, title)
-    write_atomically(output / "summary.md", text)
-    return text
-
-
 def _checked(image: Image, name: str) -> Image:
     if min(image.shape[:2]) < SMALLEST_SIDE:
         raise ImageError(
@@ -415,70 +345,3 @@ def _checked(image: Image, name: str) -> Image:
             "move it out of the set"
         )
     return image
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _digits(scores: Scores) -> tuple[str, str, str]:
-    return f"{scores.psnr:.4f}", f"{scores.ssim:.6f}", f"{scores.psnrb:.4f}"
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _cell(psnr: float | None, ssim: float | None, psnrb: float | None) -> str:
-    def show(value: float | None, digits: int) -> str:
-        return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-    return f"{show(psnr, 2)} / {show(ssim, 3)} / {show(psnrb, 2)}"
-
-
-def _markdown(
-    summary: Sequence[SummaryRow],
-    evaluation: Evaluation,
-    published: Sequence[PublishedRow],
-    title: str,
-) -> str:
-    """A table per set: methods down, settings across; settings down where there are many."""
-    lines = [f"# {title}", "", "PSNR (dB) / SSIM / PSNR-B (dB), mean over the images.", ""]
-    for dataset in dict.fromkeys((*(row.dataset for row in summary), *evaluation.left_out)):
-        rows = [row for row in summary if row.dataset == dataset]
-        settings = list(dict.fromkeys(row.setting for row in rows))
-        cells = {(row.method, row.setting): _cell(*row.scores) for row in rows}
-        methods = list(METHODS)
-        for other in rows_for(published, dataset, settings):
-            method = f"{other.method} (published)"
-            if method not in methods:
-                methods.append(method)
-            cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
-        count = max((row.images for row in rows), default=0)
-        lines += [f"## {dataset}, {count} images", ""]
-        if len(settings) <= 4:
-            grid = [["method", *settings]]
-            grid += [[m, *(cells.get((m, s), "") for s in settings)] for m in methods]
-        else:
-            grid = [["setting", *methods]]
-            grid += [[s, *(cells.get((m, s), "") for m in methods)] for s in settings]
-        lines += [*_aligned(grid), ""]
-        if evaluation.left_out.get(dataset):
-            count = len(evaluation.left_out[dataset])
-            lines += [f"Left out: {count} images (see the messages of the run).", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table that also reads well as plain text."""
-    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
-    rows = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-        for row in grid
-    ]
-    return [rows[0], "| " + " | ".join("-" * w for w in widths) + " |", *rows[1:]]

@@ -1,0 +1,284 @@
+"""The paper's tables in one command: single, double and gray evaluation on every set that is found.
+
+What was measured before with the same checkpoint, options and code is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.datasets import SAMPLE, DatasetError, has_testset, open_testset
+from jobs.evaluate import PUBLISHED, AnyEvaluation, run_evaluation
+from jobs.network import USAGE_ERRORS, open_session
+from options.command_line import (
+    EXIT_FAILED_IMAGES,
+    PROJECT,
+    from_project,
+    read_options,
+    run_script,
+    test_parser,
+)
+from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
+from utils.image_io import write_atomically
+from utils.published import PublishedRow, read_published, rows_for
+from utils.run_log import file_hash
+from utils.tables import (
+    INTRODUCTION,
+    SummaryRow,
+    csv_text,
+    read_summary,
+    table_of_set,
+)
+
+EXAMPLES = """  make tables
+  python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5
+  python -m jobs.tables --checkpoint runs/mine/best.safetensors --output results/mine
+  python -m jobs.tables --readme README.md
+  torchrun --nproc_per_node=8 -m jobs.tables
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the paper's protocols, and the sets it is reported on."""
+
+    name: str
+    heading: str
+    option_file: str
+    schema: type[ColorTestOptions] | type[DoubleTestOptions]
+    sets: tuple[str, ...]
+
+
+KINDS = (
+    Kind(
+        "single",
+        "Compressed once",
+        "options/test_color.yml",
+        ColorTestOptions,
+        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color"),
+    ),
+    Kind(
+        "gray",
+        "Gray, compressed once",
+        "options/test_color.yml",
+        ColorTestOptions,
+        ("Classic5", "LIVE1_gray", "BSDS500_gray"),
+    ),
+    Kind(
+        "double",
+        "Compressed twice",
+        "options/test_colordouble.yml",
+        DoubleTestOptions,
+        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A measured set: its averages and what ``run.yml`` says of the run."""
+
+    kind: Kind
+    dataset: str
+    rows: list[SummaryRow]
+    run: dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Body of ``python -m jobs.tables``; returns its exit code."""
+    parser = test_parser(
+        __doc__ or "", EXAMPLES, KINDS[0].option_file, "only these sets (default: all known)"
+    )
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=[kind.name for kind in KINDS],
+        default=[kind.name for kind in KINDS],
+        help="protocols (default: all)",
+    )
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help=f"put the tables into this Markdown file too, between {_BEGIN} and {_END}",
+    )
+    args = parser.parse_args(arguments)
+    if args.opt != PROJECT / KINDS[0].option_file:
+        parser.error("--opt: each protocol has its own option file; use --set")
+    return run_script(lambda: _run(args), (*USAGE_ERRORS, DatasetError))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.readme is not None:
+        _split(args.readme)  # before hours of work
+    output = Path(args.output or "results")
+    wanted = [kind for kind in KINDS if kind.name in args.kinds]
+    names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
+    args.testsets = args.output = None
+    entries: list[Entry] = []
+    missing: list[str] = []
+    failed = False
+    first = read_options(wanted[0].schema, _with_option_file(args, wanted[0]))
+    with open_session(first) as session:
+        for kind, name in ((k, n) for k in wanted for n in names if is_reported(k, n)):
+            folder = output / kind.name / name
+            options: AnyEvaluation = read_options(
+                kind.schema, _with_option_file(args, kind)
+            ).model_copy(
+                update={"testsets": (name,), "output": folder, "name": f"{kind.name}_{name}"}
+            )
+            root = from_project(options.testsets_folder)
+            if not has_testset(name, root):
+                missing.append(name)
+                continue
+            testset = open_testset(name, root)
+            key = fingerprint(options, [image.name for image in testset.images])
+            if session.world.is_main and not _is_measured(folder, key):
+                print(f"{kind.heading}: {name}", flush=True)
+            if not session.world.gather(_is_measured(folder, key))[0]:
+                evaluation = run_evaluation(options, [testset], session, {"fingerprint": key})
+                failed |= bool(evaluation.failures)
+                if session.world.is_main:
+                    for line in evaluation.failures:
+                        print(f"left out: {line}", file=sys.stderr)
+            if session.world.is_main:
+                run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
+                entries.append(Entry(kind, name, read_summary(folder / "summary.csv"), run))
+                # After every set: whoever stops this keeps what there is.
+                text = _write(output, entries, list(dict.fromkeys(missing)))
+        if session.world.is_main:
+            if not entries:
+                raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
+            if args.readme is not None:
+                _splice(args.readme, text)
+            print(f"\n{text}\ntables: {output / 'tables.md'}, {output / 'tables.csv'}")
+    return EXIT_FAILED_IMAGES if failed else 0
+
+
+def is_reported(kind: Kind, dataset: str) -> bool:
+    """Whether a set is for a protocol: known ones as listed, others where their colours fit."""
+    known = {name for each in KINDS for name in each.sets}
+    if dataset in known:
+        return dataset in kind.sets
+    return dataset.endswith("_gray") == (kind.name == "gray")
+
+
+def _with_option_file(args: argparse.Namespace, kind: Kind) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(args), "opt": PROJECT / kind.option_file})
+
+
+def fingerprint(options: AnyEvaluation, images: Sequence[str]) -> str:
+    """SHA-256 over all that figures depend on: weights, options, names of images, code."""
+    content = options.model_dump(
+        mode="json",
+        exclude={"checkpoint", "device", "threads", "max_memory", "compile", "output"}
+        | {"save_images", "name", "testsets_folder"},
+    )
+    content["images"] = list(images)
+    content["checkpoint"] = file_hash(from_project(options.checkpoint))
+    content["code"] = {str(p.relative_to(PROJECT)): file_hash(p) for p in _code()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _code() -> Iterator[Path]:
+    """The source files that decide on figures."""
+    for package in ("data", "models"):
+        yield from sorted((PROJECT / package).glob("*.py"))
+    yield PROJECT / "utils" / "metrics.py"
+
+
+def _is_measured(folder: Path, wanted: str) -> bool:
+    try:
+        run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
+        read_summary(folder / "summary.csv")
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return (
+        isinstance(run, dict)
+        and run.get("fingerprint") == wanted
+        and not run.get("images_left_out")
+    )
+
+
+def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> str:
+    published = read_published(PUBLISHED)
+    write_atomically(output / "tables.csv", _csv(entries, published))
+    run = entries[0].run
+    lines = [
+        f"{Path(run['options']['checkpoint']).name}, {run['parameters'] / 1e6:.1f} M parameters, "
+        f"SHA-256 {run['checkpoint_sha256'][:12]}..., {run['precision']} backbone.",
+        *INTRODUCTION,
+    ]
+    for kind in KINDS:
+        of_kind = [entry for entry in entries if entry.kind is kind]
+        if of_kind:
+            lines += ["", f"### {kind.heading}"]
+        for entry in of_kind:
+            count = max(row.images for row in entry.rows)
+            lines += [
+                "",
+                f"{entry.dataset}, {count} images, "
+                f"{entry.run['restore_seconds_per_image']:.2f} s per image on "
+                f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
+                "",
+                *table_of_set(entry.rows, published),
+            ]
+    if missing:
+        lines += [
+            "",
+            f"Not found here: {', '.join(missing)}. `python testsets/download.py NAME` fetches a "
+            "set; see testsets/README.md.",
+        ]
+    text = "\n".join(lines) + "\n"
+    write_atomically(output / "tables.md", f"# Tables\n\n{text}")
+    return text
+
+
+def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
+    rows: list[tuple[object, ...]] = []
+    for entry in entries:
+        name = entry.kind.name
+        for row in entry.rows:
+            scores = (round(score, 4) for score in row.scores)
+            rows.append(
+                (name, row.dataset, row.setting, row.method, "measured", row.images, *scores)
+            )
+        settings = {row.setting for row in entry.rows}
+        for p in rows_for(published, entry.dataset, settings):
+            figures = ("" if value is None else value for value in (p.psnr, p.ssim, p.psnrb))
+            rows.append((name, p.dataset, p.setting, p.method, p.source, "", *figures))
+    header = ("protocol", "dataset", "setting", "method", "source", "images", "psnr", "ssim")
+    return csv_text((*header, "psnrb"), rows)
+
+
+_BEGIN, _END = "<!-- tables -->", "<!-- /tables -->"
+
+
+def _split(readme: Path) -> tuple[str, str]:
+    """What stands before and after the tables of a Markdown file."""
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionsError(f"{readme}: {error.strerror or error}; give a Markdown file") from error
+    if text.count(_BEGIN) != 1 or text.count(_END) != 1:
+        raise OptionsError(f"{readme} must hold one line {_BEGIN} and one line {_END}")
+    before, rest = text.split(_BEGIN)
+    return before + _BEGIN, _END + rest.split(_END)[1]
+
+
+def _splice(readme: Path, text: str) -> None:
+    before, after = _split(readme)
+    write_atomically(readme, f"{before}\n{text}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
