@@ -48,16 +48,21 @@ def _relative_index() -> Tensor:
 
 @lru_cache(maxsize=32)
 def _wrapped_pairs(rows: int, cols: int) -> Tensor:
+    """:func:`_pairs_across_sides`, kept for the next picture of this size."""
+    # The cache outlives its first caller; a mask born in inference mode could not be trained with.
+    with torch.inference_mode(False):
+        return _pairs_across_sides(rows, cols)
+
+
+def _pairs_across_sides(rows: int, cols: int) -> Tensor:
     """(windows, 16, 16) bool: query and key lay on opposite sides of the image before the roll."""
 
     def side(length: int) -> Tensor:
         return torch.arange(length) >= length - SHIFT
 
-    # The cache outlives its first caller; a mask born in inference mode could not be trained with.
-    with torch.inference_mode(False):
-        region = side(rows)[:, None] * 2 + side(cols)[None].long()
-        region = _to_windows(region[None, :, :, None]).squeeze(-1)
-        return region[:, :, None] != region[:, None, :]
+    region = side(rows)[:, None] * 2 + side(cols)[None].long()
+    region = _to_windows(region[None, :, :, None]).squeeze(-1)
+    return region[:, :, None] != region[:, None, :]
 
 
 def _to_windows(x: Tensor) -> Tensor:
@@ -98,7 +103,9 @@ class WindowAttention(nn.Module):
         """(B, rows, cols, C) -> the same shape; rows and cols are multiples of 4."""
         if not self.shifted:
             return self.within_windows(x, None)
-        wrapped = _wrapped_pairs(*x.shape[1:3]).to(x.device)
+        # In an exported graph sizes are symbols, which no cache can hold.
+        pairs = _pairs_across_sides if torch.compiler.is_exporting() else _wrapped_pairs
+        wrapped = pairs(*x.shape[1:3]).to(x.device)
         return _shifted_back(self.within_windows(_shifted(x), wrapped))
 
     def within_windows(self, x: Tensor, wrapped: Tensor | None) -> Tensor:

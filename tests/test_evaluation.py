@@ -182,7 +182,12 @@ def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
     assert "| FBCNN (published) | 27.77 / 0.803 / -" in text
     # By PSNR, JPEG first; then how far the best published figure is.
     rows = [line for line in text.split("## B")[0].splitlines() if line.startswith("|")]
-    assert [row.split("|")[1].strip() for row in rows][2:] == ["JPEG", "FBCNN (published)", "IJCN", "to best published"]
+    assert [row.split("|")[1].strip() for row in rows][2:] == [
+        "JPEG",
+        "FBCNN (published)",
+        "IJCN",
+        "to best published",
+    ]
     assert "| +2.23 dB (FBCNN)" in text
     assert text.index("FBCNN") < text.index("## B")
     assert "best" not in text.split("## B")[1]
