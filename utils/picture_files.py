@@ -42,7 +42,7 @@ def read_metadata(data: bytes) -> Metadata:
     """Metadata of a picture file's bytes; whatever is damaged is left out and said so."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            info: dict[str, Any] = dict(image.info)
+            info = {str(key): value for key, value in image.info.items()}
             exif_bytes, orientation, problem = _exif(image)
     except Exception as error:  # Pillow's parsers raise nearly anything on damaged files
         return Metadata(problem=f"metadata cannot be read ({_one_line(error)})")
