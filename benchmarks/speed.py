@@ -1,7 +1,8 @@
-"""Time and memory of restoring and measuring one 512x768 image, for each network and precision.
+"""Time, memory and arithmetic speed of restoring one picture, for each network and way to run it.
 
-Cases run in turn, so that a drift of the machine meets all of them; medians are reported. Each
-case's memory is measured in a process of its own. Prints a Markdown table.
+"as published" is how the published scripts run: float32, NCHW, eager, gradients recorded. Cases run
+in turn, so that a drift of the machine meets all of them; medians are reported. Each case's memory
+is measured in a process of its own. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -17,38 +18,68 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
 
+from data.datasets import NamedImage, TestSet, has_testset, open_testset  # noqa: E402
 from data.degradation import Degraded, SingleJpeg  # noqa: E402
+from data.jpeg import JpegImage  # noqa: E402
 from models import IJCN, load_checkpoint  # noqa: E402
-from models.restorer import Precision, Restorer  # noqa: E402
+from models.restorer import Restorer, network_input, pick_device  # noqa: E402
+from utils.evaluation import evaluate  # noqa: E402
 from utils.metrics import measure  # noqa: E402
 
-HEIGHT, WIDTH = 512, 768
-
 EXAMPLES = """examples:
-  python benchmarks/speed.py
-  python benchmarks/speed.py --checkpoint runs/mine/best.safetensors --repeats 9
+  make bench
+  python benchmarks/speed.py --size 3072x2048 --networks small --repeats 3
+  python benchmarks/speed.py --evaluation LIVE1_color
+  python benchmarks/speed.py --checkpoint runs/mine/best.safetensors --modes float32 bfloat16
 """
+
+Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
+MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
+NETWORKS = ("small", "published size")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network at one precision; no checkpoint means the published size, untrained."""
+    """One network, run in one way; no checkpoint means the published size, untrained."""
 
-    name: str
+    network: str
+    mode: Mode
     checkpoint: Path | None
-    precision: Precision
+    device: str
 
-    def restorer(self) -> Restorer:
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        return f"{self.network}, {self.mode}"
+
+    def restore(self) -> Callable[[JpegImage], object]:
+        """What turns a stored JPEG into pixels in this way."""
         model = load_checkpoint(self.checkpoint) if self.checkpoint else IJCN()
-        return Restorer(model, "cpu", self.precision)
+        if self.mode == "as published":
+            return partial(_as_published, model.eval().to(pick_device(self.device)))
+        precision: Literal["float32", "bfloat16"] = (
+            "float32" if self.mode == "float32" else "bfloat16"
+        )
+        compiled = self.mode.endswith("compiled")
+        return Restorer(model, self.device, precision, compile=compiled).restore
+
+
+def _as_published(model: IJCN, stored: JpegImage) -> np.ndarray:
+    device = next(model.parameters()).device
+    qts, y_coef, c_coef, detail = network_input(stored)
+    image = model(qts.to(device), y_coef.to(device), c_coef.to(device), detail).image
+    pixels = (image[0].detach().permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels.cpu().numpy()[: stored.height, : stored.width]
 
 
 def main() -> int:
@@ -61,66 +92,167 @@ def main() -> int:
         default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
         help="weights of the small variant",
     )
+    parser.add_argument("--size", default="768x512", metavar="WxH", help="of the picture (768x512)")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES[:3])
     parser.add_argument("--repeats", type=int, default=5, help="timed runs per case")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
+    parser.add_argument(
+        "--evaluation", metavar="SET", help="measure a whole evaluation of this set at QF 10 too"
+    )
     parser.add_argument("--memory_of", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.checkpoint.is_file():
         parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    try:
+        width, height = (int(part) for part in args.size.split("x"))
+    except ValueError:
+        parser.error(f"--size {args.size}: expected WIDTHxHEIGHT, such as 768x512")
     cases = [
-        Case(f"{name}, {precision}", checkpoint, precision)
-        for name, checkpoint in (("small", args.checkpoint), ("published size", None))
-        for precision in precisions
+        Case(network, mode, args.checkpoint if network == "small" else None, args.device)
+        for network in args.networks
+        for mode in args.modes
     ]
-    image, pair = _pair()
+    image, pair = _pair(height, width)
     if args.memory_of:
         (case,) = (c for c in cases if c.name == args.memory_of)
-        idle = _peak_mebibytes()
-        case.restorer().restore(pair.stored)
-        print(_peak_mebibytes() - idle)
+        print(_memory_over_idle(case, pair))
         return 0
+    _restoring(args, cases, image, pair)
+    if args.evaluation:
+        _evaluating(args)
+    return 0
 
+
+def _restoring(
+    args: argparse.Namespace, cases: list[Case], image: np.ndarray, pair: Degraded
+) -> None:
+    device = pick_device(args.device)
     work: dict[str, Callable[[], object]] = {
-        case.name: partial(case.restorer().restore, pair.stored) for case in cases
+        case.name: partial(case.restore(), pair.stored) for case in cases
     }
+    flops = {network: _flops(network, args.checkpoint, pair) for network in args.networks}
+    convolution, convolution_flops = _convolution(device)
+    work["convolution"] = convolution
     work["PSNR + SSIM + PSNR-B"] = lambda: measure(restored=pair.jpeg, original=image)
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for repeat in range(args.repeats + 1):
         for name, run in work.items():
             start = time.perf_counter()
             run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             if repeat:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ceiling = convolution_flops / medians["convolution"]
 
-    base = medians[cases[0].name]
-    print(f"{WIDTH}x{HEIGHT} pixels, {args.repeats} repeats in turn, medians;")
-    print(f"{_machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    print("| work | seconds | relative to the first | memory over the idle process, MiB |")
-    print("| --- | --- | --- | --- |")
-    for name, median in medians.items():
-        memory = _memory_of(name, args) if any(c.name == name for c in cases) else "-"
-        print(f"| {name} | {median:.3f} | {median / base:.2f} | {memory} |", flush=True)
-    return 0
+    print(f"{args.size} pixels, {args.repeats} repeats in turn, medians; {machine()},")
+    print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads;")
+    print(f"ceiling: a 256-channel 3x3 convolution in bfloat16, {ceiling / 1e12:.2f} TFLOP/s\n")
+    print("| work | s | speed-up | TFLOP/s | of the ceiling | memory over idle, MiB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for case in cases:
+        median = medians[case.name]
+        base = medians[next(c.name for c in cases if c.network == case.network)]
+        speed = flops[case.network] / median
+        print(
+            f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.2f} | "
+            f"{100 * speed / ceiling:.0f} % | {_memory_of(case, args)} |",
+            flush=True,
+        )
+    print(f"| PSNR + SSIM + PSNR-B | {medians['PSNR + SSIM + PSNR-B']:.3f} | - | - | - | - |")
 
 
-def _pair() -> tuple[np.ndarray, Degraded]:
-    """A 512x768 crop's worth of photograph at quality 30: scikit-image's coffee, mirrored."""
+def _flops(network: str, checkpoint: Path, pair: Degraded) -> float:
+    """Floating point operations of one picture, a multiplication and an addition counted each."""
+    model = (load_checkpoint(checkpoint) if network == "small" else IJCN()).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(*network_input(pair.stored))
+    return float(counter.get_total_flops())
+
+
+def _convolution(device: torch.device) -> tuple[Callable[[], object], float]:
+    """The largest part of the published network, alone: what this hardware can do at best."""
+    layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, torch.bfloat16)
+    layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(1, 256, 256, 384, device=device, dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        with torch.inference_mode():
+            layer(x)
+
+    return run, 2.0 * 9 * 256 * 256 * 256 * 384
+
+
+def _evaluating(args: argparse.Namespace) -> None:
+    """A whole evaluation at one quality, the published way and ours, in turn."""
+    root = PROJECT / "testsets"
+    name = args.evaluation if has_testset(args.evaluation, root) else "Sample"
+    images = [NamedImage(i.name, partial(_same, i.read())) for i in open_testset(name, root)]
+    print(f"\nwhole evaluation of {name} at QF 10, {len(images)} images, small network:\n")
+    published = Case("small", "as published", args.checkpoint, args.device).restore()
+    ours = Case("small", "bfloat16", args.checkpoint, args.device).restore()
+    seconds: dict[str, list[float]] = {"as published": [], "ours": []}
+    for _ in range(max(1, args.repeats // 2)):
+        start = time.perf_counter()
+        for each in images:
+            pair = SingleJpeg(10)(each.read())
+            restored = np.asarray(published(pair.stored))
+            measure(restored=pair.jpeg, original=pair.original)
+            measure(restored=restored, original=pair.original)
+        seconds["as published"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        found = evaluate(
+            [TestSet(name, tuple(images))],
+            [SingleJpeg(10)],
+            ours,  # type: ignore[arg-type]
+            Path("unused"),
+            "none",
+            progress=False,
+        )
+        seconds["ours"].append(time.perf_counter() - start)
+        assert not found.failures
+    medians = {way: statistics.median(values) for way, values in seconds.items()}
+    print("| way | s | speed-up |\n| --- | --- | --- |")
+    for way, median in medians.items():
+        print(f"| {way} | {median:.1f} | {medians['as published'] / median:.2f} |")
+
+
+def _same(image: np.ndarray) -> np.ndarray:
+    return image
+
+
+def _pair(height: int, width: int) -> tuple[np.ndarray, Degraded]:
+    """A photograph at quality 30: scikit-image's coffee, cut or mirrored to size."""
     from skimage import data
 
-    photo = np.asarray(data.coffee())
-    rows, cols = HEIGHT - photo.shape[0], WIDTH - photo.shape[1]
+    photo = np.asarray(data.coffee())[:height, :width]
+    rows, cols = height - photo.shape[0], width - photo.shape[1]
     image = np.pad(photo, ((0, rows), (0, cols), (0, 0)), mode="symmetric")
     return image, SingleJpeg(30)(image)
 
 
-def _memory_of(name: str, args: argparse.Namespace) -> str:
-    command = [sys.executable, __file__, "--memory_of", name, "--checkpoint", str(args.checkpoint)]
+def _memory_of(case: Case, args: argparse.Namespace) -> str:
+    command = [sys.executable, __file__, "--memory_of", case.name, "--size", args.size]
+    command += ["--checkpoint", str(args.checkpoint), "--device", args.device]
+    command += ["--networks", case.network, "--modes", case.mode]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"{float(done.stdout):.0f}"
+    return f"{float(done.stdout.splitlines()[-1]):.0f}"
 
 
-def _peak_mebibytes() -> float:
+def _memory_over_idle(case: Case, pair: Degraded) -> float:
+    restore = case.restore()
+    if pick_device(case.device).type == "cuda":
+        restore(pair.stored)
+        return torch.cuda.max_memory_allocated() / 2**20
+    idle = peak_mebibytes()
+    restore(pair.stored)
+    return peak_mebibytes() - idle
+
+
+def peak_mebibytes() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # Linux's ru_maxrss starts at the parent's, this starts at zero
         (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
@@ -129,7 +261,7 @@ def _peak_mebibytes() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def _machine() -> str:
+def machine() -> str:
     name = (
         torch.cpu.get_capabilities().get("cpu_name")
         if hasattr(torch.cpu, "get_capabilities")

@@ -1,0 +1,148 @@
+"""Time per megapixel and peak memory from small to very large pictures, and whether tiles show.
+
+Each picture is restored from file to file in a process of its own, as test_real_IJCN.py does it.
+Prints a Markdown table. With --seams it writes a picture of the difference between a picture
+restored in tiles and as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+PROJECT = Path(__file__).resolve().parent.parent
+if str(PROJECT) not in sys.path:
+    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+
+from benchmarks.speed import machine, peak_mebibytes  # noqa: E402
+from data.jpeg import encode_jpeg, read_jpeg  # noqa: E402
+from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
+from models import Restorer, load_checkpoint  # noqa: E402
+from utils.image_io import write_png  # noqa: E402
+
+EXAMPLES = """examples:
+  python benchmarks/large.py
+  python benchmarks/large.py --megapixels 1 40 --max_memory 1
+  python benchmarks/large.py --megapixels --seams seams.png
+"""
+
+QUALITY = 30
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
+        help="weights",
+    )
+    parser.add_argument(
+        "--megapixels", type=float, nargs="*", default=[0.25, 1, 4, 12, 24, 40], help="sizes"
+    )
+    parser.add_argument(
+        "--max_memory", type=float, default=1.0, metavar="GIB", help="of a restoration (1)"
+    )
+    parser.add_argument(
+        "--seams", type=Path, metavar="PNG", help="write the difference of tiles and whole"
+    )
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not args.checkpoint.is_file():
+        parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
+    if args.one:
+        print(json.dumps(_restore_one(args.one, args.checkpoint, args.max_memory)))
+        return 0
+    if args.megapixels:
+        _sizes(args)
+    if args.seams:
+        _seams(args)
+    return 0
+
+
+def _sizes(args: argparse.Namespace) -> None:
+    print(f"{machine()}, --max_memory {args.max_memory:g}, JPEG quality {QUALITY}, 4:2:0\n")
+    print(
+        "| megapixels | size | s | s per megapixel | relative to 1 MP | peak of the process, MiB |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for megapixels in args.megapixels:
+            height = round((megapixels * 1e6 / 1.5) ** 0.5)
+            width = round(megapixels * 1e6 / height)
+            path = Path(folder) / "picture.jpg"
+            path.write_bytes(encode_jpeg(picture(height, width), QUALITY))
+            command = [sys.executable, __file__, "--one", str(path)]
+            command += ["--checkpoint", str(args.checkpoint), "--max_memory", str(args.max_memory)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found = json.loads(done.stdout.splitlines()[-1])
+            each = found["seconds"] / megapixels
+            rows.append((megapixels, each))
+            base = min(rows, key=lambda row: abs(row[0] - 1))[1]
+            print(
+                f"| {megapixels:g} | {width}x{height} | {found['seconds']:.1f} | {each:.2f} | "
+                f"{each / base:.2f} | {found['mebibytes']:.0f} |",
+                flush=True,
+            )
+
+
+def _restore_one(path: Path, checkpoint: Path, max_memory: float) -> dict[str, float]:
+    """Seconds and peak memory of one file; a small one before it warms up."""
+    restorer = Restorer(load_checkpoint(checkpoint), max_memory=max_memory)
+    restorer.restore(read_jpeg(encode_jpeg(picture(64, 64), QUALITY)))
+    job = FileJob(path, path.with_suffix(".png"))
+    start = time.perf_counter()
+    result = restore_file(job, restorer, OutputSettings(overwrite=True))
+    seconds = time.perf_counter() - start
+    if result.status != "restored":
+        raise SystemExit(f"error: {result.message}")
+    return {"seconds": seconds, "mebibytes": peak_mebibytes()}
+
+
+def _seams(args: argparse.Namespace) -> None:
+    """JPEG, restored whole, and the difference that tiles of 256 pixels make, amplified."""
+    stored = read_jpeg(encode_jpeg(picture(768, 1024), QUALITY))
+    for precision in ("float32", "auto"):
+        restorer = Restorer(load_checkpoint(args.checkpoint), precision=precision)
+        whole = restorer.restore_in_tiles(stored, 4096)
+        tiled = restorer.restore_in_tiles(stored, 256)
+        difference = np.abs(whole.astype(int) - tiled)
+        print(
+            f"tiles of 256 against the whole, {restorer.precision}: at most {difference.max()} "
+            f"gray levels, {100 * (difference > 0).mean():.4f} % of samples differ"
+        )
+    # Mid gray is no difference; one level is 64 lighter or darker.
+    shown = np.clip(128 + 64 * (tiled.astype(int) - whole), 0, 255).astype(np.uint8)
+    write_png(args.seams, np.concatenate((tiled, shown), axis=1))
+    print(f"restored in tiles | difference x 64: {args.seams}")
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """A photograph (scikit-image's coffee) mirrored as often as it takes."""
+    from skimage import data
+
+    photo = np.asarray(data.coffee())
+    rows, cols = (
+        _mirrored(n, wanted) for n, wanted in zip(photo.shape[:2], (height, width), strict=True)
+    )
+    return photo[rows][:, cols]
+
+
+def _mirrored(length: int, wanted: int) -> NDArray[np.intp]:
+    position = np.arange(wanted) % (2 * length)
+    return np.minimum(position, 2 * length - 1 - position)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
