@@ -48,7 +48,9 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
     max_memory = options.max_memory
     if max_memory is None and device.type == "cpu" and world.local_size > 1:
         max_memory = available_memory() / 2**30 / 2 / world.local_size
-    restorer = Restorer(model, device, options.precision, max_memory, options.compile)
+    restorer = Restorer(
+        model, device, options.precision, max_memory, options.compile, options.ensemble
+    )
     with connected(world, device):
         yield Session(restorer, world)
 

@@ -21,7 +21,7 @@ from data.degradation import DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
 from models.ijcn import IJCNConfig
 from models.losses import Penalty
-from models.restorer import Precision
+from models.restorer import Ensemble, Precision
 from utils.evaluation import SaveImages
 from utils.optimisers import OptimiserKind
 from utils.picture_files import Format
@@ -57,6 +57,7 @@ class InferenceOptions(Options):
     precision: Precision = "auto"
     max_memory: Annotated[float, Field(gt=0)] | None = None
     compile: bool = False
+    ensemble: Ensemble = 1
     threads: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("test_results")
 

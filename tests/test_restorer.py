@@ -248,3 +248,21 @@ def test_without_a_compiler_it_goes_on(
     image = Restorer(tiny_network(), "cpu", "float32", compile=True).restore(stored)
     assert capsys.readouterr().err == "going on without torch.compile: no C++ compiler found\n"
     assert np.array_equal(image, Restorer(tiny_network(), "cpu", "float32").restore(stored))
+
+
+def test_an_ensemble_treats_mirrored_pictures_alike() -> None:
+    picture = photograph(64, 128)
+    model = tiny_network(channel_logits="mean")
+    with torch.no_grad():  # LOGM sees the grid, not the mirror: leave the backbone alone
+        model.logm.attention.out.weight.zero_()
+    alone, together = (Restorer(model, "cpu", "float32", ensemble=n) for n in (1, 4))
+    upright, mirrored = (
+        read_jpeg(encode_jpeg(np.ascontiguousarray(p), 30, Sampling.S444))
+        for p in (picture, picture[::-1, ::-1])
+    )
+
+    def asymmetry(restorer: Restorer) -> float:
+        one, other = restorer.restore(upright), restorer.restore(mirrored)[::-1, ::-1]
+        return float(np.abs(one.astype(int) - other).mean())
+
+    assert asymmetry(together) < 0.02 < 0.2 < asymmetry(alone)
