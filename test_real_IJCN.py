@@ -4,9 +4,11 @@ import json
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 from data.datasets import DatasetError, testset_folder
 from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
+from jobs.report import REPORT, report_files
 from jobs.restore_files import FileResult, OutputSettings, plan_files, restore_files
 from options.command_line import (
     EXIT_FAILED_IMAGES,
@@ -22,7 +24,7 @@ from utils.run_log import write_run_file
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
   python test_real_IJCN.py --input panorama.jpg --max_memory 2
-  python test_real_IJCN.py --input old.png --overwrite
+  python test_real_IJCN.py --input old.png --overwrite --report
   python test_real_IJCN.py --testsets Real --json report.json
   torchrun --nproc_per_node=4 test_real_IJCN.py --input archive/
 """
@@ -83,8 +85,11 @@ def main() -> int:
             writers = 4 if session.restorer.device.type == "cuda" else 1
             results = restore_files(jobs, session.restorer, settings, writers, session.world)
             if session.world.is_main:
-                _write_run(options, session, results, time.perf_counter() - start)
-                _report(results, options)
+                run = _write_run(options, session, results, time.perf_counter() - start)
+                if options.report:
+                    title = f"{len(results)} files restored by {options.checkpoint.name}"
+                    report_files(options.output, title, results, run)
+                _tell(results, options)
         return EXIT_FAILED_IMAGES if any(r.status == "failed" for r in results) else 0
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
@@ -92,8 +97,8 @@ def main() -> int:
 
 def _write_run(
     options: RealTestOptions, session: Session, results: list[FileResult], seconds: float
-) -> None:
-    write_run_file(
+) -> dict[str, Any]:
+    return write_run_file(
         options.output / "run.yml",
         options.model_dump(mode="json"),
         {
@@ -105,7 +110,7 @@ def _write_run(
     )
 
 
-def _report(results: list[FileResult], options: RealTestOptions) -> None:
+def _tell(results: list[FileResult], options: RealTestOptions) -> None:
     """Lines for people, on stderr where stdout belongs to a program."""
     to_stdout = str(options.json_report) == "-"
     people = sys.stderr if to_stdout else sys.stdout
@@ -122,6 +127,8 @@ def _report(results: list[FileResult], options: RealTestOptions) -> None:
         parts.append(f"{counts['skipped']} there already (--overwrite restores them again)")
     parts.append(f"{counts['failed']} failed")
     print(f"{', '.join(parts)}: {options.output}", file=people)
+    if options.report:
+        print(f"everything on one page: {options.output / REPORT}", file=people)
     if options.json_report is not None:
         text = json.dumps([result.as_json() for result in results], indent=2, ensure_ascii=False)
         if to_stdout:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset
 from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
+from jobs.report import REPORT, remove_unwanted_pictures, report_evaluation
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -68,34 +69,36 @@ def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
 def run_evaluation(
     options: AnyEvaluation, sets: Sequence[TestSet], session: Session, facts: Mapping[str, object]
 ) -> Evaluation:
-    """Measure ``sets`` as ``options`` say; write tables, pictures and ``run.yml``.
+    """Measure ``sets`` as ``options`` say; write tables, pictures, ``run.yml``, a report.
 
     Every process of the session calls this; the main one writes. ``facts`` go into ``run.yml``.
 
     Raises:
         ImageError: the output folder cannot be written.
     """
-    require_writable(options.output)
+    output = options.output
+    require_writable(output)
+    degradations = options.degradations()
     evaluation = evaluate(
         sets,
-        options.degradations(),
+        degradations,
         session.restorer.restore,
-        options.output,
-        options.save_images,
+        output,
+        "all" if options.report else options.save_images,
         world=session.world,
     )
     if session.world.is_main:
-        write_tables(
-            options.output,
-            evaluation,
-            read_published(PUBLISHED),
-            f"{options.name}: {options.checkpoint.name}",
-        )
-        write_run_file(
-            options.output / "run.yml",
+        title = f"{options.name}: {options.checkpoint.name}"
+        published = read_published(PUBLISHED)
+        write_tables(output, evaluation, published, title)
+        run = write_run_file(
+            output / "run.yml",
             options.model_dump(mode="json"),
             {**describe_network(options, session), **facts, **_cost(evaluation)},
         )
+        if options.report:
+            report_evaluation(output, title, sets, degradations, evaluation, published, run)
+            remove_unwanted_pictures(output, evaluation, degradations, options.save_images)
     return evaluation
 
 
@@ -113,6 +116,8 @@ def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
     comparison = options.output / "comparison.png"
     if options.save_images != "none" and comparison.exists():
         print(f"side by side: {comparison}")
+    if options.report:
+        print(f"everything on one page: {options.output / REPORT}")
 
 
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:

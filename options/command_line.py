@@ -59,6 +59,12 @@ def test_parser(
         help="where results go (default: a folder of the job's own in test_results/)",
     )
     parser.add_argument(
+        "--report",
+        action="store_true",
+        default=None,
+        help="write report.html too: all pictures and figures on one page, to look at in a browser",
+    )
+    parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
@@ -69,7 +75,7 @@ def test_parser(
     return parser
 
 
-COMMON = ("checkpoint", "device", "precision", "threads", "output", "testsets")
+COMMON = ("checkpoint", "device", "precision", "threads", "output", "testsets", "report")
 """Options that :func:`test_parser` has arguments for."""
 
 

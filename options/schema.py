@@ -71,6 +71,7 @@ class EvaluationOptions(InferenceOptions):
     sampling: Sampling = Sampling.S420
     padding: Padding = Padding.AS_STORED
     save_images: SaveImages = "first"
+    report: bool = False
 
 
 class ColorTestOptions(EvaluationOptions):
@@ -114,6 +115,7 @@ class RealTestOptions(InferenceOptions):
     quality: Quality = 95
     overwrite: bool = False
     compare: bool = False
+    report: bool = False
     max_pixels: Annotated[float, Field(gt=0)] = 200.0
     json_report: Path | None = None
 

@@ -192,6 +192,17 @@ def evaluate(
     return Evaluation.joined(everything[i] for i in range(len(images)))
 
 
+def image_path(output: Path, dataset: str, setting: str, name: str) -> Path:
+    """Where :func:`evaluate` has written a restored picture, if it has."""
+    return _picture(output / _IMAGES, dataset, setting, name)
+
+
+def _picture(folder: Path, dataset: str, setting: str, name: str) -> Path:
+    return folder / dataset / setting / f"{name}.png"
+
+
+_IMAGES = "images"
+
 _AHEAD = 2
 """Images prepared before, and measured after, the one that is being restored."""
 
@@ -310,7 +321,7 @@ class _Pictures:
         self.wanted = wanted
         self.first_setting = first_setting
         self.beside = output / "images.part"
-        self.final = output / "images"
+        self.final = output / _IMAGES
         for folder in (self.beside, self.final):
             if folder.exists() and not (folder / self.MARK).exists():
                 raise ImageError(
@@ -324,7 +335,7 @@ class _Pictures:
     def write(self, dataset: str, setting: str, name: str, restored: Image) -> None:
         if self.wanted == "all" or (self.wanted == "first" and setting == self.first_setting):
             write_atomically(self.beside / self.MARK, "")
-            write_png(self.beside / dataset / setting / f"{name}.png", restored)
+            write_png(_picture(self.beside, dataset, setting, name), restored)
 
     def finish(self, comparison: Image | None) -> None:
         """Put the new pictures in the place of the old ones, once all processes are done."""

@@ -28,8 +28,13 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_run_file(path: Path, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Write options, versions, command and ``facts`` (device, checkpoint hash, timing) as YAML."""
+def write_run_file(
+    path: Path, options: Mapping[str, Any], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write options, versions, command and ``facts`` (device, checkpoint hash, timing) as YAML.
+
+    Returns what was written.
+    """
     content = {
         "command": " ".join(sys.argv),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -38,6 +43,7 @@ def write_run_file(path: Path, options: Mapping[str, Any], facts: Mapping[str, A
         "versions": _versions(),
     }
     write_atomically(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return content
 
 
 def _versions() -> dict[str, str]:

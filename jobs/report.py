@@ -1,0 +1,149 @@
+"""The report of a test script's run: its pictures, figures and circumstances as one HTML file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from data.datasets import TestSet
+from data.jpeg import JpegError, decode_jpeg
+from jobs.restore_files import FileResult
+from utils.evaluation import Degrade, Evaluation, SaveImages, image_path
+from utils.image_io import ImageError, read_image, read_image_bytes
+from utils.metrics import Scores
+from utils.picture_files import read_metadata, turned
+from utils.published import PublishedRow
+from utils.report import ReportBuilder
+from utils.tables import IJCN, JPEG
+
+Image = NDArray[np.uint8]
+
+REPORT = "report.html"
+"""Its name in an output folder."""
+
+
+def report_evaluation(
+    output: Path,
+    title: str,
+    sets: Sequence[TestSet],
+    degradations: Sequence[Degrade],
+    evaluation: Evaluation,
+    published: Sequence[PublishedRow],
+    facts: Mapping[str, object],
+) -> Path:
+    """Write the report of an evaluation whose pictures of all settings lie in ``output``.
+
+    JPEGs are made once more, which is quick and always gives the same; images that could not be
+    measured are listed with the reason.
+
+    Raises:
+        ImageError: the report cannot be written.
+    """
+    scores: dict[tuple[str, str, str], dict[str, Scores]] = {}
+    for result in evaluation.results:
+        key = result.dataset, result.image, result.setting
+        scores.setdefault(key, {})[result.method] = result.scores
+    measured = {(dataset, image) for dataset, image, _ in scores}
+    images = [(each.name, image) for each in sets for image in each]
+    with ReportBuilder(title) as report:
+        for dataset, image in tqdm(images, "report", unit="image", dynamic_ncols=True):
+            if (dataset, image.name) not in measured:
+                report.add(
+                    dataset=dataset,
+                    setting="",
+                    name=image.name,
+                    jpeg=None,
+                    restored=None,
+                    note=_reason(evaluation, f"{dataset}/{image.name}"),
+                )
+                continue
+            original = image.read()
+            for degrade in degradations:
+                found = scores.get((dataset, image.name, degrade.label))
+                if found is None:
+                    continue
+                pair = degrade(original)
+                path = image_path(output, dataset, degrade.label, image.name)
+                report.add(
+                    dataset=dataset,
+                    setting=degrade.label,
+                    name=image.name,
+                    jpeg=pair.jpeg,
+                    restored=read_image(path),
+                    original=pair.original,
+                    scores_before=found[JPEG],
+                    scores_after=found[IJCN],
+                )
+        report.finish(output / REPORT, facts, evaluation.summary(), published)
+    return output / REPORT
+
+
+def remove_unwanted_pictures(
+    output: Path, evaluation: Evaluation, degradations: Sequence[Degrade], wanted: SaveImages
+) -> None:
+    """Leave the pictures of the settings that ``save_images`` asks for; the report has them all."""
+    if wanted == "all":
+        return
+    for dataset in {result.dataset for result in evaluation.results}:
+        for degrade in degradations[1 if wanted == "first" else 0 :]:
+            shutil.rmtree(image_path(output, dataset, degrade.label, "").parent, ignore_errors=True)
+    if wanted == "none":
+        (output / "comparison.png").unlink(missing_ok=True)
+
+
+def report_files(
+    output: Path, title: str, results: Sequence[FileResult], facts: Mapping[str, object]
+) -> Path:
+    """Write the report of restored files, from the files themselves and their results.
+
+    Raises:
+        ImageError: the report cannot be written.
+    """
+    with ReportBuilder(title) as report:
+        for result in tqdm(results, "report", unit="file", dynamic_ncols=True):
+            note = result.message
+            before = after = None
+            if result.status != "failed":
+                try:
+                    after = read_image(result.target)
+                    before = _source_pixels(result.source)
+                except (ImageError, JpegError) as error:
+                    note = "; ".join(filter(None, (note, f"not shown as it was: {error}")))
+            if before is not None and after is not None and before.shape[:2] != after.shape[:2]:
+                # An older result of another picture, left in its place.
+                note = "; ".join(filter(None, (note, "the result there is of another size")))
+                before = None
+            report.add(
+                dataset=str(result.source.parent),
+                setting=result.status,
+                name=result.source.name,
+                jpeg=before,
+                restored=after,
+                note=note,
+            )
+        report.finish(output / REPORT, facts)
+    return output / REPORT
+
+
+def _source_pixels(path: Path) -> Image:
+    """A picture file as it is to be looked at, without restoration.
+
+    Raises:
+        ImageError: it cannot be read. JpegError: it is damaged.
+    """
+    try:
+        data = path.read_bytes()
+        pixels = decode_jpeg(data) if data[:2] == b"\xff\xd8" else read_image_bytes(data, str(path))
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}") from error
+    return turned(pixels, read_metadata(data).orientation)
+
+
+def _reason(evaluation: Evaluation, name: str) -> str:
+    reasons = (failure for failure in evaluation.failures if failure.startswith(name))
+    return next(reasons, "not measured")

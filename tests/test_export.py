@@ -1,0 +1,351 @@
+"""The exported file: what onnxruntime makes of it, what it says, and the command that writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from data.jpeg import Sampling, encode_jpeg, read_jpeg
+from models import IJCN, export, load_checkpoint, save_checkpoint
+from models.dual_attention import ChannelAttention, WindowAttention
+from models.export import INPUTS, ExportError, MismatchError, export_onnx, sample_input
+from models.restorer import Restorer
+from tests.conftest import ROOT, error_line, photograph, tiny_network
+from utils.image_io import ImageError, read_image
+from utils.run_log import file_hash
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+EXAMPLE = ROOT / "examples" / "restore_onnx.py"
+
+NOISE = 5e-6
+"""What tiny networks may differ by; it is ten times what they do."""
+
+
+def lively_network(**changes: Any) -> IJCN:
+    """A tiny network with attention that shows in the picture: see the test of a wrong block."""
+    network = tiny_network(**changes)
+    with torch.no_grad():
+        network.logm.attention.out.weight.normal_(std=0.1)
+        network.backbone.tail.weight.normal_(std=0.03)
+        for name, parameter in network.logm.attention.named_parameters():
+            if name.endswith("window_attention.qkv.weight"):
+                parameter.mul_(3)
+            elif name.endswith("position_bias"):
+                parameter.normal_()
+    return network
+
+
+class Exported(NamedTuple):
+    """An ONNX file, the network it was made of, and what the command printed."""
+
+    path: Path
+    network: IJCN
+    printed: str
+
+    def session(self) -> Any:
+        return onnxruntime.InferenceSession(self.path, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(lively_network(attention_depth=2), path, half=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Exported:
+    """Our variant, stored in float16, by the command line, into a folder that is not there yet."""
+    path = tmp_path_factory.mktemp("ours") / "new" / "ijcn.onnx"
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        code = export.main(["--checkpoint", str(checkpoint), "--output", str(path)])
+    assert code == 0, out.getvalue()
+    return Exported(path, load_checkpoint(checkpoint), out.getvalue())
+
+
+@pytest.fixture(scope="module")
+def published_style(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    path = tmp_path_factory.mktemp("published") / "ijcn.onnx"
+    network = lively_network(
+        activation="prelu", channel_logits="sum", table_input="raw_y_cb", residual_scale="none"
+    )
+    export_onnx(network, path, check=False)
+    return Exported(path, network, "")
+
+
+def by_pytorch(network: IJCN, inputs: dict[str, Any]) -> Any:
+    """Its image, clamped to [0, 1]."""
+    with torch.inference_mode():
+        image = network(**{name: torch.from_numpy(x) for name, x in inputs.items()}).image
+    return image.clamp(0, 1).numpy()
+
+
+def copied(network: IJCN) -> IJCN:
+    copy = IJCN(network.config)
+    copy.load_state_dict(network.state_dict())
+    return copy.eval()
+
+
+@pytest.fixture(params=["ours", "published_style"])
+def exported(request: pytest.FixtureRequest) -> Exported:
+    return request.getfixturevalue(request.param)
+
+
+def test_onnxruntime_agrees_at_every_size_and_batch(exported: Exported) -> None:
+    session = exported.session()
+    sizes = ((64, 64), (64, 192), (192, 64), (128, 128), (128, 192), (256, 320))
+    for batch, (height, width) in [(b, s) for b in (1, 2, 3) for s in sizes[: 7 - b]]:
+        inputs = sample_input(batch, height, width, seed=batch)
+        (image,) = session.run(["image"], inputs)
+        assert image.dtype == np.float32
+        assert image.shape == (batch, 3, height, width)
+        assert image.std() > 0.1
+        assert image.min() >= 0
+        assert image.max() <= 1
+        difference = np.abs(image - by_pytorch(exported.network, inputs)).max()
+        assert difference <= NOISE, f"batch {batch}, {height}x{width}: {difference}"
+
+
+@pytest.mark.parametrize("fault", ["no shift", "no mask", "sum logits"])
+def test_the_comparison_would_notice_a_wrong_block(
+    ours: Exported, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = sample_input(1, 128, 192)
+    (image,) = ours.session().run(["image"], inputs)
+    network = copied(ours.network)
+    if fault == "no mask":
+        monkeypatch.setattr(
+            "models.dual_attention._wrapped_pairs",
+            lambda rows, cols: torch.zeros(rows * cols // 16, 16, 16, dtype=torch.bool),
+        )
+    for module in network.logm.modules():
+        if isinstance(module, WindowAttention) and fault == "no shift":
+            module.shifted = False
+        if isinstance(module, ChannelAttention) and fault == "sum logits":
+            module.logits = "sum"
+    assert np.abs(image - by_pytorch(network, inputs)).max() > 5 * NOISE
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(6, 4), (4, 8)])
+def test_levels_that_do_not_fit_are_refused(ours: Exported, rows: int, cols: int) -> None:
+    """Sides that are no multiples of 64; chroma that is wider than its luma."""
+    inputs = sample_input(1, 128, 128)
+    inputs["y_coef"] = inputs["y_coef"][:, :, : 2 * rows, :8]
+    inputs["c_coef"] = inputs["c_coef"][:, :, :rows, :cols]
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        ours.session().run(None, inputs)
+
+
+def test_the_file_is_one_and_says_what_it_is(ours: Exported, checkpoint: Path) -> None:
+    assert [path.name for path in ours.path.parent.iterdir()] == ["ijcn.onnx"]
+    assert ours.path.stat().st_size > 4 * sum(p.numel() for p in ours.network.parameters())
+    model = onnx.load(ours.path, load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.data_type for entry in model.graph.initializer} <= {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.BOOL,
+    }
+    assert not any(entry.external_data for entry in model.graph.initializer)
+
+    session = ours.session()
+    shapes = {value.name: tuple(value.shape) for value in session.get_inputs()}
+    assert shapes == {name: shape for name, (shape, _) in INPUTS.items()}
+    assert {value.type for value in session.get_inputs()} == {"tensor(float)"}
+    assert [(v.name, v.shape) for v in session.get_outputs()] == [("image", ["batch", 3, "H", "W"])]
+
+    notes = session.get_modelmeta().custom_metadata_map
+    assert notes["project"].startswith("IJCN")
+    assert notes["checkpoint"] == "tiny.safetensors"
+    assert notes["checkpoint_sha256"] == file_hash(checkpoint)
+    assert json.loads(notes["ijcn_config"])["table_input"] == "log_y_cb_cr"
+    assert notes["size_multiple"] == "64"
+    assert "natural order" in notes["y_coef"]
+    assert "[0, 1]" in notes["image"]
+
+
+def test_the_file_tells_nothing_of_the_machine(exported: Exported) -> None:
+    data = exported.path.read_bytes()
+    for word in (str(ROOT), "site-packages", ".py", "stack_trace"):
+        assert word.encode() not in data
+
+
+def test_the_command_says_little(ours: Exported) -> None:
+    first, last = ours.printed.splitlines()
+    assert "tiny.safetensors" in first
+    assert f"{ours.path}: 1" in last
+    assert "differs from PyTorch by" in last
+
+
+def test_an_existing_file_is_kept(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    default = tmp_path / "tiny.onnx"
+    default.write_bytes(b"dear")
+    assert export.main(["--checkpoint", str(checkpoint)]) == 2
+    assert "error: tiny.onnx is there already" in capsys.readouterr().err
+    with pytest.raises(ExportError, match="--overwrite"):
+        export_onnx(tiny_network(), default)
+    assert default.read_bytes() == b"dear"
+    assert export.main(["--checkpoint", str(checkpoint), "--output", ".", "--overwrite"]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_graph_that_computes_something_else_is_not_written(
+    tmp_path: Path,
+    checkpoint: Path,
+    published_style: Exported,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    other = published_style.path.read_bytes()
+    monkeypatch.setattr(export, "_graph", lambda network, notes: other)
+    path = tmp_path / "ijcn.onnx"
+    path.write_bytes(b"dear")
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(path), "--overwrite"]
+    assert export.main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "differ by" in line
+    assert "not written" in line
+    assert path.read_bytes() == b"dear"
+    with pytest.raises(MismatchError):
+        export_onnx(tiny_network(), tmp_path / "new.onnx")
+    assert list(tmp_path.iterdir()) == [path]
+
+    assert export.main([*arguments, "--no-check"]) == 0
+    assert "not checked" in capsys.readouterr().out
+    assert path.read_bytes() == other
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named(
+    tmp_path: Path, checkpoint: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "x.onnx")]
+    assert export.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: ONNX export needs the package {package};")
+    assert line.endswith("pip install -e .[onnx]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_check_no_runtime_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(export, "_graph", lambda network, notes: b"graph")
+    assert export_onnx(tiny_network(), tmp_path / "x.onnx", check=False) is None
+    assert (tmp_path / "x.onnx").read_bytes() == b"graph"
+
+
+def test_the_network_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[IJCN] = []
+
+    def graph(network: IJCN, notes: object) -> bytes:
+        seen.append(network)
+        return b"graph"
+
+    monkeypatch.setattr(export, "_graph", graph)
+    network = tiny_network().bfloat16().train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = torch.get_rng_state()
+    export_onnx(network, tmp_path / "x.onnx", check=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+    assert all(p.requires_grad and p.dtype == torch.bfloat16 for p in network.parameters())
+    assert not seen[0].training
+    for copied, own in zip(seen[0].parameters(), network.parameters(), strict=True):
+        assert copied.dtype == torch.float32
+        assert copied.is_contiguous()
+        assert torch.equal(copied, own.float())
+
+
+def test_an_unwritable_place_is_one_line(tmp_path: Path, checkpoint: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("no folder")
+    path = tmp_path / "file" / "x.onnx"
+    assert export.main(["--checkpoint", str(checkpoint), "--output", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: output folder ")
+    with pytest.raises(ImageError, match="cannot be written"):
+        export_onnx(tiny_network(), path)
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "models.export", "--checkpoint", str(tmp_path / "none.safetensors")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+    )
+    assert "none.safetensors not found" in error_line(done)
+
+
+_ALONE = """
+import runpy, sys
+for name in ("torch", "data", "models", "utils", "options", "jobs"):
+    sys.modules[name] = None  # importing it fails
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_example(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The example where neither PyTorch nor this project can be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", _ALONE, str(EXAMPLE), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 90), (64, 128), (40, 203)])
+def test_the_example_restores_as_the_restorer_does(
+    tmp_path: Path, ours: Exported, height: int, width: int
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(encode_jpeg(photograph(height, width), 20))
+    done = run_example(tmp_path, ours.path, "photo.jpg", "restored.png")
+    assert done.returncode == 0, done.stderr
+    restored = read_image(tmp_path / "restored.png").astype(int)
+    restorer = Restorer(copied(ours.network), "cpu", "float32")
+    expected = restorer.restore(read_jpeg(tmp_path / "photo.jpg"))
+    assert restored.shape == (height, width, 3)
+    difference = np.abs(restored - expected)
+    assert difference.max() <= 1
+    # Rounding may tip over here and there, in float32; wrongly mirrored blocks would show more.
+    assert difference.mean() < 1e-3
+
+
+@pytest.mark.parametrize("layout", ["4:4:4", "gray"])
+def test_the_example_takes_420_only(tmp_path: Path, ours: Exported, layout: str) -> None:
+    image = photograph(64, 64)
+    pixels = image[:, :, 0] if layout == "gray" else image
+    (tmp_path / "photo.jpg").write_bytes(encode_jpeg(pixels, 50, Sampling.S444))
+    done = run_example(tmp_path, ours.path, "photo.jpg", "restored.png")
+    assert done.returncode == 1
+    assert done.stderr.startswith("photo.jpg: not a YCbCr 4:2:0 JPEG")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "restored.png").exists()
+
+
+def test_the_example_says_how_it_is_called() -> None:
+    done = run_example(ROOT)
+    assert done.returncode == 1
+    assert "restore_onnx.py ijcn.onnx photo.jpg restored.png" in done.stderr

@@ -1,0 +1,349 @@
+"""utils/plots.py: what is read, what is drawn, files, and one line for anything unusable."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from utils.image_io import read_image
+from utils.plots import (
+    PUBLISHED,
+    Curve,
+    PlotError,
+    Run,
+    main,
+    quality_figure,
+    read_runs,
+    read_summaries,
+    training_figure,
+    validation_figure,
+)
+from utils.published import PublishedRow, read_published
+
+HEADER = "dataset,setting,method,images,psnr,ssim,psnrb\n"
+
+SUMMARY = HEADER + (
+    "LIVE1_color,QF10,JPEG,29,25.69,0.743,24.20\n"
+    "LIVE1_color,QF10,IJCN,29,27.32,0.790,27.08\n"
+    "LIVE1_color,QF40,JPEG,29,30.28,0.882,28.83\n"
+    "LIVE1_color,QF40,IJCN,29,31.80,nan,31.38\n"
+    "LIVE1_color,QF30-50+4+4,IJCN,29,30.00,0.8,30.00\n"
+)
+
+TRAIN = "step,loss,gain,skipped\n50,0.02,0.1,0\n100,0.01,0.3,0\n150,0.012,0.5,0\n"
+VALIDATION = "step,gain_QF10,gain_QF40\n100,0.2,0.4\n200,0.3,\n"
+
+
+@pytest.fixture
+def matplotlib() -> Any:
+    return pytest.importorskip("matplotlib", reason="matplotlib is optional (extra plots)")
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> Path:
+    path = tmp_path / "color" / "summary.csv"
+    path.parent.mkdir()
+    path.write_text(SUMMARY)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_text(TRAIN)
+    (folder / "validation.csv").write_text(VALIDATION)
+    return folder
+
+
+def _lines(ax: Any) -> list[tuple[list[float], list[float]]]:
+    """Curves of a panel; horizontal rules left out."""
+    return [
+        (list(map(float, line.get_xdata())), list(map(float, line.get_ydata())))
+        for line in ax.get_lines()
+        if list(line.get_xdata()) != [0, 1]
+    ]
+
+
+def test_summaries_are_read_with_the_published_curves(summary: Path) -> None:
+    curves = read_summaries([summary], read_published(PUBLISHED))
+    assert list(curves) == ["LIVE1_color"]
+    by_name = {curve.name: curve for curve in curves["LIVE1_color"]}
+    assert len(by_name) == len(curves["LIVE1_color"])
+    assert by_name["IJCN"].values(0) == [(10, 27.32), (40, 31.80)]
+    assert by_name["IJCN"].values(1) == [(10, 0.790)]  # the other is unknown
+    assert by_name["IJCN"].gains(0) == [(10, pytest.approx(1.63)), (40, pytest.approx(1.52))]
+    assert by_name["JPEG"].ours
+    assert not by_name["FBCNN"].ours
+    assert by_name["FBCNN"].gains(0)[0] == (10, pytest.approx(27.77 - 25.69))
+    assert all(math.isfinite(value) for _, value in by_name["DOGNet"].values(2))
+
+
+def test_published_gains_are_over_the_published_jpeg(summary: Path) -> None:
+    published = [
+        PublishedRow("LIVE1_color", "QF10", "JPEG", 20.0, None, None, ""),
+        PublishedRow("LIVE1_color", "QF10", "X", 23.0, None, None, ""),
+        PublishedRow("Elsewhere", "QF10", "Y", 23.0, None, None, ""),
+    ]
+    names = {c.name: c for c in read_summaries([summary], published)["LIVE1_color"]}
+    assert set(names) == {"JPEG", "IJCN", "X"}
+    assert names["X"].gains(0) == [(10, 3.0)]
+    assert names["JPEG"].values(0)[0] == (10, 25.69)
+
+
+def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_path: Path) -> None:
+    other = tmp_path / "more" / "color" / "summary.csv"
+    other.parent.mkdir(parents=True)
+    other.write_text(SUMMARY)
+    names = [curve.name for curve in read_summaries([summary, other])["LIVE1_color"]]
+    assert names[0] == "JPEG"
+    assert len(names) == len(set(names)) == 3
+    assert names[2] == "IJCN (more/color)"
+    again = [curve.name for curve in read_summaries([summary, summary])["LIVE1_color"]]
+    assert again == ["JPEG", "IJCN (color 1)", "IJCN (color 2)"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "empty"),
+        (HEADER, "without rows"),
+        ("a,b\n1,2\n", "column dataset, setting, method, psnr, ssim, psnrb is missing"),
+        (HEADER + "A,QF10,IJCN,29,high,0.7,24\n", "line 2: psnr is 'high', not a number"),
+        (HEADER + "A,QF10,IJCN,29,25\n", "line 2: not as many cells"),
+        (HEADER + "A,QF10,IJCN,29,25,0.7,24,9\n", "line 2: not as many cells"),
+        (HEADER + "A,QF30-50+0+0,IJCN,29,25,0.7,24\n", "no setting is a single quality"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "not text"),
+        (HEADER + "A," + "x" * 200_000 + "\n", "no CSV"),
+    ],
+)
+def test_foreign_summaries_are_one_line(tmp_path: Path, content: str | bytes, words: str) -> None:
+    path = tmp_path / "summary.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PlotError) as error:
+        read_summaries([path])
+    assert words in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_summary_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "summary.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + SUMMARY.replace("\n", "\r\n").encode())
+    assert [curve.name for curve in read_summaries([path])["LIVE1_color"]] == ["JPEG", "IJCN"]
+
+
+def test_runs_are_read_also_while_they_are_written(run: Path) -> None:
+    with (run / "train.csv").open("a") as file:
+        file.write("200,0.0")
+    (found,) = read_runs([run])
+    assert found.name == "one"
+    assert found.train["loss"] == [(50, 0.02), (100, 0.01), (150, 0.012)]
+    assert found.validation["gain_QF40"] == [(100, 0.4)]
+    (run / "train.csv").write_text("")
+    (run / "validation.csv").unlink()
+    assert read_runs([run])[0].train == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("train.csv", "step,speed\n1,2\n", "column loss, gain is missing"),
+        ("train.csv", "step,loss,gain\n1,x,2\n", "line 2: loss is 'x'"),
+        ("validation.csv", "time,gain\n1,2\n", "column step is missing"),
+    ],
+)
+def test_foreign_runs_are_one_line(run: Path, name: str, content: str, words: str) -> None:
+    (run / name).write_text(content)
+    with pytest.raises(PlotError) as error:
+        read_runs([run])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_folders_that_are_no_runs(tmp_path: Path) -> None:
+    with pytest.raises(PlotError, match="no such folder"):
+        read_runs([tmp_path / "nowhere"])
+    with pytest.raises(PlotError, match=r"neither train\.csv nor validation\.csv"):
+        read_runs([tmp_path])
+
+
+def test_what_is_drawn_is_what_was_measured(matplotlib: Any, summary: Path) -> None:
+    published = [
+        PublishedRow("LIVE1_color", f"QF{q}", "FBCNN", psnr, None, None, "")
+        for q, psnr in ((20, 30.11), (10, 27.77))
+    ]
+    curves = read_summaries([summary], published)["LIVE1_color"]
+    (ax,) = quality_figure("LIVE1_color", curves, "psnr", gain=False).axes
+    assert ax.get_xlabel() == "JPEG quality factor"
+    assert ax.get_ylabel() == "PSNR (dB)"
+    assert _lines(ax) == [
+        ([10, 40], [25.69, 30.28]),
+        ([10, 40], [27.32, 31.80]),
+        ([10, 20], [27.77, 30.11]),
+    ]
+    texts = {text.get_text() for text in ax.texts}
+    assert {"JPEG", "IJCN", "FBCNN"} <= texts
+    (ax,) = quality_figure("LIVE1_color", curves, "psnrb", gain=True).axes
+    assert ax.get_ylabel() == "PSNR-B gain over the JPEG (dB)"
+    ((_, gains),) = _lines(ax)
+    np.testing.assert_allclose(gains, [2.88, 2.55])
+    with pytest.raises(PlotError, match="no curve has a SSIM"):
+        quality_figure("A", [Curve("X", True, {10: (30.0, math.nan, 30.0)})], "ssim", gain=False)
+
+
+def test_names_at_the_ends_never_overlap(matplotlib: Any) -> None:
+    curves = [
+        Curve(f"M{i}", False, {10: (28.0, 0, 0), 40: (30 + i / 1000, 0, 0)}) for i in range(9)
+    ]
+    curves.append(Curve("far", True, {10: (20.0, 0, 0), 40: (25.0, 0, 0)}))
+    (ax,) = quality_figure("A", curves, "psnr", gain=False).axes
+    heights = sorted(text.xyann[1] for text in ax.texts if hasattr(text, "xyann"))
+    low, high = ax.get_ylim()
+    assert len(heights) == 10
+    assert min(np.diff(heights)) > 0.04 * (high - low)
+    assert heights[-1] <= high
+
+
+def test_courses_of_runs(matplotlib: Any) -> None:
+    steps = [(float(step), float(step % 3)) for step in range(9)]
+    runs = [
+        Run("a$b$", {"loss": steps, "gain": steps}, {"gain_QF10": steps}),
+        Run("_hidden", {"loss": steps}, {"gain_QF10": steps[:3], "gain_QF40": steps}),
+    ]
+    page = training_figure(runs, smooth=3)
+    assert page is not None
+    loss, gain = page.axes
+    assert [len(_lines(ax)) for ax in (loss, gain)] == [4, 2]  # each as it is, and smoothed
+    assert _lines(gain)[1][1] == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 1, 1])
+    assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
+    page = validation_figure(runs)
+    assert page is not None
+    assert [ax.get_title(loc="left") for ax in page.axes] == [
+        "Validation gain, QF10",
+        "Validation gain, QF40",
+    ]
+    assert [len(_lines(ax)) for ax in page.axes] == [2, 1]
+    assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
+    assert training_figure([Run("none", {}, {})]) is None
+    assert validation_figure([Run("none", {}, {})]) is None
+
+
+def test_summary_writes_svg_and_png(
+    matplotlib: Any, summary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = SUMMARY.replace(HEADER, "")
+    summary.write_text(SUMMARY + rows.replace("LIVE1_color", "../my photos"))
+    contents = []
+    for output in (tmp_path / "plots", tmp_path / "again"):
+        assert main(["summary", str(summary), "--output", str(output)]) == 0
+        contents.append({path.name: path.read_bytes() for path in output.iterdir()})
+    names = {f"{kind}_{s}" for kind in ("psnr", "psnr_gain") for s in ("LIVE1_color", "my_photos")}
+    assert set(contents[0]) == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
+    assert contents[0] == contents[1]  # the same curves make the same files
+    assert len(capsys.readouterr().out.splitlines()) == 16
+    picture = read_image(tmp_path / "plots" / "psnr_LIVE1_color.png")
+    assert picture.shape[1] > 1000
+    colour = np.array([0xD5, 0x5E, 0x00])  # ours
+    assert (picture == colour).all(2).sum() > 500
+
+
+def test_training_writes_svg_and_png(matplotlib: Any, run: Path, tmp_path: Path) -> None:
+    assert main(["training", str(run), "--output", str(tmp_path / "plots")]) == 0
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        f"{name}.{suffix}" for name in ("training", "validation") for suffix in ("svg", "png")
+    }
+
+
+def _only_error(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_unusable_input_is_one_line_and_writes_nothing(
+    matplotlib: Any, summary: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "plots"
+    (tmp_path / "file").write_text("in the way")
+    broken = tmp_path / "broken.csv"
+    broken.write_text(HEADER)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "train.csv").write_text("step,loss,gain\n")
+    cases = [
+        (["summary", summary, tmp_path / "nowhere.csv", "--output", output], "no such file"),
+        (["summary", summary, broken, "--output", output], "without rows"),
+        (["summary", tmp_path, "--output", output], "directory"),
+        (["summary", summary, "--output", tmp_path / "file" / "in"], "cannot be written"),
+        (["summary", summary, "--published", run, "--output", output], "--no-published"),
+        (["training", run, tmp_path / "nowhere", "--output", output], "no such folder"),
+        (["training", empty, "--output", output], "reported anything yet"),
+    ]
+    for arguments, words in cases:
+        assert main([str(each) for each in arguments]) == 2
+        assert words in _only_error(capsys)
+    assert not output.exists()
+
+
+def test_two_sets_that_would_share_a_file_are_refused(
+    matplotlib: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "summary.csv"
+    path.write_text(HEADER + "".join(f"{s},QF10,IJCN,1,25,0.7,24\n" for s in ("a b", "a_b")))
+    assert main(["summary", str(path), "--output", str(tmp_path / "plots")]) == 2
+    assert "two calls" in _only_error(capsys)
+    assert not (tmp_path / "plots").exists()
+
+
+def test_without_matplotlib_one_line_names_the_extra(
+    summary: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["summary", str(summary), "--output", str(tmp_path / "plots")]) == 2
+    assert "pip install -e .[plots]" in _only_error(capsys)
+    assert not (tmp_path / "plots").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--help"], 0, "python -m utils.plots training runs/"),
+        (["summary", "--help"], 0, "--no-published"),
+        ([], 2, "summary|training"),
+        (["training", "x", "--output", "y", "--smooth", "0"], 2, "--smooth"),
+    ],
+)
+def test_command_line(
+    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == code
+    captured = capsys.readouterr()
+    assert words in captured.out + captured.err
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "utils.plots", "training", "nowhere", "--output", "nowhere"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1

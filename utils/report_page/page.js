@@ -1,0 +1,124 @@
+"use strict";
+
+/* The page: its parts put together. */
+
+const viewer = new Viewer();
+const table = new ImageTable(DATA.entries, (entry, fromRow) => choose(entry, fromRow));
+
+/* Show an entry everywhere. fromRow: its row was used, which may be far from the viewer. */
+function choose(entry, fromRow = false) {
+  if (!entry) return;
+  table.setChosen(entry);
+  const title = [entry.name, entry.setting].filter(Boolean).join(", ");
+  byId("image-name").textContent = title;
+  const parts = [title, byId("position").textContent];
+  if (entry.before && entry.after) parts.push(`gain ${figureText(gain(entry, 0), 2, true)} dB`);
+  byId("announcement").textContent = parts.join(", ");
+  byId("figures").replaceChildren(...figuresOf(entry));
+  byId("note").textContent = entry.note;
+  byId("note").hidden = !entry.note;
+  const notice = cropNotice(entry);
+  byId("crop-notice").textContent = notice;
+  byId("crop-notice").hidden = !notice;
+  viewer.show(entry);
+  if (fromRow && byId("viewer").getBoundingClientRect().top < -40) {
+    byId("viewer").scrollIntoView({ block: "start" });
+  }
+}
+
+/* Before, after and gain; nothing where nothing was measured. */
+function figuresOf(entry) {
+  if (!entry.before && !entry.after) return [];
+  const head = make("tr", {}, make("td"));
+  for (const figure of FIGURES) {
+    head.append(make("th", { scope: "col", className: "number" }, titleOf(figure)));
+  }
+  const rows = [
+    ["JPEG", (index) => score(entry, "before", index), false],
+    ["Restored", (index) => score(entry, "after", index), false],
+    ["Gain", (index) => gain(entry, index), true],
+  ];
+  const body = make("tbody");
+  for (const [name, value, signed] of rows) {
+    const row = make("tr", {}, make("th", { scope: "row", className: "text" }, name));
+    FIGURES.forEach((figure, index) => {
+      const negative = signed && value(index) < 0 ? " negative" : "";
+      const text = figureText(value(index), figure.digits, signed);
+      row.append(make("td", { className: `number${negative}` }, text));
+    });
+    body.append(row);
+  }
+  return [make("table", { className: "figures" }, make("thead", {}, head), body)];
+}
+
+function cropNotice(entry) {
+  if (!entry.shown || !entry.shown.window) return "";
+  const [top, left, height, width] = entry.shown.window;
+  return (
+    `Crop of ${width}×${height} pixels at column ${left}, row ${top} of ${entry.width}×` +
+    `${entry.height}. The figures are those of the whole image.`
+  );
+}
+
+/* What the page holds, and what was left out and why. */
+function describeContents() {
+  const { entries } = DATA;
+  const images = unique(entries.map((entry) => `${entry.dataset}\n${entry.name}`)).length;
+  const settings = unique(entries.map((entry) => entry.setting)).filter(Boolean);
+  const parts = [plural(images, "image")];
+  const sets = unique(entries.map((entry) => entry.dataset)).filter(Boolean);
+  if (sets.length) parts.push(sets.length > 4 ? plural(sets.length, "set") : sets.join(", "));
+  if (settings.length) {
+    parts.push(settings.length > 4 ? plural(settings.length, "setting") : settings.join(", "));
+  }
+  byId("overview").textContent = entries.length ? parts.join(" · ") : "No image was added.";
+
+  const pictured = entries.filter((entry) => entry.width);
+  const crops = pictured.filter((entry) => entry.shown && entry.shown.window).length;
+  const without = pictured.filter((entry) => !entry.shown).length;
+  const sentences = [];
+  if (crops || without) {
+    const limit = `${Number((DATA.limit / 1e6).toPrecision(3))} MB`;
+    const whole = pictured.length - crops - without;
+    sentences.push(
+      `To keep this file at about ${limit}, ${whole} of ${plural(pictured.length, "row")} have ` +
+        `whole pictures: the worst, the best, and some between.`,
+    );
+    if (crops) sentences.push(`${crops} have crops, where the JPEG and the restored image differ most.`);
+    if (without) sentences.push(`${without} have no picture.`);
+  }
+  if (DATA.problem) sentences.push(DATA.problem);
+  byId("left-out").textContent = sentences.join(" ");
+  byId("left-out").hidden = !sentences.length;
+}
+
+/* Previous and next by the arrow keys, unless they mean something where the focus is. */
+function keyPressed(event) {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const modified = event.shiftKey || event.ctrlKey || event.altKey || event.metaKey;
+  const own = event.target.closest("input, select, textarea");
+  if (!step || modified || own || event.target.classList.contains("scroll")) return;
+  event.preventDefault();
+  choose(table.neighbour(step));
+}
+
+/* Sections without content are hidden; so are the links to them. */
+function hideEmptySections() {
+  for (const link of byId("sections").querySelectorAll("a")) {
+    link.hidden = byId(link.hash.slice(1)).hidden;
+  }
+}
+
+describeContents();
+new Curves(DATA.summary, DATA.published);
+byId("summary").hidden = !DATA.summary.length;
+if (DATA.summary.length) {
+  byId("averages").append(...averagesTables(DATA.summary, DATA.published));
+}
+byId("run").hidden = !Object.keys(DATA.facts).length;
+byId("facts").append(...factsTables(DATA.facts));
+hideEmptySections();
+byId("previous").addEventListener("click", () => choose(table.neighbour(-1)));
+byId("next").addEventListener("click", () => choose(table.neighbour(1)));
+document.addEventListener("keydown", keyPressed);
+choose(table.order[0]);
