@@ -1,0 +1,167 @@
+"""jobs/report.py: the pages that the test scripts write with ``--report``."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from data.datasets import NamedImage, TestSet
+from data.degradation import SingleJpeg
+from data.jpeg import decode_jpeg, encode_jpeg
+from jobs.report import remove_unwanted_pictures, report_evaluation, report_files
+from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
+from models import save_checkpoint
+from models.restorer import Restorer
+from tests.conftest import ROOT, photograph, run_script, tiny_network
+from utils.evaluation import evaluate, image_path
+from utils.image_io import ImageError, read_image, write_png
+from utils.picture_files import turned
+from utils.report import Image
+
+QF10, QF90 = SingleJpeg(10), SingleJpeg(90)
+
+
+def page(path: Path) -> tuple[dict[str, Any], dict[str, Image]]:
+    """What a report lists, and its pictures by key."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    pieces = re.findall(r'id="piece-(\w+)" data-type="[^"]+">(.*?)<', text)
+    return json.loads(found[1]), {
+        key: np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data)))) for key, data in pieces
+    }
+
+
+def brighter(stored: Any) -> Image:
+    return np.full((stored.height, stored.width, 3), 200, np.uint8)
+
+
+def unreadable() -> Image:
+    raise ImageError("Mini/broken: not an image")
+
+
+def test_a_measured_set(tmp_path: Path) -> None:
+    original = photograph(40, 72)
+    images = (NamedImage("one", lambda: original), NamedImage("broken", unreadable))
+    sets, settings = [TestSet("Mini", images)], [QF10, QF90]
+    found = evaluate(sets, settings, brighter, tmp_path, "all", progress=False)
+    path = report_evaluation(tmp_path, "A title", sets, settings, found, [], {"command": "x"})
+    data, pieces = page(path)
+    assert data["facts"] == {"command": "x"}
+    assert [(e["name"], e["setting"], e["note"]) for e in data["entries"]] == [
+        ("one", "QF10", ""),
+        ("one", "QF90", ""),
+        ("broken", "", "Mini/broken: not an image"),
+    ]
+    first = data["entries"][0]
+    shown = first["shown"]["pieces"]
+    assert np.array_equal(pieces[shown["jpeg"]], QF10(original).jpeg)
+    assert np.array_equal(pieces[shown["original"]], original)
+    assert (pieces[shown["restored"]] == 200).all()
+    rows = {(r["setting"], r["method"]): r["scores"] for r in data["summary"]}
+    assert first["before"] == pytest.approx(rows["QF10", "JPEG"], abs=1e-3)
+    assert first["after"] == pytest.approx(rows["QF10", "IJCN"], abs=1e-3)
+
+    remove_unwanted_pictures(tmp_path, found, settings, "all")
+    assert image_path(tmp_path, "Mini", "QF90", "one").exists()
+    remove_unwanted_pictures(tmp_path, found, settings, "first")
+    assert image_path(tmp_path, "Mini", "QF10", "one").exists()
+    assert not image_path(tmp_path, "Mini", "QF90", "one").exists()
+    remove_unwanted_pictures(tmp_path, found, settings, "none")
+    assert not image_path(tmp_path, "Mini", "QF10", "one").exists()
+
+
+def test_restored_files(tmp_path: Path) -> None:
+    restorer = Restorer(tiny_network(), precision="float32")
+    upright = PIL.Image.fromarray(photograph(48, 64))
+    exif = upright.getexif()
+    exif[0x0112] = 6
+    upright.save(tmp_path / "turned.jpg", exif=exif)
+    whole = encode_jpeg(photograph(64, 64), 30)
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) * 9 // 10])
+    (tmp_path / "text.jpg").write_text("no picture")
+    write_png(tmp_path / "old.png", decode_jpeg(whole))
+    write_png(tmp_path / "out" / "changed.png", photograph(16, 16))
+    (tmp_path / "changed.jpg").write_bytes(whole)
+    settings = OutputSettings()
+    results = [
+        restore_file(FileJob(source, tmp_path / "out" / f"{source.stem}.png"), restorer, settings)
+        for source in sorted(path for path in tmp_path.iterdir() if path.is_file())
+    ]
+    data, pieces = page(report_files(tmp_path, "Files", results, {}))
+    entries = {entry["name"]: entry for entry in data["entries"]}
+    assert {name: entry["setting"] for name, entry in entries.items()} == {
+        "changed.jpg": "skipped",
+        "half.jpg": "restored",
+        "old.png": "restored",
+        "text.jpg": "failed",
+        "turned.jpg": "restored",
+    }
+    shown = entries["turned.jpg"]["shown"]["pieces"]
+    before = turned(decode_jpeg((tmp_path / "turned.jpg").read_bytes()), 6)
+    assert np.array_equal(pieces[shown["jpeg"]], before)
+    assert np.array_equal(pieces[shown["restored"]], read_image(tmp_path / "out" / "turned.png"))
+    assert entries["old.png"]["shown"]["pieces"].keys() == {"jpeg", "restored"}
+    assert entries["text.jpg"]["shown"] is None
+    assert "not" in entries["text.jpg"]["note"]
+    assert "damaged" in entries["half.jpg"]["note"]
+    assert "restored" in entries["half.jpg"]["shown"]["pieces"]
+    assert "another size" in entries["changed.jpg"]["note"]
+    assert entries["changed.jpg"]["shown"]["pieces"].keys() == {"restored"}
+
+
+def test_results_that_have_gone(tmp_path: Path) -> None:
+    gone = FileResult(tmp_path / "a.jpg", tmp_path / "a.png", "restored", "odd")
+    data, pieces = page(report_files(tmp_path, "Files", [gone], {}))
+    (entry,) = data["entries"]
+    assert entry["note"].startswith("odd; not shown as it was: ")
+    assert not pieces
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(tiny_network(), path, half=True)
+    return path
+
+
+@pytest.mark.parametrize("script", ["test_color_IJCN.py", "test_colordouble_IJCN.py"])
+def test_the_measuring_scripts_write_it(tmp_path: Path, checkpoint: Path, script: str) -> None:
+    write_png(tmp_path / "sets" / "Mini" / "one.png", photograph(40, 72))
+    done = run_script(
+        script,
+        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
+        *("--report", "--set", "qualities=[10,90]"),
+        IJCN_TESTSETS=str(tmp_path / "sets"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "out" / "report.html") in done.stdout
+    data, pieces = page(tmp_path / "out" / "report.html")
+    settings = [entry["setting"] for entry in data["entries"]]
+    assert len(settings) == (2 if script == "test_color_IJCN.py" else 8)
+    assert len(pieces) >= 1 + 2 * len(settings)
+    assert data["facts"]["options"]["report"] is True
+    saved = [folder.name for folder in (tmp_path / "out" / "images" / "Mini").iterdir()]
+    assert saved == settings[:1]
+
+
+def test_the_restoring_script_writes_it(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(40, 72), 20))
+    done = run_script(
+        "test_real_IJCN.py",
+        *("--input", tmp_path / "a.jpg", "--checkpoint", checkpoint),
+        *("--output", tmp_path / "out", "--report"),
+    )
+    assert done.returncode == 0, done.stderr
+    data, pieces = page(tmp_path / "out" / "report.html")
+    assert [entry["name"] for entry in data["entries"]] == ["a.jpg"]
+    assert len(pieces) == 3
+    assert str(ROOT) not in json.dumps(data["facts"]["options"])
