@@ -2,6 +2,7 @@
 
 import sys
 
+import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from jobs.page import main
 
 if __name__ == "__main__":

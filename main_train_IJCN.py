@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ from models.layouts import RestoreError
 from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
 from utils.distributed import world_from_environment
+from utils.interrupts import heed_interrupts
 from utils.training import OTHER_FAILED, TrainingError
 
 EXIT_FAILED = 1
@@ -47,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--max_minutes", type=_minutes, help="save and stop after so many minutes of training"
     )
     args = parser.parse_args(arguments)
+    heed_interrupts()
     world = world_from_environment()
     try:
         options = load_options(

@@ -2,6 +2,7 @@
 
 import sys
 
+import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from jobs.evaluate import evaluation_main
 from options.schema import ColorTestOptions
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
+import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from data.datasets import DatasetError, testset_folder
 from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
 from jobs.report import REPORT, report_files

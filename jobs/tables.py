@@ -5,6 +5,9 @@ What was measured before with the same checkpoint, options and code is not measu
 
 from __future__ import annotations
 
+import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
+
+# isort: split
 import argparse
 import hashlib
 import json

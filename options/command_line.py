@@ -11,6 +11,7 @@ from typing import Any, get_args
 from models.restorer import Precision
 from options.schema import AnyOptions, load_options, parse_assignment
 from utils.distributed import world_from_environment
+from utils.interrupts import heed_interrupts
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Root of the checkout; what option files name is looked for here too."""
@@ -101,6 +102,7 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
 
     Of several processes on a machine, the first one says it: the others have met the same.
     """
+    heed_interrupts()
     world = world_from_environment()
     try:
         return body()

@@ -260,3 +260,25 @@ def test_real_refuses_missing_inputs(inputs: str, tmp_path: Path, checkpoint: Pa
         *("--input", tmp_path / inputs, "--output", tmp_path / "out", "--checkpoint", checkpoint),
     )
     assert inputs in error_line(done)
+
+
+@pytest.mark.parametrize(
+    "script", ["test_color_IJCN.py", "test_real_IJCN.py", "main_train_IJCN.py", "app.py"]
+)
+def test_an_interrupt_while_libraries_load_ends_quietly(script: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", ROOT / script, "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    for line in process.stderr:  # as Python imports, it says so
+        if line.rstrip().endswith("utils.interrupts"):
+            break
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert not printed
+    assert "Traceback" not in errors
