@@ -27,7 +27,7 @@ from models.layouts import (
 from models.logm import Levels
 from models.qtgm import GuidancePair
 from models.tiling import MIN_SIDE, Tile, backbone_bytes_per_pixel, largest_side, tiles
-from utils.memory import available_memory
+from utils.memory import available_memory, keep_freed_memory
 
 __all__ = [
     "Ensemble",
@@ -117,7 +117,8 @@ class Restorer:
 
     LOGM looks at the whole picture, strip by strip; the backbone works tile by tile where the
     picture does not fit the memory. What makes it fast: convolutions in half precision where the
-    hardware has it, channels last, no gradients, levels and guidance computed once per picture.
+    hardware has it, channels last, no gradients, levels and guidance computed once per picture,
+    on CPUs memory that is used again instead of returned (which holds for the whole process).
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class Restorer:
         if self.device.type == "cuda":
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
             torch.backends.cudnn.allow_tf32 = False
+        self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
         self.model = model.eval().to(self.device)
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -355,15 +357,17 @@ class Restorer:
             total = available_memory() * 0.5
         return total - pixels * _WHOLE_BYTES_PER_PIXEL
 
-    def _tile_side(self, stored: StoredJpeg) -> int:
+    def _bytes_per_pixel(self) -> float:
         each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
+        return each * _GAPS if self._keeps_memory else each
+
+    def _tile_side(self, stored: StoredJpeg) -> int:
         height, width = _padded_sides(stored)
-        return largest_side(height, width, each, self._budget(height * width))
+        return largest_side(height, width, self._bytes_per_pixel(), self._budget(height * width))
 
     def _batch_size(self, stored: StoredJpeg) -> int:
         pixels = math.prod(_padded_sides(stored))
-        each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
-        each += _WHOLE_BYTES_PER_PIXEL
+        each = self._bytes_per_pixel() + _WHOLE_BYTES_PER_PIXEL
         return max(1, min(_LARGEST_BATCH, int(self._budget(0) / (each * pixels))))
 
 
@@ -394,6 +398,9 @@ _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3), (3,), (2,))
 
 _LARGEST_BATCH = 16
 """More pictures at once do not fill a GPU better."""
+
+_GAPS = 1.5
+"""Memory that is kept for use again, relative to what is in use; measured, rounded up."""
 
 _WHOLE_BYTES_PER_PIXEL = 40
 """What is held for the whole picture while it is restored: levels, LOGM's tokens, the result."""

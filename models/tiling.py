@@ -62,7 +62,7 @@ def backbone_bytes_per_pixel(config: IJCNConfig, item_bytes: int) -> int:
     return (8 * full + half) * item_bytes + 64
 
 
-def largest_side(height: int, width: int, bytes_per_pixel: int, budget: float) -> int:
+def largest_side(height: int, width: int, bytes_per_pixel: float, budget: float) -> int:
     """Side of the largest tiles that fit ``budget`` bytes; the picture's own if it fits whole."""
     if height * width * bytes_per_pixel <= budget:
         return max(height, width)
