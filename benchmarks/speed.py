@@ -1,8 +1,9 @@
 """Time, memory and arithmetic speed of restoring one picture, for each network and way to run it.
 
-"as published" is how the published scripts run: float32, NCHW, eager, gradients recorded. Cases run
-in turn, so that a drift of the machine meets all of them; medians are reported. Each case's memory
-is measured in a process of its own. Prints a Markdown table.
+"as published" is how the published scripts run: float32, NCHW, eager, gradients recorded. Each case
+has a process of its own, for what one sets (threads, how memory is kept) must not help another;
+they run in turn, so that a drift of the machine meets all of them. Prints a Markdown table of
+medians.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,7 +102,7 @@ def main() -> int:
     parser.add_argument(
         "--evaluation", metavar="SET", help="measure a whole evaluation of this set at QF 10 too"
     )
-    parser.add_argument("--memory_of", metavar="CASE", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.checkpoint.is_file():
         parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
@@ -114,9 +116,9 @@ def main() -> int:
         for mode in args.modes
     ]
     image, pair = _pair(height, width)
-    if args.memory_of:
-        (case,) = (c for c in cases if c.name == args.memory_of)
-        print(_memory_over_idle(case, pair))
+    if args.serve:
+        (case,) = (c for c in cases if c.name == args.serve)
+        _serve(case, pair)
         return 0
     _restoring(args, cases, image, pair)
     if args.evaluation:
@@ -128,22 +130,22 @@ def _restoring(
     args: argparse.Namespace, cases: list[Case], image: np.ndarray, pair: Degraded
 ) -> None:
     device = pick_device(args.device)
-    work: dict[str, Callable[[], object]] = {
-        case.name: partial(case.restore(), pair.stored) for case in cases
-    }
     flops = {network: _flops(network, args.checkpoint, pair) for network in args.networks}
     convolution, convolution_flops = _convolution(device)
-    work["convolution"] = convolution
-    work["PSNR + SSIM + PSNR-B"] = lambda: measure(restored=pair.jpeg, original=image)
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for repeat in range(args.repeats + 1):
-        for name, run in work.items():
-            start = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if repeat:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
+    with ExitStack() as stack:
+        workers = {case.name: stack.enter_context(_Worker(case, args)) for case in cases}
+        work: dict[str, Callable[[], float]] = {
+            name: worker.seconds for name, worker in workers.items()
+        }
+        work["convolution"] = partial(_timed, convolution, device)
+        metrics = partial(measure, restored=pair.jpeg, original=image)
+        work["PSNR + SSIM + PSNR-B"] = partial(_timed, metrics, device)
+        for run in work.values():
+            run()  # warms up
+        seconds: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(args.repeats):
+            for name, run in work.items():
+                seconds[name].append(run())
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ceiling = convolution_flops / medians["convolution"]
 
@@ -158,7 +160,7 @@ def _restoring(
         speed = flops[case.network] / median
         print(
             f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.2f} | "
-            f"{100 * speed / ceiling:.0f} % | {_memory_of(case, args)} |",
+            f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} |",
             flush=True,
         )
     print(f"| PSNR + SSIM + PSNR-B | {medians['PSNR + SSIM + PSNR-B']:.3f} | - | - | - | - |")
@@ -192,32 +194,42 @@ def _evaluating(args: argparse.Namespace) -> None:
     name = args.evaluation if has_testset(args.evaluation, root) else "Sample"
     images = [NamedImage(i.name, partial(_same, i.read())) for i in open_testset(name, root)]
     print(f"\nwhole evaluation of {name} at QF 10, {len(images)} images, small network:\n")
+    passes = range(max(1, args.repeats // 2))
     published = Case("small", "as published", args.checkpoint, args.device).restore()
+    seconds = {"as published": [_evaluated_as_published(images, published) for _ in passes]}
+    # Only now: from here on the process keeps freed memory, which helps the published way too.
     ours = Case("small", "bfloat16", args.checkpoint, args.device).restore()
-    seconds: dict[str, list[float]] = {"as published": [], "ours": []}
-    for _ in range(max(1, args.repeats // 2)):
-        start = time.perf_counter()
-        for each in images:
-            pair = SingleJpeg(10)(each.read())
-            restored = np.asarray(published(pair.stored))
-            measure(restored=pair.jpeg, original=pair.original)
-            measure(restored=restored, original=pair.original)
-        seconds["as published"].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        found = evaluate(
-            [TestSet(name, tuple(images))],
-            [SingleJpeg(10)],
-            ours,  # type: ignore[arg-type]
-            Path("unused"),
-            "none",
-            progress=False,
-        )
-        seconds["ours"].append(time.perf_counter() - start)
-        assert not found.failures
+    seconds["ours"] = [_evaluated(TestSet(name, tuple(images)), ours) for _ in passes]
     medians = {way: statistics.median(values) for way, values in seconds.items()}
     print("| way | s | speed-up |\n| --- | --- | --- |")
     for way, median in medians.items():
         print(f"| {way} | {median:.1f} | {medians['as published'] / median:.2f} |")
+
+
+def _evaluated_as_published(
+    images: list[NamedImage], restore: Callable[[JpegImage], object]
+) -> float:
+    start = time.perf_counter()
+    for each in images:
+        pair = SingleJpeg(10)(each.read())
+        restored = np.asarray(restore(pair.stored))
+        measure(restored=pair.jpeg, original=pair.original)
+        measure(restored=restored, original=pair.original)
+    return time.perf_counter() - start
+
+
+def _evaluated(testset: TestSet, restore: Callable[[JpegImage], object]) -> float:
+    start = time.perf_counter()
+    found = evaluate(
+        [testset],
+        [SingleJpeg(10)],
+        restore,  # type: ignore[arg-type]
+        Path("unused"),
+        "none",
+        progress=False,
+    )
+    assert not found.failures
+    return time.perf_counter() - start
 
 
 def _same(image: np.ndarray) -> np.ndarray:
@@ -234,22 +246,61 @@ def _pair(height: int, width: int) -> tuple[np.ndarray, Degraded]:
     return image, SingleJpeg(30)(image)
 
 
-def _memory_of(case: Case, args: argparse.Namespace) -> str:
-    command = [sys.executable, __file__, "--memory_of", case.name, "--size", args.size]
-    command += ["--checkpoint", str(args.checkpoint), "--device", args.device]
-    command += ["--networks", case.network, "--modes", case.mode]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return f"{float(done.stdout.splitlines()[-1]):.0f}"
+class _Worker:
+    """A process that restores the picture in one way, each time it is asked to.
+
+    mebibytes: what its first restoration took above the idle process.
+    """
+
+    def __init__(self, case: Case, args: argparse.Namespace) -> None:
+        command = [sys.executable, __file__, "--serve", case.name, "--size", args.size]
+        command += ["--checkpoint", str(args.checkpoint), "--device", args.device]
+        command += ["--networks", case.network, "--modes", case.mode]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.mebibytes = self._answer()
+
+    def seconds(self) -> float:
+        """Let it restore the picture; how long that took."""
+        assert self._process.stdin
+        print("go", file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> float:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("error: a measuring process failed; see above")
+        return float(line)
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
 
 
-def _memory_over_idle(case: Case, pair: Degraded) -> float:
-    restore = case.restore()
-    if pick_device(case.device).type == "cuda":
-        restore(pair.stored)
-        return torch.cuda.max_memory_allocated() / 2**20
+def _serve(case: Case, pair: Degraded) -> None:
+    restore = partial(case.restore(), pair.stored)
+    device = pick_device(case.device)
     idle = peak_mebibytes()
-    restore(pair.stored)
-    return peak_mebibytes() - idle
+    restore()
+    if device.type == "cuda":
+        print(torch.cuda.max_memory_allocated() / 2**20, flush=True)
+    else:
+        print(peak_mebibytes() - idle, flush=True)
+    for _ in sys.stdin:
+        print(_timed(restore, device), flush=True)
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def peak_mebibytes() -> float:
