@@ -30,12 +30,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
 
-from data.datasets import NamedImage, TestSet, has_testset, open_testset  # noqa: E402
+from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset  # noqa: E402
 from data.degradation import Degraded, SingleJpeg  # noqa: E402
 from data.jpeg import JpegImage  # noqa: E402
 from models import IJCN, load_checkpoint  # noqa: E402
 from models.restorer import Restorer, network_input, pick_device  # noqa: E402
 from utils.evaluation import evaluate  # noqa: E402
+from utils.memory import keep_freed_memory  # noqa: E402
 from utils.metrics import measure  # noqa: E402
 
 EXAMPLES = """examples:
@@ -48,6 +49,8 @@ EXAMPLES = """examples:
 Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
 MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
 NETWORKS = ("small", "published size")
+CONVOLUTION = "convolution"
+CONVOLUTION_FLOPS = 2.0 * 9 * 256 * 256 * 256 * 384
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,12 @@ def main() -> int:
         parser.error(f"--size {args.size}: expected WIDTHxHEIGHT, such as 768x512")
     cases = [
         Case(network, mode, args.checkpoint if network == "small" else None, args.device)
-        for network in args.networks
-        for mode in args.modes
+        for network in (NETWORKS if args.serve else args.networks)
+        for mode in (MODES if args.serve else args.modes)
     ]
     image, pair = _pair(height, width)
     if args.serve:
-        (case,) = (c for c in cases if c.name == args.serve)
-        _serve(case, pair)
+        _serve(args, cases, pair)
         return 0
     _restoring(args, cases, image, pair)
     if args.evaluation:
@@ -131,13 +133,12 @@ def _restoring(
 ) -> None:
     device = pick_device(args.device)
     flops = {network: _flops(network, args.checkpoint, pair) for network in args.networks}
-    convolution, convolution_flops = _convolution(device)
     with ExitStack() as stack:
-        workers = {case.name: stack.enter_context(_Worker(case, args)) for case in cases}
+        names = [*(case.name for case in cases), CONVOLUTION]
+        workers = {name: stack.enter_context(_Worker(name, args)) for name in names}
         work: dict[str, Callable[[], float]] = {
             name: worker.seconds for name, worker in workers.items()
         }
-        work["convolution"] = partial(_timed, convolution, device)
         metrics = partial(measure, restored=pair.jpeg, original=image)
         work["PSNR + SSIM + PSNR-B"] = partial(_timed, metrics, device)
         for run in work.values():
@@ -147,7 +148,7 @@ def _restoring(
             for name, run in work.items():
                 seconds[name].append(run())
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ceiling = convolution_flops / medians["convolution"]
+    ceiling = CONVOLUTION_FLOPS / medians[CONVOLUTION]
 
     print(f"{args.size} pixels, {args.repeats} repeats in turn, medians; {machine()},")
     print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads;")
@@ -174,36 +175,43 @@ def _flops(network: str, checkpoint: Path, pair: Degraded) -> float:
     return float(counter.get_total_flops())
 
 
-def _convolution(device: torch.device) -> tuple[Callable[[], object], float]:
+def _convolution(device: torch.device) -> Callable[[], object]:
     """The largest part of the published network, alone: what this hardware can do at best."""
+    keep_freed_memory()
     layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, torch.bfloat16)
     layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(1, 256, 256, 384, device=device, dtype=torch.bfloat16)
-    x = x.to(memory_format=torch.channels_last)
-
-    def run() -> None:
-        with torch.inference_mode():
-            layer(x)
-
-    return run, 2.0 * 9 * 256 * 256 * 256 * 384
+    return partial(torch.inference_mode()(layer), x.to(memory_format=torch.channels_last))
 
 
 def _evaluating(args: argparse.Namespace) -> None:
-    """A whole evaluation at one quality, the published way and ours, in turn."""
+    """A whole evaluation at one quality, the published way and ours, each in its own process."""
+    name, images = _evaluation_set(args.evaluation)
+    print(f"\nwhole evaluation of {name} at QF 10, {len(images)} images\n")
+    print("| network | as published, s | ours, s | speed-up |\n| --- | --- | --- | --- |")
+    for network in args.networks:
+        command = [sys.executable, __file__, "--evaluation", name, "--device", args.device]
+        command += ["--checkpoint", str(args.checkpoint), "--serve"]
+        published, ours = (
+            float(subprocess.check_output([*command, f"{network}, {mode}"], text=True))
+            for mode in ("as published", "bfloat16")
+        )
+        print(f"| {network} | {published:.1f} | {ours:.1f} | {published / ours:.2f} |", flush=True)
+
+
+def _evaluation_set(name: str) -> tuple[str, list[NamedImage]]:
+    """The built-in set where the one that is wanted is not found."""
     root = PROJECT / "testsets"
-    name = args.evaluation if has_testset(args.evaluation, root) else "Sample"
-    images = [NamedImage(i.name, partial(_same, i.read())) for i in open_testset(name, root)]
-    print(f"\nwhole evaluation of {name} at QF 10, {len(images)} images, small network:\n")
-    passes = range(max(1, args.repeats // 2))
-    published = Case("small", "as published", args.checkpoint, args.device).restore()
-    seconds = {"as published": [_evaluated_as_published(images, published) for _ in passes]}
-    # Only now: from here on the process keeps freed memory, which helps the published way too.
-    ours = Case("small", "bfloat16", args.checkpoint, args.device).restore()
-    seconds["ours"] = [_evaluated(TestSet(name, tuple(images)), ours) for _ in passes]
-    medians = {way: statistics.median(values) for way, values in seconds.items()}
-    print("| way | s | speed-up |\n| --- | --- | --- |")
-    for way, median in medians.items():
-        print(f"| {way} | {median:.1f} | {medians['as published'] / median:.2f} |")
+    name = name if has_testset(name, root) else SAMPLE
+    return name, [NamedImage(i.name, partial(_same, i.read())) for i in open_testset(name, root)]
+
+
+def _evaluate_once(args: argparse.Namespace, case: Case) -> float:
+    name, images = _evaluation_set(args.evaluation)
+    restore = case.restore()
+    if case.mode == "as published":
+        return _evaluated_as_published(images, restore)
+    return _evaluated(TestSet(name, tuple(images)), restore)
 
 
 def _evaluated_as_published(
@@ -247,22 +255,21 @@ def _pair(height: int, width: int) -> tuple[np.ndarray, Degraded]:
 
 
 class _Worker:
-    """A process that restores the picture in one way, each time it is asked to.
+    """A process that does one piece of work each time it is asked to.
 
-    mebibytes: what its first restoration took above the idle process.
+    mebibytes: what the first time took above the idle process.
     """
 
-    def __init__(self, case: Case, args: argparse.Namespace) -> None:
-        command = [sys.executable, __file__, "--serve", case.name, "--size", args.size]
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
+        command = [sys.executable, __file__, "--serve", name, "--size", args.size]
         command += ["--checkpoint", str(args.checkpoint), "--device", args.device]
-        command += ["--networks", case.network, "--modes", case.mode]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.mebibytes = self._answer()
 
     def seconds(self) -> float:
-        """Let it restore the picture; how long that took."""
+        """Let it work once; how long that took."""
         assert self._process.stdin
         print("go", file=self._process.stdin, flush=True)
         return self._answer()
@@ -282,17 +289,25 @@ class _Worker:
         self._process.wait()
 
 
-def _serve(case: Case, pair: Degraded) -> None:
-    restore = partial(case.restore(), pair.stored)
-    device = pick_device(case.device)
+def _serve(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> None:
+    """Body of a :class:`_Worker`, or of one whole evaluation."""
+    device = pick_device(args.device)
+    if args.serve == CONVOLUTION:
+        work = _convolution(device)
+    else:
+        (case,) = (each for each in cases if each.name == args.serve)
+        if args.evaluation:
+            print(_evaluate_once(args, case))
+            return
+        work = partial(case.restore(), pair.stored)
     idle = peak_mebibytes()
-    restore()
+    work()
     if device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**20, flush=True)
     else:
         print(peak_mebibytes() - idle, flush=True)
     for _ in sys.stdin:
-        print(_timed(restore, device), flush=True)
+        print(_timed(work, device), flush=True)
 
 
 def _timed(run: Callable[[], object], device: torch.device) -> float:
