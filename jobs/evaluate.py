@@ -86,6 +86,8 @@ def run_evaluation(
         output,
         "all" if options.report else options.save_images,
         world=session.world,
+        restore_many=session.restorer.restore_batch,
+        batch=BATCH if session.restorer.batches else 1,
     )
     if session.world.is_main:
         title = f"{options.name}: {options.checkpoint.name}"
@@ -101,6 +103,9 @@ def run_evaluation(
             remove_unwanted_pictures(output, evaluation, degradations, options.save_images)
     return evaluation
 
+
+BATCH = 8
+"""Pictures restored together on a GPU; a CPU takes them one by one."""
 
 PUBLISHED = PROJECT / "testsets" / "published.csv"
 

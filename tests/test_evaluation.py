@@ -148,6 +148,29 @@ def test_images_the_restorer_refuses_are_left_out(tmp_path: Path) -> None:
     assert {r.image for r in found.results} == {"im1"}
 
 
+def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
+    def by_its_first_level(stored: JpegImage) -> np.ndarray:
+        if stored.width == 32:
+            raise ValueError("too small for me")
+        level = int(stored.components[0].levels[0, 0, 0, 0]) % 256
+        return np.full((stored.height, stored.width, 3), level, np.uint8)
+
+    groups: list[int] = []
+
+    def together(many: list[JpegImage]) -> list[np.ndarray]:
+        groups.append(len(many))
+        return [by_its_first_level(stored) for stored in many]
+
+    sets = [_set("A", (40, 48), (32, 32), (48, 40), (24, 40))]
+    run = partial(evaluate, sets, SETTINGS, by_its_first_level, tmp_path, "none", False)
+    single = run()
+    batched = run(restore_many=together, batch=3)
+    assert groups == [3, 3, 2]  # the second holds a refused one: its images are tried singly
+    assert batched.results == single.results
+    assert batched.failures == single.failures
+    assert len(single.failures) == 2
+
+
 def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:
     settings = [DoubleJpeg(30, 30), DoubleJpeg(30, 30, (9, 9)), DoubleJpeg(30, 30, (4, 4))]
     found = evaluate([_set("A", (9, 30))], settings, _gray_restorer, tmp_path, "none", False)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -122,6 +123,8 @@ def evaluate(
     save_images: SaveImages = "first",
     progress: bool = True,
     world: World = ALONE,
+    restore_many: Callable[[list[Any]], list[Image]] | None = None,
+    batch: int = 1,
 ) -> Evaluation:
     """Measure JPEG and restored images of every set at every setting; write pictures on the way.
 
@@ -139,7 +142,11 @@ def evaluate(
         save_images: pictures of no setting, of the first one, or of all.
         progress: show a bar with the running mean PSNR, in the main process.
         world: this process among those that share the work.
+        restore_many: as ``restore``, for several at once; used for ``batch`` images, which are
+            most often one image at its settings.
+        batch: how many images are handed to ``restore_many``.
     """
+    ahead = max(_AHEAD, batch)
     pictures = _Pictures(output, save_images, degradations[0].label)
     if world.is_main:
         pictures.clear()
@@ -166,9 +173,11 @@ def evaluate(
             dynamic_ncols=True,
         ) as bar,
         closing(
-            prefetched((w for i in own for w in _degraded(i, *images[i], degradations)), _AHEAD)
+            prefetched((w for i in own for w in _degraded(i, *images[i], degradations)), ahead)
         ) as degraded,
-        closing(in_background(measured, _restored(degraded, restore), 1, _AHEAD)) as done,
+        closing(
+            in_background(measured, _restored(degraded, restore, restore_many, batch), 1, ahead)
+        ) as done,
     ):
         running = _RunningMeans(bar)
         for work in done:
@@ -252,18 +261,52 @@ def _degraded(
         yield work
 
 
-def _restored(works: Iterable[_Work], restore: Callable[[Any], Image]) -> Iterator[_Work]:
-    for work in works:
-        if work.pair is not None and not work.failure:
-            height, width = work.pair.original.shape[:2]
-            start = time.perf_counter()
-            try:
-                work.restored = restore(work.pair.stored)[:height, :width]
-            except ValueError as error:
-                where = f"{work.dataset}/{work.name} at {work.setting}"
-                work.failure = f"{where}: {_one_line(error)}"
-            work.restore_seconds = time.perf_counter() - start
-        yield work
+def _restored(
+    works: Iterator[_Work],
+    restore: Callable[[Any], Image],
+    restore_many: Callable[[list[Any]], list[Image]] | None,
+    batch: int,
+) -> Iterator[_Work]:
+    while group := list(islice(works, batch)):
+        usable = [work for work in group if work.pair is not None and not work.failure]
+        if restore_many is not None and len(usable) > 1:
+            _restore_together(usable, restore_many)
+        for work in usable:
+            if work.restored is None:
+                _restore_one(work, restore)
+        yield from group
+
+
+def _restore_together(
+    works: Sequence[_Work], restore_many: Callable[[list[Any]], list[Image]]
+) -> None:
+    """All of them, or none: where one fails, each is tried by itself later."""
+    start = time.perf_counter()
+    try:
+        images = restore_many([work.pair.stored for work in works if work.pair is not None])
+    except ValueError:
+        return
+    each = (time.perf_counter() - start) / len(works)
+    for work, image in zip(works, images, strict=True):
+        work.restored = _as_large_as_the_original(work, image)
+        work.restore_seconds = each
+
+
+def _restore_one(work: _Work, restore: Callable[[Any], Image]) -> None:
+    assert work.pair is not None
+    start = time.perf_counter()
+    try:
+        work.restored = _as_large_as_the_original(work, restore(work.pair.stored))
+    except ValueError as error:
+        where = f"{work.dataset}/{work.name} at {work.setting}"
+        work.failure = f"{where}: {_one_line(error)}"
+    work.restore_seconds = time.perf_counter() - start
+
+
+def _as_large_as_the_original(work: _Work, image: Image) -> Image:
+    assert work.pair is not None
+    height, width = work.pair.original.shape[:2]
+    return image[:height, :width]
 
 
 def _comparison(work: _Work) -> Image:
