@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from models.restorer import Precision
 from options.schema import AnyOptions, load_options, parse_assignment
-from utils.distributed import world_from_environment
+from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -100,7 +100,8 @@ def read_options(
 def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:
     """Exit code of ``body``; expected errors become one line on stderr, never a traceback.
 
-    Of several processes on a machine, the first one says it: the others have met the same.
+    Of several processes on a machine, the first one says what all have met: whatever is wrong
+    before they are connected. Later each speaks for itself.
     """
     heed_interrupts()
     world = world_from_environment()
@@ -109,6 +110,8 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
     except usage_errors as error:
         if world.local_rank == 0:
             print(f"error: {error}", file=sys.stderr)
+        elif is_connected():
+            print(f"error: process {world.rank}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except RuntimeError as error:
         if world.size == 1 or "peer" not in str(error):

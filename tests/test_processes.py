@@ -58,7 +58,7 @@ def test_evaluation_merges_into_the_same_tables(tmp_path: Path, checkpoint: Path
             IJCN_TESTSETS=str(sets),
         )
         assert done.returncode == 1, done.stdout + done.stderr
-        assert done.stdout.count("## Mini, 5 images") == 1
+        assert done.stdout.count("## Mini, 5 images") == 1, done.stderr
         assert done.stderr.count("00 broken.png") == 1
         outputs.append(output)
     for name in ("summary.csv", "per_image.csv", "summary.md"):
@@ -84,13 +84,56 @@ def test_files_are_shared_out(tmp_path: Path, checkpoint: Path) -> None:
             processes=processes,
         )
         assert done.returncode == 1, done.stdout + done.stderr
-        assert done.stdout.count("5 of 6 files restored, 1 failed") == 1
+        assert done.stdout.count("5 of 6 files restored, 1 failed") == 1, done.stderr
         assert done.stderr.count("not restored:") == 1
         outputs.append(output)
     _same_pictures(*outputs)
     reports = [json.loads((tmp_path / f"{n}.json").read_text()) for n in (0, 2)]
     assert [e["source"] for e in reports[0]] == [e["source"] for e in reports[1]]
     assert [e["status"] for e in reports[0]] == [e["status"] for e in reports[1]]
+
+
+LAST_WORDS = """
+import sys, time
+import torch
+from utils.distributed import connected, world_from_environment
+
+world = world_from_environment()
+with connected(world, torch.device("cpu")):
+    if world.is_main:
+        time.sleep(2)
+        print("all written")
+sys.exit(1 if sys.argv[1] == "failed" else 0)
+"""
+
+
+def test_no_process_fails_before_the_main_one_has_written(tmp_path: Path) -> None:
+    script = tmp_path / "last_words.py"
+    script.write_text(LAST_WORDS)
+    done = run_script(str(script), "failed", processes=2, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    assert done.stdout == "all written\n"
+
+
+def test_an_error_of_one_process_alone_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(
+        LAST_WORDS.split("with connected")[0]
+        + """
+from options.command_line import run_script
+
+def body():
+    with connected(world, torch.device("cpu")):
+        if world.rank == 1:
+            raise ValueError("disk full")
+        world.wait()
+
+sys.exit(run_script(body, (ValueError,)))
+"""
+    )
+    done = run_script(str(script), processes=2, PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    assert "error: process 1: disk full" in done.stderr
 
 
 def test_usage_errors_are_said_once(tmp_path: Path, checkpoint: Path) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,9 +108,18 @@ def own_device(world: World, device: torch.device) -> torch.device:
     return torch.device("cuda", world.local_rank)
 
 
+def is_connected() -> bool:
+    """Whether the processes of this run have found each other; false when alone."""
+    return dist.is_available() and dist.is_initialized()
+
+
 @contextmanager
 def connected(world: World, device: torch.device) -> Iterator[None]:
-    """Connect the processes: NCCL between GPUs, gloo between CPUs; nothing when alone."""
+    """Connect the processes: NCCL between GPUs, gloo between CPUs; nothing when alone.
+
+    None goes on before all are through: torchrun ends the others where one has failed, and an
+    evaluation with unreadable images counts as failed, while the main process still writes.
+    """
     if world.size == 1:
         yield
         return
@@ -123,5 +133,7 @@ def connected(world: World, device: torch.device) -> Iterator[None]:
         device_id=device if device.type == "cuda" else None,
     )
     yield
+    sys.stdout.flush()
+    world.wait()
     # Not after an error: it would wait for processes that never come.
     dist.destroy_process_group()

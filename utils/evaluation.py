@@ -377,8 +377,19 @@ class _Pictures:
 
     def write(self, dataset: str, setting: str, name: str, restored: Image) -> None:
         if self.wanted == "all" or (self.wanted == "first" and setting == self.first_setting):
-            write_atomically(self.beside / self.MARK, "")
+            self._mark()
             write_png(_picture(self.beside, dataset, setting, name), restored)
+
+    def _mark(self) -> None:
+        # Several processes may come here at once; touching a file suits them all.
+        try:
+            self.beside.mkdir(parents=True, exist_ok=True)
+            (self.beside / self.MARK).touch()
+        except OSError as error:
+            raise ImageError(
+                f"{self.beside}: cannot be written ({error.strerror or error}); "
+                "choose another --output"
+            ) from error
 
     def finish(self, comparison: Image | None) -> None:
         """Put the new pictures in the place of the old ones, once all processes are done."""
