@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from utils.distributed import ALONE, World
-from utils.image_io import ImageError, write_atomically, write_png
+from utils.image_io import ImageError, write_png
 from utils.metrics import Scores, measure, psnr
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background, prefetched
