@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--resume", choices=("auto", "no"), default="no", help="continue the run of the same name"
     )
     parser.add_argument(
-        "--max_minutes", type=_minutes, help="save and stop after so many minutes of training"
+        "--max_minutes", type=minutes, help="save and stop after so many minutes of training"
     )
     args = parser.parse_args(arguments)
     heed_interrupts()
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _minutes(text: str) -> float:
+def minutes(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError

@@ -7,7 +7,7 @@ from jobs.evaluate import evaluation_main
 from options.schema import ColorTestOptions
 
 EXAMPLES = """  python test_color_IJCN.py
-  python test_color_IJCN.py --testsets LIVE1_color BSDS500_color --set qualities=[10,20,30,40]
+  python test_color_IJCN.py --testsets LIVE1_color BSDS500_color --set "qualities=[10,20,30,40]"
   python test_color_IJCN.py --testsets Sample --output results/sample --report
   python test_color_IJCN.py --checkpoint model_zoo/Color_IJCN.pth --set padding=pad_first
 """

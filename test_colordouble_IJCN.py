@@ -7,8 +7,8 @@ from jobs.evaluate import evaluation_main
 from options.schema import DoubleTestOptions
 
 EXAMPLES = """  python test_colordouble_IJCN.py
-  python test_colordouble_IJCN.py --testsets LIVE1_color --set shifts=[[0,0],[4,4],[1,7]]
-  python test_colordouble_IJCN.py --set qualities=[90] second_qualities=[10,95]
+  python test_colordouble_IJCN.py --testsets LIVE1_color --set "shifts=[[0,0],[4,4],[1,7]]"
+  python test_colordouble_IJCN.py --set "qualities=[90]" "second_qualities=[10,95]"
 """
 
 

@@ -4,6 +4,8 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
@@ -52,7 +54,9 @@ def main() -> int:
         default=None,
         help="beside each result, a picture before | restored of the crop that changed most",
     )
-    parser.add_argument("--max_memory", type=float, metavar="GIB", help="default: half of the free")
+    parser.add_argument(
+        "--max_memory", type=float, metavar="GIB", help="default: half of what is free; GPU: 80 %%"
+    )
     parser.add_argument(
         "--max_pixels", type=float, metavar="MEGAPIXELS", help="refuse larger pictures (200)"
     )
@@ -70,7 +74,7 @@ def main() -> int:
             raise OptionsError("give --input or --testsets, not both")
         options = read_options(RealTestOptions, args, named)
         root = from_project(options.testsets_folder)
-        inputs = options.input or [testset_folder(name, root) for name in options.testsets]
+        inputs = options.input or _sets(options.testsets, root, args.testsets is None)
         jobs = plan_files(inputs, options.output, options.format, options.all_pictures)
         settings = OutputSettings(
             options.format,
@@ -94,6 +98,18 @@ def main() -> int:
         return EXIT_FAILED_IMAGES if any(r.status == "failed" for r in results) else 0
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
+
+
+def _sets(names: Sequence[str], root: Path, by_default: bool) -> list[Path]:
+    try:
+        return [testset_folder(name, root) for name in names]
+    except DatasetError as error:
+        if not by_default:
+            raise
+        raise OptionsError(
+            "no pictures named; give files or folders: --input photo.jpg holiday/ "
+            f"(or put JPEGs into {root / names[0]})"
+        ) from error
 
 
 def _write_run(

@@ -88,7 +88,7 @@ def testset_folder(name: str, root: Path) -> Path:
             return folder / name
     raise DatasetError(
         f"test set {name} not found in {', '.join(str(f) for f in folders)}; "
-        "fetch it (python testsets/download.py --list), "
+        "fetch it if it is a known one (python testsets/download.py --list), "
         f"or add its parent folder to ${TESTSETS_VARIABLE}"
     )
 

@@ -225,7 +225,10 @@ def _serve(args: argparse.Namespace) -> int:
             raise OptionsError(
                 f"port {args.port} on {args.host} cannot be used; choose another --port"
             ) from error
-        print(f"the page is at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+        host, elsewhere = args.host, ""
+        if host in ("0.0.0.0", "::"):  # every address of this machine is not an address itself
+            host, elsewhere = "127.0.0.1", ", from elsewhere under this machine's name"
+        print(f"the page is at http://{host}:{args.port}{elsewhere} (Ctrl-C ends it)", flush=True)
         try:
             threading.Event().wait()
         finally:
@@ -353,7 +356,7 @@ def _gradio() -> Any:
         import gradio
     except ImportError as error:
         raise OptionsError(
-            f"the page needs Gradio ({error}); install it with: pip install -e .[app]"
+            f'the page needs Gradio ({error}); install it with: pip install -e ".[app]"'
         ) from error
     return gradio
 

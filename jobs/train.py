@@ -242,7 +242,12 @@ class Validation:
         self.device = device
         self.world = world
         side = self.options.crop
-        entries = list(folder_set("validation", self.options.folder))
+        try:
+            entries = list(folder_set("validation", self.options.folder))
+        except DatasetError as error:
+            raise OptionsError(
+                f"validation.folder: {error} (--set validation.folder=my/validation)"
+            ) from error
         self.total = len(entries)
         images = []
         for index in world.share(self.total):
@@ -323,7 +328,7 @@ def _images(options: TrainOptions, world: World) -> TrainingImages:
         if not source.is_dir():
             raise OptionsError(
                 f"data.folders: {source} is not a folder; give folders of clean images "
-                "(--set data.folders=[my/photographs])"
+                '(--set "data.folders=[my/photographs]")'
             )
     paths = [path for source in options.data.folders for path in find_images(source)]
     least = options.data.patch + options.data.compression().MARGIN

@@ -133,7 +133,7 @@ def require_packages(check: bool = True) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ExportError(
-                f"ONNX export needs the package {name}; install it: pip install -e .[onnx]"
+                f'ONNX export needs the package {name}; install it: pip install -e ".[onnx]"'
             ) from error
 
 

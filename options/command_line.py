@@ -53,11 +53,13 @@ def test_parser(
         choices=get_args(Precision),
         help="of the backbone (default: auto, bfloat16 where the hardware has it)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: what PyTorch takes)"
+    )
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="where results go (default: a folder of the job's own in test_results/)",
+        help="where results go (default: what the option file says; of jobs.tables: results)",
     )
     parser.add_argument(
         "--report",
@@ -71,7 +73,7 @@ def test_parser(
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="replace any option of the file; values are YAML, such as qualities=[10,90]",
+        help='replace any option of the file; values are YAML, such as "qualities=[10,90]"',
     )
     return parser
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from data.datasets import DatasetError, testset_folder
 from models import IJCN, IJCNConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
-SHARED = ROOT.parent / "shared"
 
 TINY = IJCNConfig(
     widths=(8, 8, 8),
@@ -123,8 +123,13 @@ def released_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def live1() -> Path:
-    """Folder of LIVE1_color, where the research data is at hand."""
-    folder = SHARED / "testsets" / "LIVE1_color"
-    if not folder.is_dir():
-        pytest.skip("LIVE1_color is not beside this checkout")
-    return folder
+    """Folder of LIVE1_color, where it has been fetched."""
+    return research_set("LIVE1_color")
+
+
+def research_set(name: str) -> Path:
+    """Folder of a set in ``testsets/`` or ``$IJCN_TESTSETS``; without one the test is skipped."""
+    try:
+        return testset_folder(name, ROOT / "testsets")
+    except DatasetError:
+        pytest.skip(f"{name} is not here (python testsets/download.py {name})")

@@ -240,7 +240,7 @@ def test_a_missing_package_is_named(
     assert export.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: ONNX export needs the package {package};")
-    assert line.endswith("pip install -e .[onnx]")
+    assert line.endswith('pip install -e ".[onnx]"')
     assert not list(tmp_path.iterdir())
 
 

@@ -27,7 +27,6 @@ from utils.metrics import (
 Image = NDArray[np.uint8]
 Metric = Callable[..., Any]
 
-LIVE1 = Path(__file__).resolve().parents[2] / "shared" / "testsets" / "LIVE1_color"
 
 # Both implementations compute in float64; filters differ in the order of summation only.
 FLOAT64_ROUNDING = 1e-10
@@ -474,14 +473,15 @@ def test_luma_of_gray_and_bef_of_colour_are_refused() -> None:
 # Published figures of JPEG itself: quality -> PSNR / SSIM / PSNR-B
 
 
-@pytest.mark.skipif(not LIVE1.is_dir(), reason="needs LIVE1_color in ../shared/testsets")
 @pytest.mark.parametrize(
     ("quality", "published"),
     [(10, Scores(25.6925, 0.7433, 24.2006)), (40, Scores(30.2803, 0.8821, 28.8316))],
 )
-def test_jpeg_on_live1_gives_the_published_figures(quality: int, published: Scores) -> None:
+def test_jpeg_on_live1_gives_the_published_figures(
+    quality: int, published: Scores, live1: Path
+) -> None:
     scores = []
-    for path in sorted(LIVE1.glob("*.png")):
+    for path in sorted(live1.glob("*.png")):
         original_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
         assert original_bgr is not None, path.name
         _, file = cv2.imencode(".jpg", original_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -121,7 +121,7 @@ def test_usage_errors_are_one_line(arguments: tuple[str, ...], words: str) -> No
 @pytest.fixture(scope="module")
 def address(checkpoint: Path) -> Iterator[str]:
     """A page that is being served."""
-    pytest.importorskip("gradio", reason="Gradio is not installed (pip install -e .[app])")
+    pytest.importorskip("gradio", reason='Gradio is not installed (pip install -e ".[app]")')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -313,7 +313,7 @@ def test_without_matplotlib_one_line_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["summary", str(summary), "--output", str(tmp_path / "plots")]) == 2
-    assert "pip install -e .[plots]" in _only_error(capsys)
+    assert 'pip install -e ".[plots]"' in _only_error(capsys)
     assert not (tmp_path / "plots").exists()
 
 

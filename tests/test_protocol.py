@@ -13,7 +13,7 @@ import pytest
 
 from data.datasets import has_testset, open_testset
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
-from tests.conftest import ROOT, SHARED
+from tests.conftest import ROOT, research_set
 from utils.image_io import find_images, read_image
 from utils.metrics import measure
 from utils.published import read_published
@@ -55,18 +55,15 @@ def _check(paths: list[Path], degrade: Degradation, expected: tuple[float, ...])
 @pytest.mark.parametrize("quality", [10, 20, 30, 40])
 @pytest.mark.parametrize("dataset", SINGLE)
 def test_single_jpeg_rows(dataset: str, quality: int) -> None:
-    folder = SHARED / "testsets" / dataset
-    if not folder.is_dir():
-        pytest.skip(f"{dataset} is not beside this checkout")
-    _check(find_images(folder), SingleJpeg(quality), SINGLE[dataset][quality])
+    _check(find_images(research_set(dataset)), SingleJpeg(quality), SINGLE[dataset][quality])
 
 
 @pytest.mark.parametrize("quality", [10, 20, 30, 40])
 @pytest.mark.parametrize("dataset", ["Classic5", "LIVE1_gray"])
 def test_gray_rows_are_the_published_ones(dataset: str, quality: int) -> None:
-    root = SHARED / "testsets"
+    root = ROOT / "testsets"
     if not has_testset(dataset, root):
-        pytest.skip(f"{dataset} is not beside this checkout")
+        pytest.skip(f"{dataset} is not here (python testsets/download.py Classic5 LIVE1_color)")
     rows = read_published(ROOT / "testsets" / "published.csv")
     (row,) = (
         r for r in rows if (r.method, r.dataset, r.setting) == ("JPEG", dataset, f"QF{quality}")

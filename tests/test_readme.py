@@ -54,7 +54,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(jpeg)
     write_png(folder / "old.png", photograph(40, 56))
-    curves = folder / "runs" / "ijcn_small"
+    curves = folder / "runs" / "small"
     curves.mkdir(parents=True)
     (curves / "train.csv").write_text("step,loss,gain,learning_rate\n1,0.1,0.5,0.001\n")
     (curves / "validation.csv").write_text("step,gain_QF10\n1,0.5\n")

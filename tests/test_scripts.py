@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,8 @@ def test_real_takes_sets_by_name_and_its_default_set(tmp_path: Path, checkpoint:
         assert read_image(output / "a.png").shape == (16, 16, 3)
     done = run_script("test_real_IJCN.py", "--input", folder, "--testsets", "Real", *common)
     assert "not both" in error_line(done)
+    shutil.rmtree(folder)
+    assert "give files or folders: --input" in error_line(run_script("test_real_IJCN.py", *common))
 
 
 def test_other_sampling_modes_are_measured_too(

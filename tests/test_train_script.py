@@ -270,7 +270,7 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (["data.folders=[none]"], "is not a folder"),
         (["data.patch=128"], "none of 3 training images"),
         (["data.patch=100"], "data.patch"),
-        (["validation.folder=none"], "not a folder"),
+        (["validation.folder=none"], "validation.folder: none is not a folder"),
         (["initial=none.pth"], "none.pth not found"),
         (["data.batch=3", "optimisation.accumulate=2"], "multiple of optimisation.accumulate"),
         (["device=cuda:9"], "cuda:9"),

@@ -99,7 +99,10 @@ def own_device(world: World, device: torch.device) -> torch.device:
     if world.size == 1 or device.type != "cuda":
         return device
     if device.index is not None:
-        raise ValueError(f"several processes cannot share {device}; say device=cuda or auto")
+        raise ValueError(
+            f"several processes cannot share {device}; say --device cuda "
+            "(in training: --set device=cuda)"
+        )
     count = torch.cuda.device_count()
     if world.local_size > count:  # the same in each of them
         raise ValueError(

@@ -1,6 +1,6 @@
 """Curves as SVG and PNG: figures over the JPEG quality factor, and the course of training runs.
 
-matplotlib is optional: ``pip install -e .[plots]``.
+matplotlib is optional: ``pip install -e ".[plots]"``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXIT_USAGE = 2
 EXAMPLES = """examples:
   python -m utils.plots summary test_results/color/summary.csv --output plots
   python -m utils.plots summary old/summary.csv new/summary.csv --figure psnrb --output plots
-  python -m utils.plots training runs/ijcn_small runs/ijcn_large --output plots
+  python -m utils.plots training runs/small runs/large --output plots
 """
 
 SUMMARY_COLUMNS = ("dataset", "setting", "method", "psnr", "ssim", "psnrb")
@@ -589,7 +589,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import matplotlib
     except ImportError:
-        print("error: plots need matplotlib; pip install -e .[plots]", file=sys.stderr)
+        print('error: plots need matplotlib; pip install -e ".[plots]"', file=sys.stderr)
         return EXIT_USAGE
     try:
         # Everything is drawn before anything is written.

@@ -131,7 +131,7 @@ class RunRecord:
         try:
             from torch.utils.tensorboard import SummaryWriter  # optional dependency, slow to import
         except ImportError:
-            self.say("TensorBoard is not installed (pip install tensorboard): curves go to CSV")
+            self.say('TensorBoard is not installed (pip install -e ".[train]"): curves go to CSV')
             return None
         # What was written after the step a run is resumed from is taken back.
         self._board = SummaryWriter(
