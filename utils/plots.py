@@ -329,56 +329,49 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     ax.set_ylabel(f"{name} gain over the JPEG {unit}".strip() if gain else FIGURES[figure])
     ax.set_title(f"{dataset}: {name}{' gain' if gain else ''} over the quality factor", loc="left")
     if any(not curve.ours for curve, _ in drawn):
-        place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
-        ax.text(0.99, 0.02, "thick: measured, dashed: published", size=8, color=GRAY, **place)
+        ax.set_title("thick: measured, dashed: published", loc="right", size=8, color=GRAY)
     _name_ends(ax, ends)
     return page
 
 
+def _apart(heights: Sequence[float], low: float, high: float, step: float) -> list[float]:
+    """Rising heights moved apart to ``step`` at least, between ``low`` and ``high``."""
+    placed = list(heights)
+    # Upwards until none overlaps, then downwards from the upper edge.
+    limit = low
+    for i, height in enumerate(placed):
+        placed[i] = max(height, limit)
+        limit = placed[i] + step
+    limit = high
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], limit)
+        limit = placed[i] - step
+    return placed
+
+
 def _name_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str, bool]]) -> None:
-    """Names right of the last points, moved apart; curves that end earlier are named there."""
+    """Names right of the last points, moved apart; of those that end last beside the axes."""
     from matplotlib.patheffects import withStroke
 
     low, high = ax.get_ylim()
+    left, right = ax.get_xlim()
     step = (high - low) * 0.048
     last = max(x for x, *_ in ends)
-    placed: list[list[Any]] = [
-        [y, y, name, colour, strong]
-        for x, y, name, colour, strong in sorted(ends, key=lambda end: end[1])
-        if x == last
-    ]
-    # Upwards until none overlaps, then downwards from the upper edge.
-    limit = low
-    for name in placed:
-        name[1] = max(name[1], limit)
-        limit = name[1] + step
-    limit = high
-    for name in reversed(placed):
-        name[1] = min(name[1], limit)
-        limit = name[1] - step
-    left, right = ax.get_xlim()
-    offset = (right - left) * 0.035
-    for y, label_y, text, colour, strong in placed:
-        ax.annotate(
-            text,
-            (last, y),
-            (right + offset, label_y),
-            color=colour,
-            va="center",
-            fontweight="bold" if strong else "normal",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7},
-            annotation_clip=False,
-        )
-    for x, y, text, colour, _ in ends:
-        if x != last:
+    for end in sorted({x for x, *_ in ends}):
+        here = sorted((each for each in ends if each[0] == end), key=lambda each: each[1])
+        beside = right + (right - left) * 0.035 if end == last else end + (right - left) * 0.02
+        heights = _apart([y for _, y, *_ in here], low, high, step)
+        for (x, y, text, colour, strong), height in zip(here, heights, strict=True):
             ax.annotate(
                 text,
                 (x, y),
-                (7, -5),
-                textcoords="offset points",
+                (beside, height),
                 color=colour,
-                va="top",
-                zorder=6,
+                va="center",
+                fontweight="bold" if strong else "normal",
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7},
+                annotation_clip=False,
+                zorder=3.5,  # no name hides a measured curve
                 path_effects=[withStroke(linewidth=3, foreground="white")],
             )
     ax.set_xlim(left, right)
