@@ -121,7 +121,12 @@ def _train_connected(
     prepared = _prepare(options, resume, world, device)
     network, images = prepared.network, prepared.images
     crops = TrainingCrops(
-        images, options.data.patch, options.data.compression(), options.seed, network_view
+        images,
+        options.data.patch,
+        options.data.compression(),
+        options.seed,
+        network_view,
+        options.data.candidates,
     )
     folder = options.output / options.name
     parts = world.size * options.optimisation.accumulate
@@ -203,12 +208,12 @@ class StepLoss:
     def __init__(self, options: TrainOptions, device: torch.device) -> None:
         self.device = device
         self.loss = RestorationLoss(
-            options.loss.penalty,
-            options.loss.epsilon,
-            options.loss.first_weight,
-            options.loss.level_weight,
-            options.loss.balance_qualities,
-            pick_precision(options.precision, device),
+            penalty=options.loss.penalty,
+            epsilon=options.loss.epsilon,
+            first_weight=options.loss.first_weight,
+            level_weight=options.loss.level_weight,
+            balance=options.loss.balance_qualities,
+            autocast=pick_precision(options.precision, device),
         )
 
     def __call__(self, network: nn.Module, batch: TrainingBatch) -> Loss:

@@ -56,6 +56,24 @@ def test_crops_are_a_function_of_seed_and_index(folder: Path) -> None:
     assert not np.array_equal(one[5].image, _crops(folder, seed=2)[5].image)
 
 
+def test_candidates_draw_crops_by_their_share_of_the_error(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = np.full((100, 400, 3), 128, np.uint8)
+    image[:, 200:] = rng.integers(90, 166, (100, 200, 3))
+    write_png(tmp_path / "half.png", image)
+    images = TrainingImages(find_images(tmp_path), 71, 1.0, quiet=True)
+
+    def busy_share(candidates: int) -> float:
+        crops = TrainingCrops(images, 64, RandomCompression(), 1, network_view, candidates)
+        assert np.array_equal(crops[7].image, crops[7].image)
+        return float(np.mean([np.ptp(crops[i].image) > 40 for i in range(60)]))
+
+    # A crop of 71 pixels touches the right half at 200 of 330 places; that none of six does is
+    # rare, and one that does not has next to no error.
+    assert 0.45 < busy_share(1) < 0.75
+    assert busy_share(6) > 0.95
+
+
 def test_levels_belong_to_the_crop(folder: Path) -> None:
     """The luma DC level times its step is 8 times the block's mean luma, within half a step."""
     compression = RandomCompression((), 0.0, 60, 90)
