@@ -155,7 +155,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, rows, cols, C) -> the same shape."""
-        q, k, v = self._split(self.qkv(x + self.position))
+        q, k, v = self._heads(self.qkv(x + self.position), 3)
         attention = self._attention(q @ k.transpose(-2, -1), x.shape[1] * x.shape[2])
         return self._mixed(attention, v, x.shape)
 
@@ -164,7 +164,7 @@ class ChannelAttention(nn.Module):
         total: Tensor | None = None
         tokens = 0
         for x in strips:
-            q, k, _ = self._split(self.qkv(x + self.position))
+            q, k = self._heads(self._part_of_qkv(x, slice(2 * x.shape[-1])), 2)
             part = q @ k.transpose(-2, -1)
             total = part if total is None else total + part
             tokens += x.shape[1] * x.shape[2]
@@ -173,13 +173,18 @@ class ChannelAttention(nn.Module):
 
     def mix(self, attention: Tensor, x: Tensor) -> Tensor:
         """What :meth:`forward` returns for the strip ``x``, given the whole grid's attention."""
-        _, _, v = self._split(self.qkv(x + self.position))
+        (v,) = self._heads(self._part_of_qkv(x, slice(2 * x.shape[-1], None)), 1)
         return self._mixed(attention, v, x.shape)
 
-    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        b, rows, cols, _ = qkv.shape
-        q, k, v = qkv.reshape(b, rows * cols, 3, self.heads, -1).permute(2, 0, 3, 4, 1)
-        return q, k, v  # each (B, heads, channels of a head, tokens)
+    def _part_of_qkv(self, x: Tensor, part: slice) -> Tensor:
+        """Those of ``qkv``'s output channels that are needed."""
+        return nn.functional.linear(x + self.position, self.qkv.weight[part], self.qkv.bias[part])
+
+    def _heads(self, joined: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """``parts`` tensors (B, heads, channels of a head, tokens) of what stands side by side."""
+        b, rows, cols, _ = joined.shape
+        split = joined.reshape(b, rows * cols, parts, self.heads, -1).permute(2, 0, 3, 4, 1)
+        return split.unbind(0)
 
     def _attention(self, logits: Tensor, tokens: int) -> Tensor:
         scale = self.scale
