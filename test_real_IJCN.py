@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from data.datasets import DatasetError, testset_folder
 from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
-from jobs.report import REPORT, report_files
-from jobs.restore_files import FileResult, OutputSettings, plan_files, restore_files
+from jobs.plan_files import FileJob, plan_files
+from jobs.report import report_files
+from jobs.restore_files import FileResult, OutputSettings, restore_files
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     from_project,
@@ -21,8 +22,8 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import OptionsError, RealTestOptions
-from utils.image_io import require_writable, write_atomically
-from utils.run_log import write_run_file
+from utils.image_io import ImageError, require_writable, write_atomically
+from utils.run_log import describe_run, write_run_file
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
@@ -75,27 +76,29 @@ def main() -> int:
         options = read_options(RealTestOptions, args, named)
         root = from_project(options.testsets_folder)
         inputs = options.input or _sets(options.testsets, root, args.testsets is None)
-        jobs = plan_files(inputs, options.output, options.format, options.all_pictures)
-        settings = OutputSettings(
-            options.format,
-            options.quality,
-            options.overwrite,
-            options.compare,
-            round(options.max_pixels * 1e6),
+        plan = plan_files(
+            inputs, options.output, options.format, options.all_pictures, options.compare
         )
+        settings = OutputSettings(
+            options.format, options.quality, options.overwrite, round(options.max_pixels * 1e6)
+        )
+        _check_json(options.json_report, plan.jobs)
         start = time.perf_counter()
         with open_session(options) as session:
             require_writable(options.output)
             # A GPU restores faster than one thread codes pictures.
             writers = 4 if session.restorer.device.type == "cuda" else 1
-            results = restore_files(jobs, session.restorer, settings, writers, session.world)
+            results = restore_files(plan.jobs, session.restorer, settings, writers, session.world)
+            results += [
+                FileResult(problem.source, None, "failed", problem.message)
+                for problem in plan.problems
+            ]
+            complete = all(result.status != "failed" for result in results)
             if session.world.is_main:
-                run = _write_run(options, session, results, time.perf_counter() - start)
-                if options.report:
-                    title = f"{len(results)} files restored by {options.checkpoint.name}"
-                    report_files(options.output, title, results, run)
                 _tell(results, options)
-        return EXIT_FAILED_IMAGES if any(r.status == "failed" for r in results) else 0
+                seconds = time.perf_counter() - start
+                complete &= _write_records(options, session, results, seconds)
+        return 0 if complete else EXIT_FAILED_IMAGES
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
 
@@ -112,25 +115,73 @@ def _sets(names: Sequence[str], root: Path, by_default: bool) -> list[Path]:
         ) from error
 
 
-def _write_run(
+def _check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Raises:
+        OptionsError: the JSON file would replace a picture. ImageError: its folder is not writable.
+    """
+    if path is None or str(path) == "-":
+        return
+    places = {place for job in jobs for place in (job.source, job.target, job.comparison) if place}
+    if path.resolve() in {place.resolve() for place in places}:
+        raise OptionsError(f"--json {path} is the place of a picture; choose another")
+    if path.is_dir():
+        raise OptionsError(f"--json {path} is a folder; give a file in it")
+    require_writable(path.resolve().parent)
+
+
+def _write_records(
     options: RealTestOptions, session: Session, results: list[FileResult], seconds: float
-) -> dict[str, Any]:
-    return write_run_file(
-        options.output / "run.yml",
-        options.model_dump(mode="json"),
-        {
-            **describe_network(options, session),
-            "files": dict(Counter(result.status for result in results)),
-            "megapixels": round(sum(result.pixels for result in results) / 1e6, 3),
-            "seconds": round(seconds, 3),
-        },
-    )
+) -> bool:
+    """What is left besides pictures; whether all of it could be written."""
+    facts = {
+        **describe_network(options, session),
+        "files": dict(Counter(result.status for result in results)),
+        "megapixels": round(sum(result.pixels for result in results) / 1e6, 3),
+        "seconds": round(seconds, 3),
+    }
+    run = describe_run(options.model_dump(mode="json"), facts)
+
+    def report() -> None:
+        title = f"{len(results)} files restored by {options.checkpoint.name}"
+        path = report_files(options.output, title, results, run)
+        print(f"everything on one page: {path}", file=_people(options))
+
+    steps = [
+        (options.json_report is not None, lambda: _write_json(results, options.json_report)),
+        (True, lambda: write_run_file(options.output / "run.yml", run)),
+        (options.report, report),
+    ]
+    complete = True
+    for wanted, step in steps:
+        try:
+            if wanted:
+                step()
+        except ImageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            complete = False
+    return complete
+
+
+def _write_json(results: list[FileResult], path: Path | None) -> None:
+    # Escaped, names that are not Unicode survive too.
+    text = json.dumps([result.as_json() for result in results], indent=2) + "\n"
+    if str(path) == "-":
+        print(text, end="")
+    elif path is not None and path.exists() and not path.is_file():
+        path.write_text(text)  # a device or a pipe is written to, not replaced
+    elif path is not None:
+        write_atomically(path.resolve(), text)
+
+
+def _people(options: RealTestOptions) -> TextIO:
+    """Lines for people go to stderr where stdout belongs to a program."""
+    return sys.stderr if str(options.json_report) == "-" else sys.stdout
 
 
 def _tell(results: list[FileResult], options: RealTestOptions) -> None:
-    """Lines for people, on stderr where stdout belongs to a program."""
-    to_stdout = str(options.json_report) == "-"
-    people = sys.stderr if to_stdout else sys.stdout
+    """A line for each file of which there is something to say, and a summary."""
     for result in results:
         if result.status == "failed":
             print(f"not restored: {result.source}: {result.message}", file=sys.stderr)
@@ -143,15 +194,7 @@ def _tell(results: list[FileResult], options: RealTestOptions) -> None:
     if counts["skipped"]:
         parts.append(f"{counts['skipped']} there already (--overwrite restores them again)")
     parts.append(f"{counts['failed']} failed")
-    print(f"{', '.join(parts)}: {options.output}", file=people)
-    if options.report:
-        print(f"everything on one page: {options.output / REPORT}", file=people)
-    if options.json_report is not None:
-        text = json.dumps([result.as_json() for result in results], indent=2, ensure_ascii=False)
-        if to_stdout:
-            print(text)
-        else:
-            write_atomically(options.json_report, text + "\n")
+    print(f"{', '.join(parts)}: {options.output}", file=_people(options))
 
 
 if __name__ == "__main__":

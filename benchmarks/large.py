@@ -24,7 +24,8 @@ if str(PROJECT) not in sys.path:
 
 from benchmarks.speed import machine, peak_mebibytes  # noqa: E402
 from data.jpeg import encode_jpeg, read_jpeg  # noqa: E402
-from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
+from jobs.plan_files import FileJob  # noqa: E402
+from jobs.restore_files import OutputSettings, restore_file  # noqa: E402
 from models import Restorer, load_checkpoint  # noqa: E402
 from utils.image_io import write_png  # noqa: E402
 

@@ -24,7 +24,7 @@ from utils.distributed import world_from_environment
 from utils.evaluation import Evaluation, evaluate
 from utils.image_io import require_writable
 from utils.published import read_published
-from utils.run_log import write_run_file
+from utils.run_log import describe_run, write_run_file
 from utils.tables import write_tables
 
 DEFAULT_SET = "LIVE1_color"
@@ -93,11 +93,11 @@ def run_evaluation(
         title = f"{options.name}: {options.checkpoint.name}"
         published = read_published(PUBLISHED)
         write_tables(output, evaluation, published, title)
-        run = write_run_file(
-            output / "run.yml",
+        run = describe_run(
             options.model_dump(mode="json"),
             {**describe_network(options, session), **facts, **_cost(evaluation)},
         )
+        write_run_file(output / "run.yml", run)
         if options.report:
             report_evaluation(output, title, sets, degradations, evaluation, published, run)
             remove_unwanted_pictures(output, evaluation, degradations, options.save_images)

@@ -18,7 +18,8 @@ from typing import Any, get_args
 
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.quality import estimate_quality
-from jobs.restore_files import FileJob, OutputSettings, restore_file
+from jobs.plan_files import FileJob
+from jobs.restore_files import OutputSettings, restore_file
 from models import CheckpointError, Restorer, load_checkpoint
 from models.restorer import Precision, pick_device
 from options.command_line import PROJECT, run_script

@@ -108,7 +108,7 @@ def report_files(
         for result in tqdm(results, "report", unit="file", dynamic_ncols=True):
             note = result.message
             before = after = None
-            if result.status != "failed":
+            if result.status != "failed" and result.target is not None:
                 try:
                     after = read_image(result.target)
                     before = _source_pixels(result.source)

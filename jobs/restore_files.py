@@ -1,14 +1,13 @@
-"""Restore picture files on disk: find them, restore each, write it; a bad file stops no other."""
+"""Restore picture files on disk: read each, restore it, write it; a bad file stops no other."""
 
 from __future__ import annotations
 
-import glob
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -17,13 +16,14 @@ from tqdm import tqdm
 
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
+from jobs.plan_files import FileJob
 from models.layouts import RestoreError, UnsupportedLayoutError
-from options.schema import OptionsError
 from utils.distributed import ALONE, World
-from utils.image_io import IMAGE_SUFFIXES, ImageError, find_images, read_image, write_png
+from utils.image_io import ImageError, read_image_bytes, write_png
 from utils.picture_files import (
     Format,
     picture_size,
+    read_extras,
     read_metadata,
     turned,
     write_picture,
@@ -31,10 +31,11 @@ from utils.picture_files import (
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background
 
-JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
-
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
+
+_LONGEST_SIDE = 65500
+"""Of what libjpeg encodes and decodes (JPEG_MAX_DIMENSION)."""
 
 Status = Literal["restored", "decoded", "skipped", "failed"]
 
@@ -46,25 +47,16 @@ class CanRestore(Protocol):
 
 
 @dataclass(frozen=True)
-class FileJob:
-    """A picture file and where its restored picture goes."""
-
-    source: Path
-    target: Path
-
-
-@dataclass(frozen=True)
 class OutputSettings:
     """How restored pictures are written, and what is refused.
 
     file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
-    there. compare: write a side-by-side picture of each file. max_pixels: largest picture.
+    there. max_pixels: largest picture.
     """
 
     file_format: Format = "png"
     quality: int = 95
     overwrite: bool = False
-    compare: bool = False
     max_pixels: int = 200_000_000
 
 
@@ -72,13 +64,13 @@ class OutputSettings:
 class FileResult:
     """What happened to one file.
 
-    status: "restored"; "decoded": written, but without restoration; "skipped": there already;
-    "failed". message: why it failed or was only decoded, or what was wrong with it. layout: size
-    and colours. seconds: spent on it.
+    target: None where it was not even planned for. status: "restored"; "decoded": written, but
+    without restoration; "skipped": there already; "failed". message: why it failed or was only
+    decoded, or what was wrong with it. layout: size and colours. seconds: spent on it.
     """
 
     source: Path
-    target: Path
+    target: Path | None
     status: Status
     message: str = ""
     layout: str = ""
@@ -87,72 +79,8 @@ class FileResult:
 
     def as_json(self) -> dict[str, Any]:
         """For programs: plain types."""
-        return {**asdict(self), "source": str(self.source), "target": str(self.target)}
-
-
-def plan_files(
-    inputs: Sequence[Path], output: Path, file_format: Format = "png", all_pictures: bool = False
-) -> list[FileJob]:
-    """Files as named, globs, folders recursively with their structure kept.
-
-    Of folders, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and TIFF too. Two sources that
-    would share a target, such as ``a.jpg`` and ``a.jpeg``, keep their full names.
-
-    Raises:
-        OptionsError: a path that does not exist, a folder without pictures, a target that is one of
-            the sources.
-    """
-    suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
-    found: dict[Path, tuple[Path, Path]] = {}
-    for path in (each for given in inputs for each in _expanded(given)):
-        if path.is_dir():
-            files = find_images(path, suffixes)
-            if not files:
-                raise OptionsError(
-                    f"no picture in {path} (looked for {', '.join(suffixes)}); give another"
-                )
-            for file in files:
-                found.setdefault(file.absolute(), (file, file.relative_to(path)))
-        elif path.exists():
-            found.setdefault(path.absolute(), (path, Path(path.name)))
-        else:
-            raise OptionsError(f"{path} not found; --input takes files, folders and globs")
-
-    suffix = f".{file_format}"
-
-    def key(target: Path) -> str:
-        return str(target).casefold()  # some file systems do not tell A.png from a.png
-
-    plain = Counter(key(name.with_suffix(suffix)) for _, name in found.values())
-    jobs: dict[str, FileJob] = {}
-    for source, name in found.values():
-        short = name.with_suffix(suffix)
-        target = short if plain[key(short)] == 1 else name.with_name(name.name + suffix)
-        job = FileJob(source, output / target)
-        other = jobs.setdefault(key(target), job)
-        if other is not job:
-            raise OptionsError(
-                f"{other.source} and {source} would both become {job.target}; "
-                "restore them in two runs"
-            )
-    sources = {source.resolve() for source, _ in found.values()}
-    for job in jobs.values():
-        if job.target.resolve() in sources:
-            raise OptionsError(
-                f"{job.target} is one of the files to restore, which are never overwritten; "
-                "choose another --output"
-            )
-    return list(jobs.values())
-
-
-def _expanded(path: Path) -> list[Path]:
-    """The files a glob stands for, where the shell has not expanded it."""
-    if path.exists() or not glob.has_magic(str(path)):
-        return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    if not found:
-        raise OptionsError(f"{path} matches no file; --input takes files, folders and globs")
-    return found
+        target = None if self.target is None else str(self.target)
+        return {**asdict(self), "source": str(self.source), "target": target}
 
 
 def restore_files(
@@ -198,13 +126,15 @@ def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -
 class _Restored:
     """A picture that is restored but not written.
 
-    data: the file's bytes. before: what it shows as it is, where a comparison is wanted.
+    data: the file's bytes. alpha: its transparency. before: what it shows as it is, where a
+    comparison is wanted.
     """
 
     job: FileJob
     settings: OutputSettings
     data: bytes
     image: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
     before: NDArray[np.uint8] | None
     status: Status
     notes: list[str]
@@ -219,7 +149,7 @@ def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> _Res
         if job.target.exists() and not settings.overwrite:
             return FileResult(job.source, job.target, "skipped", "there already")
         return _restore(job, restorer, settings, start)
-    except (JpegError, ImageError, RestoreError) as error:
+    except Exception as error:  # of whatever kind: a bad file stops no other
         return _failed(job, error, time.perf_counter() - start)
 
 
@@ -228,30 +158,50 @@ def _finished(begun: _Restored | FileResult) -> FileResult:
     if isinstance(begun, FileResult):
         return begun
     start = time.perf_counter()
+    try:
+        pixels, notes = _write(begun)
+    except Exception as error:  # as above
+        return _failed(begun.job, error, begun.seconds + time.perf_counter() - start)
+    return FileResult(
+        begun.job.source,
+        begun.job.target,
+        begun.status,
+        "; ".join(notes),
+        begun.layout,
+        pixels,
+        begun.seconds + time.perf_counter() - start,
+    )
+
+
+def _write(begun: _Restored) -> tuple[int, list[str]]:
+    """How many pixels were written, and what is to be said."""
     job, settings, notes = begun.job, begun.settings, list(begun.notes)
     metadata = read_metadata(begun.data)
     if metadata.problem:
         notes.append(metadata.problem)
     upright = turned(begun.image, metadata.orientation)
-    try:
-        write_picture(job.target, upright, settings.file_format, settings.quality, metadata)
-        if settings.compare and begun.before is not None:
-            _write_comparison(job.target, turned(begun.before, metadata.orientation), upright)
-    except ImageError as error:
-        return _failed(job, error, begun.seconds + time.perf_counter() - start)
-    return FileResult(
-        job.source,
-        job.target,
-        begun.status,
-        "; ".join(notes),
-        begun.layout,
-        upright.shape[0] * upright.shape[1],
-        begun.seconds + time.perf_counter() - start,
+    alpha = None if begun.alpha is None else turned(begun.alpha, metadata.orientation)
+    notes += write_picture(
+        job.target, upright, settings.file_format, settings.quality, metadata, alpha
     )
+    if job.comparison is not None and begun.before is not None:
+        if job.comparison.exists() and not settings.overwrite:
+            notes.append(f"{job.comparison.name} is there already and was left as it is")
+        else:
+            before = as_rgb(turned(begun.before, metadata.orientation))
+            write_png(job.comparison, _comparison(before, as_rgb(upright)))
+    return upright.shape[0] * upright.shape[1], notes
 
 
 def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
     message = str(error).removeprefix(f"{job.source}: ").removeprefix("these bytes: ")
+    if isinstance(error, MemoryError):
+        message = "not enough memory; give a smaller --max_memory, or a machine with more"
+    elif isinstance(error, OSError):
+        message = f"{error.strerror or error}; give another file or --output"
+    elif not isinstance(error, JpegError | ImageError | RestoreError):
+        words = " ".join(message.split())[:200]
+        message = f"unexpected {type(error).__name__} ({words}); please report it, with the file"
     return FileResult(job.source, job.target, "failed", message, seconds=seconds)
 
 
@@ -261,6 +211,7 @@ def _restore(
     data = _read_bytes(job.source, settings.max_pixels)
     status: Status = "restored"
     notes: list[str] = []
+    alpha: NDArray[np.uint8] | None = None
     before: NDArray[np.uint8] | None = None
     if data[:3] == b"\xff\xd8\xff":
         header = scan_header(data)
@@ -276,24 +227,26 @@ def _restore(
         except UnsupportedLayoutError as error:
             restored, status = decode_jpeg(data), "decoded"
             notes.append(f"decoded, not restored: {error}")
-        if settings.compare and status == "restored":
+        if job.comparison is not None and status == "restored":
             try:
                 before = decode_jpeg(data)
-            except JpegError:
-                notes.append("no comparison: OpenCV does not decode damaged files")
+            except JpegError as error:
+                notes.append(f"no comparison: {error}")
     else:
         size = picture_size(data)
         if size is not None:
             _check_size(*size, settings.max_pixels)
-        pixels = read_image(job.source)
+        pixels = read_image_bytes(data, str(job.source))
         _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
+        alpha, losses = read_extras(data)
+        notes += losses
         source = pixels_as_jpeg(pixels)
         notes.append(source.note)
         layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
         restored = _cut(restorer.restore(source.stored), source, pixels)
-        before = pixels if settings.compare else None
+        before = pixels if job.comparison is not None else None
     seconds = time.perf_counter() - start
-    return _Restored(job, settings, data, restored, before, status, notes, layout, seconds)
+    return _Restored(job, settings, data, restored, alpha, before, status, notes, layout, seconds)
 
 
 def _cut(
@@ -306,8 +259,11 @@ def _cut(
 def _read_bytes(path: Path, max_pixels: int) -> bytes:
     limit = 100_000_000 + 8 * max_pixels  # 16-bit RGBA without compression
     try:
-        if path.stat().st_size > limit:
-            raise ImageError(f"{path.stat().st_size / 1e6:.0f} MB are too much for a picture")
+        status = path.stat()
+        if not S_ISREG(status.st_mode):  # a pipe or a device may never end
+            raise ImageError("not a regular file; copy its content into one")
+        if status.st_size > limit:
+            raise ImageError(f"{status.st_size / 1e6:.0f} MB are too much for a picture")
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{error.strerror or error}; give a readable file") from error
@@ -322,9 +278,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             f"{width}x{height} pixels are more than {max_pixels / 1e6:g} megapixels; "
             "raise --max_pixels if the file is to be trusted"
         )
+    if max(width, height) > _LONGEST_SIDE:
+        raise ImageError(f"{width}x{height} pixels: no side may exceed {_LONGEST_SIDE}; cut it")
 
 
-def _write_comparison(target: Path, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-    pair = as_rgb(before), as_rgb(after)
-    picture = side_by_side(pair, ("before", "restored"), busiest_window(*pair))
-    write_png(target.with_name(f"{target.stem}.compare.png"), picture)
+def _comparison(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    pair = before, after
+    return side_by_side(pair, ("before", "restored"), busiest_window(*pair))

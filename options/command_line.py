@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,6 +107,8 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
     before they are connected. Later each speaks for itself.
     """
     heed_interrupts()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be anything
     world = world_from_environment()
     try:
         return body()

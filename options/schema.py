@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Sequence
 from itertools import product
@@ -46,7 +47,7 @@ class OptionsError(ValueError):
 class Options(BaseModel):
     """Base: immutable, no unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class InferenceOptions(Options):
@@ -326,6 +327,14 @@ for _tag, _pattern in zip(
 
 
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
+    for text in value if isinstance(value, list) else [value]:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            raise OptionsError(
+                f"{dotted}: {os.fsencode(str(text))!r} is not UTF-8; rename it, or name the folder "
+                "that it is in"
+            ) from error
     *sections, key = dotted.split(".")
     for section in sections:
         inner = content.setdefault(section, {})

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from benchmarks import fuzz
-from data.jpeg import Sampling, decode_jpeg, encode_jpeg
+from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from jobs import restore_files as job
-from jobs.restore_files import FileJob, FileResult, OutputSettings, plan_files, restore_file
+from jobs.plan_files import FileJob, plan_files
+from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restorer import Restorer
-from options.schema import OptionsError
 from tests.conftest import photograph, tiny_network
 from utils import picture_files
 from utils.image_io import ImageError, read_image, write_png
@@ -38,12 +38,15 @@ def restorer() -> Restorer:
 
 @pytest.fixture
 def restore(restorer: Restorer, tmp_path: Path) -> Callable[..., tuple[FileResult, Path]]:
-    def run(name: str, data: bytes, **changes: object) -> tuple[FileResult, Path]:
+    def run(
+        name: str, data: bytes, compare: bool = False, **changes: object
+    ) -> tuple[FileResult, Path]:
         source = tmp_path / name
         source.write_bytes(data)
         settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
         target = tmp_path / "out" / f"{source.stem}.{settings.file_format}"
-        result = restore_file(FileJob(source, target), restorer, settings)
+        comparison = target.with_name(f"{source.stem}.compare.png") if compare else None
+        result = restore_file(FileJob(source, target, comparison), restorer, settings)
         assert source.read_bytes() == data
         assert not list(tmp_path.rglob("*.part"))
         return result, target
@@ -256,28 +259,119 @@ def test_existing_results_are_left_unless_told(restore: Restore) -> None:
     assert restore("a.jpg", data, overwrite=True)[0].status == "restored"
 
 
-def test_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.jpg", "a.jpeg", "sub/b.JPG", "sub/c.png", "x.jpg/d.jpg"):
-        Path(name).parent.mkdir(exist_ok=True, parents=True)
-        Path(name).write_bytes(encode_jpeg(IMAGE[:16, :16], 50))
+def test_a_comparison_that_is_there_is_left_unless_told(restore: Restore, tmp_path: Path) -> None:
+    other = tmp_path / "out" / "a.compare.png"
+    write_png(other, IMAGE)
+    data = encode_jpeg(IMAGE, 20)
+    result, _ = restore("a.jpg", data, compare=True)
+    assert "a.compare.png is there already" in result.message
+    assert np.array_equal(read_image(other), IMAGE)
+    assert restore("a.jpg", data, compare=True, overwrite=True)[0].message == ""
+    assert read_image(other).shape != IMAGE.shape
 
-    def targets(*inputs: str, **options: object) -> set[str]:
-        jobs = plan_files([Path(name) for name in inputs], Path("out"), **options)  # type: ignore[arg-type]
-        return {job.target.as_posix() for job in jobs}
 
-    assert targets(".") == {"out/a.jpg.png", "out/a.jpeg.png", "out/sub/b.png", "out/x.jpg/d.png"}
-    assert targets("a.jpg", "a.jpeg", "a.jpg") == {"out/a.jpg.png", "out/a.jpeg.png"}
-    assert targets("sub/*.JPG", file_format="webp") == {"out/b.webp"}
-    assert targets("sub", all_pictures=True) == {"out/b.png", "out/c.png"}
-    assert targets("sub/c.png") == {"out/c.png"}
-    with pytest.raises(OptionsError, match="never overwritten"):
-        plan_files([Path("a.jpg")], Path("."), "jpg")
-    with pytest.raises(OptionsError, match="matches no file"):
-        plan_files([Path("*.gif")], Path("out"))
-    os.makedirs("empty")
-    with pytest.raises(OptionsError, match="no picture in empty"):
-        plan_files([Path("empty")], Path("out"))
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_refused_instead_of_waited_for(restorer: Restorer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    result = restore_file(FileJob(tmp_path / "a.jpg", tmp_path / "a.png"), restorer, SETTINGS)
+    assert result.status == "failed"
+    assert "not a regular file" in result.message
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("could not create a primitive"), "unexpected RuntimeError (could not create"),
+        (MemoryError(), "not enough memory; give a smaller --max_memory"),
+        (OSError(5, "Input/output error"), "Input/output error; give another file"),
+    ],
+)
+def test_whatever_goes_wrong_is_the_files_own_affair(
+    error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def restore(self, stored: JpegImage) -> np.ndarray:
+            if stored.width == 16:
+                raise error
+            return np.zeros((stored.height, stored.width, 3), np.uint8)
+
+    jobs = []
+    for width in (8, 16, 24):
+        source = tmp_path / f"{width}.jpg"
+        source.write_bytes(encode_jpeg(IMAGE[:8, :width], 90))
+        jobs.append(FileJob(source, tmp_path / "out" / f"{width}.png"))
+    results = job.restore_files(jobs, Failing(), SETTINGS)
+    assert [result.status for result in results] == ["restored", "failed", "restored"]
+    assert words in results[1].message
+
+    def unwritable(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(job, "write_picture", unwritable)
+    failed = restore_file(replace(jobs[0], target=tmp_path / "x.png"), Failing(), SETTINGS)
+    assert words in failed.message
+
+
+@pytest.mark.parametrize("length", [250, 300])
+def test_names_longer_than_the_system_takes_fail_alone(
+    length: int, restorer: Restorer, tmp_path: Path
+) -> None:
+    source = tmp_path / "a.jpg"
+    source.write_bytes(encode_jpeg(IMAGE, 90))
+    result = restore_file(FileJob(source, tmp_path / f"{'n' * length}.png"), restorer, SETTINGS)
+    # 255 bytes are what most file systems take; what is written first must not need more.
+    assert result.status == ("restored" if length < 252 else "failed"), result
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("shape", [(3, 65501), (65501, 3)])
+def test_sides_that_libjpeg_does_not_take_are_refused(
+    shape: tuple[int, int], restore: Restore
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros(shape, np.uint8)).save(buffer, "PNG")
+    result, _ = restore("a.png", buffer.getvalue())
+    assert "no side may exceed 65500" in result.message
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("gray", [False, True])
+def test_transparency_is_kept_where_it_can_be(
+    file_format: str, gray: bool, restore: Restore
+) -> None:
+    alpha = np.tile(np.arange(83, dtype=np.uint8) * 3, (61, 1))
+    picture = PICTURE.convert("L") if gray else PICTURE.copy()
+    picture.putalpha(Image.fromarray(alpha))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    result, target = restore("a.png", buffer.getvalue(), file_format=file_format, quality=100)
+    assert result.status == "restored", result
+    with Image.open(target) as image:
+        if file_format == "jpg":
+            assert "transparency was left out" in result.message
+        else:
+            assert np.array_equal(np.asarray(image.convert("RGBA"))[:, :, 3], alpha)
+
+
+def test_what_8_bit_pixels_do_not_hold_is_said(restore: Restore) -> None:
+    deep = cv2.imencode(".png", IMAGE.astype(np.uint16) * 257)[1].tobytes()
+    assert "16 bits a sample became 8" in restore("a.png", deep)[0].message
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "WEBP", save_all=True, append_images=[PICTURE.rotate(180)])
+    assert "only the first of 2 frames" in restore("b.webp", buffer.getvalue())[0].message
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "PNG")
+    assert "became 8" not in restore("c.png", buffer.getvalue())[0].message
+
+
+def test_exif_that_a_jpeg_cannot_hold_is_left_out(restore: Restore) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 100_000
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "PNG", exif=exif)
+    result, _ = restore("a.png", buffer.getvalue(), file_format="jpg")
+    assert result.status == "restored"
+    assert "EXIF is too long" in result.message
 
 
 def test_rows_for_programs(restore: Restore) -> None:
@@ -306,7 +400,7 @@ def test_a_tree_goes_through_with_one_bar(
     write_png(tmp_path / "in" / "not.jpg", IMAGE)
     (tmp_path / "in" / "a.jpg").write_bytes(encode_jpeg(IMAGE, 50))
     (tmp_path / "in" / "bad.jpg").write_bytes(b"bad")
-    jobs = plan_files([tmp_path / "in"], tmp_path / "out")
+    jobs = plan_files([tmp_path / "in"], tmp_path / "out").jobs
     results = job.restore_files(jobs, restorer, SETTINGS)
     assert [result.status for result in results] == ["restored", "failed", "restored"]
     assert "MP/s" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -227,6 +228,56 @@ def test_real_takes_sets_by_name_and_its_default_set(tmp_path: Path, checkpoint:
     assert "not both" in error_line(done)
     shutil.rmtree(folder)
     assert "give files or folders: --input" in error_line(run_script("test_real_IJCN.py", *common))
+
+
+def test_real_goes_on_past_unusable_inputs_and_tells_before_it_fails(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    good = tmp_path / "in" / "a.jpg"
+    good.parent.mkdir()
+    good.write_bytes(encode_jpeg(photograph(16, 16), 50))
+    try:
+        (tmp_path / "in" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(good.read_bytes())
+        names = 2
+    except OSError:  # some systems take UTF-8 only
+        names = 1
+    output = tmp_path / "out"
+    (output / "run.yml").mkdir(parents=True)  # nothing can be written there
+    done = run_script(
+        "test_real_IJCN.py",
+        *("--input", good.parent, tmp_path / "none.jpg", "--output", output),
+        *("--checkpoint", checkpoint, "--json", "-"),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"{names} of {names + 1} files restored, 1 failed" in done.stderr
+    assert f"not restored: {tmp_path / 'none.jpg'}: not found" in done.stderr
+    assert "run.yml: cannot be written" in done.stderr
+    statuses = [entry["status"] for entry in json.loads(done.stdout)]
+    assert statuses == ["restored"] * names + ["failed"]
+
+
+def test_real_never_puts_its_json_in_the_place_of_a_picture(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    source = tmp_path / "a.jpg"
+    data = encode_jpeg(photograph(16, 16), 50)
+    source.write_bytes(data)
+    common = ("--input", source, "--output", tmp_path / "out", "--checkpoint", checkpoint)
+    link = tmp_path / "link.json"
+    link.symlink_to(source)
+    for place in (source, link, tmp_path / "out" / "a.png"):
+        done = run_script("test_real_IJCN.py", *common, "--json", place)
+        assert "is the place of a picture" in error_line(done)
+    assert source.read_bytes() == data
+    link.unlink()
+    link.symlink_to(tmp_path / "real.json")
+    for place in (link, "/dev/null"):
+        done = run_script("test_real_IJCN.py", *common, "--json", place)
+        assert done.returncode == 0, done.stderr
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())[0]["status"] == "restored"
+    assert not Path("/dev/null").is_file()
 
 
 def test_other_sampling_modes_are_measured_too(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -82,10 +83,12 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         ImageError: the place cannot be written.
     """
     path = Path(path)
-    beside = path.with_name(path.name + ".part")
+    # Short, hidden and nobody else's, however long the final name is.
+    beside = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data.encode() if isinstance(data, str) else data)
+        with beside.open("xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
         beside.replace(path)
     except OSError as error:
         raise ImageError(
@@ -116,17 +119,22 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
 
 
 def find_images(
-    folder: str | os.PathLike[str], suffixes: Iterable[str] = IMAGE_SUFFIXES
+    folder: str | os.PathLike[str],
+    suffixes: Iterable[str] = IMAGE_SUFFIXES,
+    unreadable: Callable[[OSError], None] | None = None,
 ) -> list[Path]:
     """Image files below a folder, recursively, in a stable order; hidden files are passed over.
 
-    Broken links are listed too, so that whoever reads them reports them.
+    Broken links are listed too, so that whoever reads them reports them. ``unreadable`` is told of
+    folders that cannot be listed; without it they are passed over.
     """
     wanted = {suffix.lower() for suffix in suffixes}
-    return sorted(
-        path
-        for path in Path(folder).rglob("*")
-        if path.suffix.lower() in wanted
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.is_dir()
-    )
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name)
+            for name in files
+            if Path(name).suffix.lower() in wanted and not name.startswith(".")
+        ]
+    return sorted(found)

@@ -28,22 +28,26 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_run_file(
-    path: Path, options: Mapping[str, Any], facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write options, versions, command and ``facts`` (device, checkpoint hash, timing) as YAML.
-
-    Returns what was written.
-    """
-    content = {
+def describe_run(options: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, versions, command and ``facts`` (device, checkpoint hash, timing)."""
+    return {
         "command": " ".join(sys.argv),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "options": dict(options),
         **facts,
         "versions": _versions(),
     }
-    write_atomically(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    return content
+
+
+def write_run_file(path: Path, run: Mapping[str, Any]) -> None:
+    """Write what :func:`describe_run` gathered as YAML.
+
+    Raises:
+        ImageError: the place cannot be written.
+    """
+    # Names that are not UTF-8 cannot be shown as they are.
+    text = yaml.safe_dump(dict(run), sort_keys=False, allow_unicode=True)
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,207 @@
+"""Which picture files to restore, and where each result goes."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from options.schema import OptionsError
+from utils.image_io import IMAGE_SUFFIXES, find_images
+from utils.picture_files import Format
+
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """A picture file, where its restored picture goes, and where a comparison, if one is wanted."""
+
+    source: Path
+    target: Path
+    comparison: Path | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An input that cannot be restored, and why, in one line."""
+
+    source: Path
+    message: str
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what of the input stands in the way of doing more."""
+
+    jobs: list[FileJob] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file; its name below the input it was found by; the same with that input's own name."""
+
+    source: Path
+    name: Path
+    qualified: Path
+
+
+def plan_files(
+    inputs: Sequence[Path],
+    output: Path,
+    file_format: Format = "png",
+    all_pictures: bool = False,
+    compare: bool = False,
+) -> Plan:
+    """Files as named, globs, folders recursively with their structure kept.
+
+    Of folders, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and TIFF too; what lies in
+    ``output`` is left out, where that is a folder inside. Two sources that would share a target,
+    such as ``a.jpg`` and ``a.jpeg``, keep their full names; those of several folders, also these
+    folders' names. What cannot be planned is a problem and stops no other.
+
+    Raises:
+        OptionsError: nothing can be restored; a target would replace a source.
+    """
+    plan = Plan()
+    suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
+    files: dict[Path, _Found] = {}
+    for given in inputs:
+        for path in _expanded(given, plan.problems):
+            for found in _files_of(path, output, suffixes, plan.problems):
+                files.setdefault(found.source.absolute(), found)
+    _assign(list(files.values()), output, file_format, plan)
+    _protect_sources(plan.jobs)
+    if compare:
+        plan.jobs = _with_comparisons(plan.jobs)
+    if not plan.jobs:
+        problem = plan.problems[0]
+        raise OptionsError(f"{problem.source}: {problem.message}")
+    return plan
+
+
+def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
+    """The files a glob stands for, where the shell has not expanded it."""
+    if _exists(path) or not glob.has_magic(str(path)):
+        return [path]
+    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    if not found:
+        problems.append(Problem(path, "matches no file; --input takes files, folders and globs"))
+    return found
+
+
+def _files_of(
+    path: Path, output: Path, suffixes: tuple[str, ...], problems: list[Problem]
+) -> Iterator[_Found]:
+    try:
+        path.stat()
+        is_folder = path.is_dir()
+    except OSError as error:
+        reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
+        problems.append(Problem(path, f"{reason}; --input takes files, folders and globs"))
+        return
+    if not is_folder:
+        yield _Found(path, Path(path.name), Path(path.parent.resolve().name, path.name))
+        return
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(Path(error.filename or path), f"{error.strerror}; left out"))
+
+    before = len(problems)
+    found = find_images(path, suffixes, unreadable)
+    if output.resolve() == path.resolve():
+        if suffixes != JPEG_SUFFIXES:
+            raise OptionsError(
+                f"{output} is an input folder too: with all_pictures the next run would restore "
+                "its results again; choose another --output"
+            )
+    elif path.resolve() in output.resolve().parents:
+        found = [file for file in found if output.resolve() not in file.absolute().parents]
+    if not found and len(problems) == before:
+        more = "" if suffixes != JPEG_SUFFIXES else "; --set all_pictures=true takes PNG... too"
+        problems.append(
+            Problem(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
+        )
+    for file in found:
+        name = file.relative_to(path)
+        yield _Found(file, name, path.resolve().name / name)
+
+
+def _key(target: Path) -> str:
+    """Some file systems do not tell A.png from a.png."""
+    return str(target).casefold()
+
+
+def _assign(files: list[_Found], output: Path, file_format: Format, plan: Plan) -> None:
+    """Give each file the shortest name that no other one wants."""
+    suffix = f".{file_format}"
+    options = [
+        (
+            found.name.with_suffix(suffix),
+            found.name.with_name(found.name.name + suffix),
+            found.qualified.with_suffix(suffix),
+            found.qualified.with_name(found.qualified.name + suffix),
+        )
+        for found in files
+    ]
+    wanted = [Counter(_key(names[choice]) for names in options) for choice in range(4)]
+    taken: dict[str, Path] = {}
+    for found, names in zip(files, options, strict=True):
+        unique = (name for i, name in enumerate(names) if wanted[i][_key(name)] == 1)
+        name = next((name for name in unique if _key(name) not in taken), names[-1])
+        other = taken.setdefault(_key(name), found.source)
+        if other is not found.source:
+            message = f"would become {output / name}, as {other} does; give it another --output"
+            plan.problems.append(Problem(found.source, message))
+            continue
+        plan.jobs.append(FileJob(found.source, output / name))
+
+
+def _protect_sources(jobs: Sequence[FileJob]) -> None:
+    """Sources are told by what they are on the disk, under whatever name or link.
+
+    Raises:
+        OptionsError: a target is one of them.
+    """
+    sources = {_identity(job.source) for job in jobs} - {None}
+    for job in jobs:
+        if _identity(job.target) in sources:
+            raise OptionsError(
+                f"{job.target} is one of the files to restore, which are never overwritten; "
+                "choose another --output"
+            )
+
+
+def _with_comparisons(jobs: list[FileJob]) -> list[FileJob]:
+    """A name for each comparison that is neither a result's, nor a source's."""
+    sources = {_identity(job.source) for job in jobs} - {None}
+    taken = {_key(job.target) for job in jobs}
+    planned = []
+    for job in jobs:
+        stem, number = job.target.stem, 1
+        place = job.target.with_name(f"{stem}.compare.png")
+        while _key(place) in taken or _identity(place) in sources:
+            number += 1
+            place = job.target.with_name(f"{stem}.compare{number}.png")
+        taken.add(_key(place))
+        planned.append(FileJob(job.source, job.target, place))
+    return planned
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of an existing file, links followed."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder above cannot be searched, a name is too long: said later
+        return True

@@ -1,0 +1,121 @@
+"""jobs/plan_files.py: what is taken, under which name results go, and what is never overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.plan_files import Plan, plan_files
+from options.schema import OptionsError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _make(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(exist_ok=True, parents=True)
+        Path(name).write_bytes(b"x")
+
+
+def _plan(*inputs: str, output: str = "out", **options: object) -> Plan:
+    return plan_files([Path(name) for name in inputs], Path(output), **options)  # type: ignore[arg-type]
+
+
+def _targets(*inputs: str, **options: object) -> set[str]:
+    plan = _plan(*inputs, **options)  # type: ignore[arg-type]
+    assert not plan.problems
+    return {job.target.as_posix() for job in plan.jobs}
+
+
+def test_files_folders_and_globs() -> None:
+    _make("a.jpg", "a.jpeg", "sub/b.JPG", "sub/c.png", "x.jpg/d.jpg")
+    assert _targets(".") == {"out/a.jpg.png", "out/a.jpeg.png", "out/sub/b.png", "out/x.jpg/d.png"}
+    assert _targets("a.jpg", "a.jpeg", "a.jpg") == {"out/a.jpg.png", "out/a.jpeg.png"}
+    assert _targets("sub/*.JPG", file_format="webp") == {"out/b.webp"}
+    assert _targets("sub", all_pictures=True) == {"out/b.png", "out/c.png"}
+    assert _targets("sub/c.png") == {"out/c.png"}
+
+
+def test_equal_names_from_several_folders_keep_these_folders_names() -> None:
+    _make("d1/i.jpg", "d1/only.jpg", "d2/i.jpg", "d2/sub/i.jpg")
+    folders = {"out/d1/i.png", "out/only.png", "out/d2/i.png", "out/sub/i.png"}
+    assert _targets("d1", "d2") == folders
+    assert _targets("d1/i.jpg", "d2/i.jpg") == {"out/d1/i.png", "out/d2/i.png"}
+    os.chdir("d1")
+    assert _targets("..", ".") >= {"out/d1/i.png", "out/d2/i.png"}
+    assert all(".." not in target for target in _targets("..", "../d2"))
+
+
+def test_names_that_cannot_be_told_apart_are_a_problem_of_the_second() -> None:
+    _make("1/d/i.jpg", "2/d/i.jpg", "ok.jpg")
+    plan = _plan("1/d", "2/d", "ok.jpg")
+    assert [job.source.as_posix() for job in plan.jobs] == ["1/d/i.jpg", "ok.jpg"]
+    (problem,) = plan.problems
+    assert "as 1/d/i.jpg does; give it another --output" in problem.message
+
+
+def test_unusable_inputs_stop_no_other() -> None:
+    _make("a.jpg", "png/a.png")
+    Path("empty").mkdir()
+    plan = _plan("missing.jpg", "empty", "none*.jpg", "png", "a.jpg")
+    assert [job.target.as_posix() for job in plan.jobs] == ["out/a.png"]
+    said = {problem.source.as_posix(): problem.message for problem in plan.problems}
+    assert said["missing.jpg"].startswith("not found")
+    assert said["empty"].startswith("no picture in this folder")
+    assert said["none*.jpg"].startswith("matches no file")
+    assert "all_pictures=true" in said["png"]
+    with pytest.raises(OptionsError, match=r"missing\.jpg: not found"):
+        _plan("missing.jpg", "empty")
+
+
+def test_folders_that_cannot_be_listed_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    _make("in/a.jpg", "in/locked/b.jpg")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    plan = _plan("in")
+    assert [job.source.as_posix() for job in plan.jobs] == ["in/a.jpg"]
+    assert [problem.source.as_posix() for problem in plan.problems] == ["in/locked"]
+    assert "Permission denied" in plan.problems[0].message
+
+
+def test_sources_are_never_overwritten() -> None:
+    _make("a.jpg", "b.jpg", "out/link.png")
+    with pytest.raises(OptionsError, match="never overwritten"):
+        _plan("a.jpg", output=".", file_format="jpg")
+    os.remove("out/link.png")
+    os.symlink(Path("a.jpg").absolute(), "out/b.png")
+    with pytest.raises(OptionsError, match=r"out/b\.png is one of the files to restore"):
+        _plan("a.jpg", "b.jpg")
+
+
+def test_a_run_into_a_folder_inside_goes_on_where_it_was() -> None:
+    _make("in/a.jpg", "in/restored/a.jpg", "in/restored/sub/b.jpg")
+    plan = _plan("in", output="in/restored", file_format="jpg")
+    assert [job.source.as_posix() for job in plan.jobs] == ["in/a.jpg"]
+    _make("in/a.png")
+    assert len(_plan("in", output="in").jobs) == 3
+    with pytest.raises(OptionsError, match="restore its results again"):
+        _plan("in", output="in", all_pictures=True)
+
+
+def test_comparisons_take_no_ones_place() -> None:
+    _make("a.jpg", "a.compare.jpg", "b.jpg", "out/b.compare.png")
+    plan = _plan(
+        "a.jpg", "a.compare.jpg", "b.jpg", "out/b.compare.png", compare=True, file_format="webp"
+    )
+    sources = {job.source.resolve() for job in plan.jobs}
+    places = [place for job in plan.jobs for place in (job.target, job.comparison)]
+    assert None not in places
+    assert len({place.resolve() for place in places if place}) == 8
+    assert not sources & {place.resolve() for place in places if place}
