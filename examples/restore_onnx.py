@@ -51,6 +51,9 @@ def main(network: str, source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 4 or not sys.argv[3].lower().endswith(".png"):
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:  # each library has its own kinds
+        sys.exit(f"error: {' '.join(str(error).split())}")

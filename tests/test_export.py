@@ -349,3 +349,16 @@ def test_the_example_says_how_it_is_called() -> None:
     done = run_example(ROOT)
     assert done.returncode == 1
     assert "restore_onnx.py ijcn.onnx photo.jpg restored.png" in done.stderr
+
+
+@pytest.mark.parametrize(("network", "source"), [("no.onnx", "a.jpg"), ("no.onnx", "text.jpg")])
+def test_the_example_says_in_one_line_what_it_cannot_read(
+    network: str, source: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(16, 16), 50))
+    (tmp_path / "text.jpg").write_text("text")
+    done = run_example(tmp_path, network, source, "out.png")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()

@@ -80,3 +80,15 @@ def test_other_layouts_gain_too(
         image = entry.read() if sampling else luma_studio_range(entry.read())
         gains.append(_gain(restorer, SingleJpeg(quality, sampling or Sampling.S420), image))
     assert np.mean(gains) > 0, gains
+
+
+def test_tiles_agree_with_the_whole() -> None:
+    """Any tiling: at most one gray level apart anywhere, and 0.001 dB, once rounding is alike."""
+    exact = Restorer(load_checkpoint(ZOO / "Color_IJCN.safetensors"), precision="float32")
+    image = next(iter(sample_set())).read()[:320, :384]
+    pair = SingleJpeg(20)(image)
+    whole = exact.restore_in_tiles(pair.stored, 384)
+    tiled = exact.restore_in_tiles(pair.stored, 160)
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+    figures = [psnr(restored=each, original=pair.original) for each in (whole, tiled)]
+    assert abs(figures[0] - figures[1]) < 0.001

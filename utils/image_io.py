@@ -51,7 +51,7 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
         raise ImageError(f"{name}: cannot be decoded ({error.err})") from error
     if pixels is None:
         raise ImageError(
-            f"{name}: not an image OpenCV can decode; give PNG, WebP, BMP, TIFF or JPEG"
+            f"{name}: not an image, or a damaged one; give PNG, WebP, BMP, TIFF or JPEG"
         )
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
