@@ -1,19 +1,23 @@
 """Damage JPEG files at random and see that restoring never does more than report it.
 
 Each file is read, checked and decoded as test_real_IJCN.py does it; the network itself is left out,
-as it sees arrays only. A crash ends the command with the culprit saved.
+as it sees arrays only. A crash ends the command with the culprit saved. The end tells whether
+descriptors or memory were lost, and how many files libjpeg gave up at, which loses memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -41,6 +45,29 @@ class LayoutOnly:
         return np.full((stored.height, stored.width), 128, np.uint8)
 
 
+WARM_UP = 500
+"""Files after which caches are full, so that what memory grows from then on is lost."""
+
+GAVE_UP = "libjpeg cannot read it"
+"""In the message of a file whose damage data.jpeg did not foresee."""
+
+
+class ProcessState(NamedTuple):
+    """Open descriptors and resident memory (bytes) of this process."""
+
+    descriptors: int
+    resident: int
+
+
+def process_state() -> ProcessState | None:
+    """What this process holds now; None without /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return ProcessState(len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE"))
+    except OSError:
+        return None
+
+
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     """``data`` with one to eight places changed, cut out, repeated or filled with noise."""
     result = bytearray(data)
@@ -62,10 +89,13 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def built_in_seeds() -> list[bytes]:
-    """Small files of each sampling, and gray."""
+    """Small files of each sampling, and gray; progressive and with restart markers."""
     rng = np.random.default_rng(0)
     image = np.clip(rng.normal(128, 40, (40, 56, 3)).cumsum(1) / 20 + 100, 0, 255).astype(np.uint8)
-    return [*(encode_jpeg(image, 60, s) for s in Sampling), encode_jpeg(image[:, :, 0], 60)]
+    files = [*(encode_jpeg(image, 60, s) for s in Sampling), encode_jpeg(image[:, :, 0], 60)]
+    for option in (cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_RST_INTERVAL):
+        files.append(cv2.imencode(".jpg", image, [option, 1])[1].tobytes())
+    return files
 
 
 def outcomes(
@@ -99,6 +129,8 @@ def main() -> int:
     statuses: Counter[str] = Counter()
     messages: Counter[str] = Counter()
     slowest = 0.0
+    gave_up = 0
+    before = None
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -109,6 +141,9 @@ def main() -> int:
                 statuses[status] += 1
                 messages[message[:60]] += 1
                 slowest = max(slowest, seconds)
+                gave_up += GAVE_UP in message
+                if statuses.total() == WARM_UP:
+                    before = process_state()
                 if args.minutes and time.monotonic() - start > 60 * args.minutes:
                     break
         except Exception:
@@ -117,6 +152,13 @@ def main() -> int:
             print(f"an exception escaped; the file is {culprit}", file=sys.stderr)
             raise
     print(f"{statuses.total()} files: {dict(statuses)}; slowest {slowest:.2f} s")
+    print(f"libjpeg gave up at {gave_up}")
+    after = process_state()
+    if before is not None and after is not None:
+        print(
+            f"since file {WARM_UP}: open descriptors {before.descriptors} -> {after.descriptors}, "
+            f"memory {before.resident / 1e6:.1f} -> {after.resident / 1e6:.1f} MB"
+        )
     for message, times in messages.most_common(12):
         print(f"{times:7d}  {message or '(no remark)'}")
     return 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import time
 from pathlib import Path
 
+import cv2
 import jpeglib
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import fuzz
+from data import jpeg
 from data.jpeg import (
     ColorTransform,
     Component,
@@ -21,8 +27,12 @@ from data.jpeg import (
     decode_jpeg,
     encode_jpeg,
     read_jpeg,
+    scan_header,
 )
-from tests.conftest import photograph
+from tests.conftest import ROOT, photograph
+
+FIXTURES = ROOT / "tests" / "fixtures"
+END = b"\xff\xd9"
 
 BLOCKS_OF = {
     Sampling.S444: (1, 1),
@@ -173,7 +183,7 @@ def test_truncated_files_yield_what_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"", "empty"), (b"\x89PNG\r\n", "not a JPEG"), (b"\xff\xd8\xff\xe0\x00\x10", "libjpeg")],
+    [(b"", "empty"), (b"\x89PNG\r\n", "not a JPEG"), (b"\xff\xd8\xff\xe0\x00\x10", "cut off")],
 )
 def test_what_is_no_jpeg_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
     with pytest.raises(JpegError, match=words):
@@ -197,3 +207,330 @@ def test_encoder_refuses_what_it_cannot_store() -> None:
         encode_jpeg(photograph(8, 8), 0)
     with pytest.raises(ValueError, match="uint8"):
         encode_jpeg(photograph(8, 8).astype(np.float32), 50)  # type: ignore[arg-type]
+
+
+def _same_levels(one: JpegImage, other: JpegImage) -> bool:
+    return all(
+        np.array_equal(a.levels, b.levels)
+        for a, b in zip(one.components, other.components, strict=True)
+    )
+
+
+def test_arithmetic_coding_stores_the_same() -> None:
+    """The same picture by the same encoder; jpeglib does not read arithmetic coding."""
+    huffman = read_jpeg(FIXTURES / "cjpeg.jpg")
+    for name in ("cjpeg_arithmetic.jpg", "cjpeg_arithmetic_progressive.jpg"):
+        assert _same_levels(read_jpeg(FIXTURES / name), huffman)
+
+
+@pytest.mark.parametrize("name", ["cjpeg_16bit_tables", "cjpeg_3x2", "cjpeg_swapped"])
+def test_unusual_layouts_agree_with_jpeglib(name: str, tmp_path: Path) -> None:
+    stored = _agrees_with_jpeglib((FIXTURES / f"{name}.jpg").read_bytes(), tmp_path)
+    assert (stored.components[0].table.max() > 255) == (name == "cjpeg_16bit_tables")
+
+
+# Files made of parts.
+
+
+def _segment(code: int, body: bytes) -> bytes:
+    return bytes([0xFF, code]) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def _starts(data: bytes, code: int) -> list[int]:
+    """Where the marker stands, in a file whose other segments do not hold its code."""
+    return [match.start() for match in re.finditer(re.escape(bytes([0xFF, code])), data)]
+
+
+def _frame(
+    code: int = 0xC0, precision: int = 8, size: tuple[int, int] = (8, 8), **parts: bytes
+) -> bytes:
+    height, width = size
+    sides = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    body = bytes([precision]) + sides + parts.get("rest", b"\x01\x01\x11\x00")
+    return _segment(code, body)
+
+
+def _with_frame(frame: bytes) -> bytes:
+    """A gray file of 8x8 pixels with another frame header."""
+    data = encode_jpeg(photograph(8, 8)[:, :, 0], 50)
+    (at,) = _starts(data, 0xC0)
+    return data[:at] + frame + data[at + 13 :]
+
+
+def _three_scans(slots: tuple[int, int, int], qualities: tuple[int, int, int]) -> bytes:
+    """Three gray files as the components of one without subsampling, each with its tables before
+    its scan; the tables go to ``slots``."""
+    planes = photograph(40, 56)
+    frame = b"\x03" + b"".join(bytes([i + 1, 0x11, slots[i]]) for i in range(3))
+    data = b"\xff\xd8" + _frame(size=(40, 56), rest=frame)
+    for i, (slot, quality) in enumerate(zip(slots, qualities, strict=True)):
+        gray = encode_jpeg(np.ascontiguousarray(planes[:, :, i]), quality)
+        table, scan = bytearray(gray), _starts(gray, 0xDA)[0]
+        at = _starts(gray, 0xDB)[0]
+        table[at + 4] = slot
+        end = at + 2 + int.from_bytes(gray[at + 2 : at + 4], "big")
+        data += bytes(table[at:end])
+        data += gray[_starts(gray, 0xC4)[0] : scan + 5] + bytes([i + 1]) + gray[scan + 6 : -2]
+    return data + END
+
+
+def _samples(component: Component) -> np.ndarray:
+    """Dequantised and transformed by OpenCV's float DCT; (rows, cols) float."""
+    levels = component.levels * component.table.astype(np.float32)
+    rows, cols = levels.shape[:2]
+    return np.block(
+        [
+            [cv2.idct(levels[r, c].astype(np.float32)) + 128 for c in range(cols)]
+            for r in range(rows)
+        ]
+    )
+
+
+@pytest.mark.parametrize("slots", [(0, 0, 0), (0, 2, 2), (3, 1, 2)])
+def test_each_component_has_the_table_in_force_at_its_first_scan(
+    slots: tuple[int, int, int],
+) -> None:
+    data = _three_scans(slots, (90, 20, 55))
+    stored = read_jpeg(data)
+    for component, quality in zip(stored.components, (90, 20, 55), strict=True):
+        gray = read_jpeg(encode_jpeg(photograph(8, 8)[:, :, 0], quality))
+        assert np.array_equal(component.table, gray.components[0].table)
+    ycc = np.stack([_samples(stored.components[i])[:40, :56] for i in (0, 2, 1)], -1)
+    rgb = cv2.cvtColor(np.clip(ycc, 0, 255).round().astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+    assert np.abs(rgb.astype(int) - decode_jpeg(data)).max() <= 3  # rounded after each step
+
+
+def test_a_table_that_is_never_defined_or_has_no_step_is_refused() -> None:
+    data = bytearray(_three_scans((0, 0, 0), (50, 50, 50)))
+    frame, table = _starts(bytes(data), 0xC0)[0], _starts(bytes(data), 0xDB)[0]
+    for at, value, words in (
+        (frame + 12, 3, "whose quantisation table 3 is missing"),
+        (frame + 15, 3, "table 3 of component 1 is missing"),
+        (table + 9, 0, "table 0 is missing or has a step of 0"),
+    ):
+        changed = bytearray(data)
+        changed[at] = value
+        with pytest.raises(JpegError, match=words):
+            read_jpeg(bytes(changed))
+
+
+# Damage that libjpeg gives up at.
+
+
+def test_progressive_files_cut_within_a_later_table_give_the_scans_before() -> None:
+    data = _pillow_jpeg(photograph(64, 80), quality=60, progressive=True)
+    tables = [at for at in _starts(data, 0xC4) if at > _starts(data, 0xDA)[2]]
+    cut = data[: tables[0] + 9]
+    stored = read_jpeg(cut)
+    assert stored.warnings == (
+        f"cut off within a marker segment at byte {tables[0]}: read up to there",
+    )
+    before = cut[: tables[0]] + END
+    assert _same_levels(stored, read_jpeg(before))
+    assert scan_header(cut).scans == 3
+    assert np.array_equal(decode_jpeg(cut), np.asarray(Image.open(io.BytesIO(before))))
+
+
+BEHIND_A_SCAN = {
+    "an impossible Huffman table": _segment(0xC4, bytes([0x10, *[255] * 16, *[0] * 300])),
+    "a Huffman table of wrong length": _segment(0xC4, bytes(20)),
+    "a marker segment of impossible length": b"\xff\xc4\0\0",
+    "an impossible quantisation table": _segment(0xDB, b"\0" + bytes([1] * 63)),
+    "an impossible scan header": _segment(0xDA, bytes([5, *range(10), 0, 0, 0])),
+    "a scan of components that": _segment(0xDA, b"\x01\x07\0\0\x3f\0"),
+    "a scan of impossible progression": _segment(0xDA, b"\x01\x01\0\x05\x03\0"),
+    "a scan whose Huffman table": _segment(0xDA, b"\x01\x01\x03\x01\x3f\0"),
+    "a second frame header": _frame(0xC2),
+    "a second start of image": b"\xff\xd8",
+    "a restart interval of wrong length": _segment(0xDD, b"\0"),
+    "impossible arithmetic conditioning": _segment(0xCC, b"\x00\x01"),
+    "cut off within a marker segment": b"\xff\xe5\xff\xff",
+}
+
+
+@pytest.mark.parametrize("fault", BEHIND_A_SCAN)
+def test_what_libjpeg_gives_up_at_ends_the_usable_file(fault: str) -> None:
+    data = _pillow_jpeg(photograph(32, 40), quality=60, progressive=True)
+    end = _starts(data, 0xDA)[4]
+    damaged = data[:end] + BEHIND_A_SCAN[fault] + data[end:]
+    stored = read_jpeg(damaged)
+    assert len(stored.warnings) == 1
+    assert stored.warnings[0].startswith(fault)
+    assert stored.warnings[0].endswith(f" at byte {end}: read up to there")
+    before = data[:end] + END
+    assert _same_levels(stored, read_jpeg(before))
+    assert scan_header(damaged).scans == 4
+    assert np.array_equal(decode_jpeg(damaged), decode_jpeg(before))
+
+
+def test_a_sequential_file_ends_with_the_scan_of_all_components() -> None:
+    data = encode_jpeg(photograph(32, 40), 60)
+    stored = read_jpeg(data[:-2] + data[_starts(data, 0xDA)[0] :])
+    assert "a scan after the last one" in stored.warnings[0]
+    assert _same_levels(stored, read_jpeg(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (_with_frame(_frame(precision=12)), r"12-bit JPEG; only 8 bits .* convert it"),
+        (_with_frame(_frame(0xC3)), "lossless JPEG"),
+        (_with_frame(_frame(0xC5)), "hierarchical JPEG"),
+        (_with_frame(_frame(0xCF)), "hierarchical JPEG"),
+        (_with_frame(_frame(size=(0, 8))), "height open"),
+        (_with_frame(_frame(size=(8, 0))), "width 0"),
+        (_with_frame(_frame(size=(65501, 8))), "up to 65500"),
+        (_with_frame(_frame(rest=b"\0")), "with 0 components"),
+        (_with_frame(_frame(rest=bytes([5, *[1, 0x11, 0] * 5]))), "with 5 components"),
+        (_with_frame(_frame(rest=b"\x01\x01\x51\x00")), "sampling factors 5x1"),
+        (_with_frame(_frame(rest=b"\x01\x01\x10\x00")), "sampling factors 1x0"),
+        (_with_frame(_frame(rest=b"\x02\x01\x11\x00")), "frame header of wrong length"),
+        (_with_frame(_frame() * 2), "second frame header"),
+        (_with_frame(b""), "a scan before the frame header"),
+        (_with_frame(b"\xff\x05"), r"unknown marker \(ff 05\)"),
+        (b"\xff\xd8" + _frame(), "no scan"),
+        (b"\xff\xd8" + _segment(0xFE, b"remark"), "no frame header"),
+    ],
+)
+def test_what_cannot_be_restored_is_one_clear_line(data: bytes, words: str) -> None:
+    with pytest.raises(JpegError, match=words) as caught:
+        read_jpeg(data)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(JpegError):
+        decode_jpeg(data)
+
+
+def test_headers_tell_size_scans_and_precision() -> None:
+    data = _pillow_jpeg(photograph(20, 30), progressive=True)
+    header = scan_header(data)
+    assert (header.width, header.height, header.components) == (30, 20, 3)
+    assert (header.scans, header.precision) == (len(_starts(data, 0xDA)), 8)
+    assert scan_header(_with_frame(_frame(precision=12))).precision == 12
+
+
+def test_unknown_markers_cost_one_scan_only() -> None:
+    """Stuffing turned into a marker: libjpeg would give up, though all other scans are whole."""
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = _pillow_jpeg(picture, quality=95, progressive=True)
+    scans = _starts(data, 0xDA)
+    at = data.index(b"\xff\0", scans[1])
+    assert at < scans[2]
+    damaged = data[: at + 1] + b"\x05" + data[at + 2 :]
+    stored, whole = read_jpeg(damaged), read_jpeg(data)
+    assert stored.warnings == (f"an unknown marker (ff 05) at byte {at}: read over",)
+    assert np.array_equal(stored.components[1].levels, whole.components[1].levels)
+    assert not _same_levels(stored, whole)
+    assert scan_header(damaged).scans == len(scans)
+
+
+def test_unknown_markers_cost_one_restart_interval_only() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    data = _pillow_jpeg(picture, quality=95, restart_marker_rows=1)
+    at = data.index(b"\xff\0", data.index(b"\xff\xd2"))
+    assert at < data.index(b"\xff\xd3")
+    stored = read_jpeg(data[: at + 1] + b"\xbe" + data[at + 2 :])
+    whole = read_jpeg(data).components[0].levels
+    rows = [i for i in range(8) if not np.array_equal(stored.components[0].levels[i], whole[i])]
+    assert rows == [3]
+
+
+def test_the_walk_over_markers_is_linear() -> None:
+    data = encode_jpeg(photograph(16, 16), 50)
+    ends = {
+        "fill": b"\xff\xd8" + b"\xff" * 2_000_000,
+        "unknown markers": data[:-2] + b"\xff\x05" * 1_000_000,
+        "restart markers": data[:-2] + b"\xff\xd0" * 1_000_000,
+        "stuffing": data[:-2] + b"\xff\0" * 1_000_000,
+    }
+    for name, ending in ends.items():
+        start = time.process_time()
+        if name == "fill":
+            with pytest.raises(JpegError, match="no frame header"):
+                scan_header(ending)
+        else:
+            assert scan_header(ending).scans == 1
+        assert time.process_time() - start < 1, name
+
+
+# What a rejected file leaves behind.
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="open descriptors are not listed here"
+)
+
+
+def _damaged(count: int) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    picture = photograph(40, 56)
+    seeds = [
+        *fuzz.built_in_seeds(),
+        _pillow_jpeg(picture, progressive=True),
+        _pillow_jpeg(picture, restart_marker_blocks=3),
+        (FIXTURES / "cjpeg_arithmetic.jpg").read_bytes(),
+    ]
+    return [fuzz.mutated(seeds[i % len(seeds)], rng) for i in range(count)]
+
+
+@needs_proc
+def test_damaged_files_leave_no_descriptor_open(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    before = len(os.listdir("/proc/self/fd"))
+    refused = 0
+    for index, data in enumerate(_damaged(300)):
+        path.write_bytes(data)
+        try:
+            read_jpeg(path if index % 2 else data)
+        except JpegError:
+            refused += 1
+    assert refused > 50
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_damaged_file_makes_libjpeg_give_up() -> None:
+    """Its memory would be lost."""
+    messages = []
+    for data in _damaged(600):
+        try:
+            read_jpeg(data)
+        except JpegError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert not [message for message in messages if "libjpeg cannot read it" in message]
+
+
+@needs_proc
+def test_the_scratch_file_is_closed_where_libjpeg_gives_up_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = [np.ones((8, 8), np.int32)]
+    bad = b"\xff\xd8" + BEHIND_A_SCAN["an impossible Huffman table"]
+    monkeypatch.setattr(jpeg, "_usable_part", lambda data, name: jpeg._Usable(bad, tables, ()))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(JpegError, match="libjpeg cannot read it"):
+            read_jpeg(b"")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_truncated_files_are_decoded_as_far_as_they_go() -> None:
+    """libjpeg decodes what comes before an early end, so a cut file is one with an early end."""
+    for data in (
+        encode_jpeg(photograph(64, 64), 80),
+        encode_jpeg(photograph(64, 64)[:, :, 0], 80),
+        _pillow_jpeg(photograph(64, 64), progressive=True),
+        _cmyk(photograph(64, 64)),
+    ):
+        cut = data[: len(data) * 2 // 3]
+        expected = np.asarray(Image.open(io.BytesIO(cut + END)).convert("RGB"))
+        decoded = decode_jpeg(cut)
+        assert decoded.std() > 10
+        if Image.open(io.BytesIO(data)).mode == "CMYK":  # Pillow and OpenCV convert in their ways
+            assert np.array_equal(decoded[:16], decode_jpeg(data)[:16])
+        else:
+            assert np.array_equal(decoded, expected)
+
+
+def _cmyk(picture: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).convert("CMYK").save(buffer, "JPEG")
+    return buffer.getvalue()

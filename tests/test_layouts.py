@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from data.jpeg import (
 from models.dct import CoefficientsToImage
 from models.layouts import UnsupportedLayoutError, mirror_blocks, network_view
 from models.restorer import Restorer, network_input
-from tests.conftest import photograph, tiny_network
+from tests.conftest import ROOT, photograph, tiny_network
+
+FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.jpg"))
 
 
 def _samples(levels: np.ndarray) -> np.ndarray:
@@ -123,6 +126,15 @@ def test_rgb_without_transform() -> None:
     assert stored.colors == "RGB"
     image = _from_jpeg().restore(stored)
     assert np.abs(image.astype(int) - np.asarray(Image.open(buffer))).max() <= 2
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_files_of_other_encoders_start_from_libjpegs_picture(path: Path) -> None:
+    image = _from_jpeg().restore(read_jpeg(path))
+    expected = np.asarray(Image.open(path))
+    assert image.shape == expected.shape == (53, 70, 3)
+    assert np.abs(image.astype(int) - expected).mean() < 0.8
+    assert np.array_equal(decode_jpeg(path.read_bytes()), expected)
 
 
 def _stored(factors: list[tuple[int, int]], height: int, width: int) -> JpegImage:
