@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +43,14 @@ def report_evaluation(
     JPEGs are made once more, which is quick and always gives the same; images that could not be
     measured are listed with the reason.
 
+    Args:
+        output: the evaluation's folder, and the report's.
+        title: of the run, such as "color: Color_IJCN.safetensors"; the page says what was done
+            instead of the run's name.
+        sets, degradations, evaluation: what was measured, how, and what was found.
+        published: other methods' figures.
+        facts: see `ReportBuilder.finish`.
+
     Raises:
         ImageError: the report cannot be written.
     """
@@ -49,8 +59,10 @@ def report_evaluation(
         key = result.dataset, result.image, result.setting
         scores.setdefault(key, {})[result.method] = result.scores
     measured = {(dataset, image) for dataset, image, _ in scores}
+    times = "twice" if any("-" in degrade.label for degrade in degradations) else "once"
+    heading = f"JPEG restoration: compressed {times}, {title.partition(': ')[2] or title}"
     images = [(each.name, image) for each in sets for image in each]
-    with ReportBuilder(title) as report:
+    with ReportBuilder(heading) as report:
         for dataset, image in tqdm(images, "report", unit="image", dynamic_ncols=True):
             if (dataset, image.name) not in measured:
                 report.add(
@@ -59,13 +71,21 @@ def report_evaluation(
                     name=image.name,
                     jpeg=None,
                     restored=None,
-                    note=_reason(evaluation, f"{dataset}/{image.name}"),
+                    note=_reason(evaluation, dataset, image.name),
                 )
                 continue
             original = image.read()
             for degrade in degradations:
                 found = scores.get((dataset, image.name, degrade.label))
                 if found is None:
+                    report.add(
+                        dataset=dataset,
+                        setting=degrade.label,
+                        name=image.name,
+                        jpeg=None,
+                        restored=None,
+                        note=_reason(evaluation, dataset, image.name, degrade.label),
+                    )
                     continue
                 pair = degrade(original)
                 path = image_path(output, dataset, degrade.label, image.name)
@@ -104,7 +124,8 @@ def report_files(
     Raises:
         ImageError: the report cannot be written.
     """
-    with ReportBuilder(title) as report:
+    folders = _folders([result.source for result in results])
+    with ReportBuilder(title, dataset_label="Folder", setting_label="Status") as report:
         for result in tqdm(results, "report", unit="file", dynamic_ncols=True):
             note = result.message
             before = after = None
@@ -119,7 +140,7 @@ def report_files(
                 note = "; ".join(filter(None, (note, "the result there is of another size")))
                 before = None
             report.add(
-                dataset=str(result.source.parent),
+                dataset=folders[result.source],
                 setting=result.status,
                 name=result.source.name,
                 jpeg=before,
@@ -144,6 +165,22 @@ def _source_pixels(path: Path) -> Image:
     return turned(pixels, read_metadata(data).orientation)
 
 
-def _reason(evaluation: Evaluation, name: str) -> str:
-    reasons = (failure for failure in evaluation.failures if failure.startswith(name))
-    return next(reasons, "not measured")
+def _folders(paths: Sequence[Path]) -> dict[Path, str]:
+    """The folder of each file, from the one on that they have in common."""
+    folders = {path: path.absolute().parent for path in paths}
+    try:
+        above = Path(os.path.commonpath(folders.values())).parent if folders else Path()
+    except ValueError:  # on several drives
+        return {path: str(folder) for path, folder in folders.items()}
+    return {path: folder.relative_to(above).as_posix() for path, folder in folders.items()}
+
+
+def _reason(evaluation: Evaluation, dataset: str, image: str, setting: str = "") -> str:
+    """The first failure of this image, by the names that the evaluator gives or by its file's."""
+    at = re.escape(setting) or r"\S+"
+    patterns = (
+        rf"{re.escape(f'{dataset}/{image}')}(?: at {at})?: ",
+        rf".*[/\\]{re.escape(image)}\.\w+: ",
+    )
+    found = (line for p in patterns for line in evaluation.failures if re.match(p, line))
+    return next(found, "not measured")

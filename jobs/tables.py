@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from data.datasets import SAMPLE, DatasetError, has_testset, open_testset
+from data.datasets import SAMPLE, DatasetError, NamedImage, TestSet, has_testset, open_testset
 from jobs.evaluate import PUBLISHED, AnyEvaluation, run_evaluation
 from jobs.network import USAGE_ERRORS, open_session
+from jobs.report import REPORT
+from models.restorer import Restorer
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -31,13 +34,16 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
-from utils.image_io import write_atomically
-from utils.published import PublishedRow, read_published, rows_for
+from utils.image_io import ImageError, write_atomically
+from utils.published import PublishedRow, not_comparable, read_published, rows_for
 from utils.run_log import file_hash
 from utils.tables import (
-    INTRODUCTION,
+    IJCN,
     SummaryRow,
+    best_published,
+    counted,
     csv_text,
+    introduction,
     read_summary,
     table_of_set,
 )
@@ -144,10 +150,13 @@ def _run(args: argparse.Namespace) -> int:
                 missing.append(name)
                 continue
             testset = open_testset(name, root)
-            key = fingerprint(options, [image.name for image in testset.images])
-            if session.world.is_main and not _is_measured(folder, key):
-                print(f"{kind.heading}: {name}", flush=True)
-            if not session.world.gather(_is_measured(folder, key))[0]:
+            key, done = "", False
+            if session.world.is_main:
+                key = fingerprint(options, testset, session.restorer)
+                done = _is_measured(folder, key, options.report)
+                if not done:
+                    print(f"{kind.heading}: {name}", flush=True)
+            if not session.world.gather(done)[0]:
                 evaluation = run_evaluation(options, [testset], session, {"fingerprint": key})
                 failed |= bool(evaluation.failures)
                 if session.world.is_main:
@@ -157,10 +166,11 @@ def _run(args: argparse.Namespace) -> int:
                 run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
                 entries.append(Entry(kind, name, read_summary(folder / "summary.csv"), run))
                 # After every set: whoever stops this keeps what there is.
-                text = _write(output, entries, list(dict.fromkeys(missing)))
+                _write(output, entries, missing)
         if session.world.is_main:
             if not entries:
                 raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
+            text = _write(output, entries, missing)  # sets may be missing after the last one found
             if args.readme is not None:
                 _splice(args.readme, text)
             print(f"\n{text}\ntables: {output / 'tables.md'}, {output / 'tables.csv'}")
@@ -179,17 +189,29 @@ def _with_option_file(args: argparse.Namespace, kind: Kind) -> argparse.Namespac
     return argparse.Namespace(**{**vars(args), "opt": PROJECT / kind.option_file})
 
 
-def fingerprint(options: AnyEvaluation, images: Sequence[str]) -> str:
-    """SHA-256 over all that figures depend on: weights, options, names of images, code."""
+def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) -> str:
+    """SHA-256 over all that figures depend on: weights, options, pictures, arithmetic, code."""
     content = options.model_dump(
         mode="json",
-        exclude={"checkpoint", "device", "threads", "max_memory", "compile", "output"}
-        | {"save_images", "name", "testsets_folder"},
+        exclude={"checkpoint", "device", "precision", "threads", "max_memory", "compile", "output"}
+        | {"save_images", "report", "name", "testsets_folder"},
     )
-    content["images"] = list(images)
+    content["images"] = {image.name: _pixel_hash(image) for image in testset}
+    content["arithmetic"] = [restorer.device.type, str(restorer.precision)]  # never "auto"
     content["checkpoint"] = file_hash(from_project(options.checkpoint))
     content["code"] = {str(p.relative_to(PROJECT)): file_hash(p) for p in _code()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _pixel_hash(image: NamedImage) -> str:
+    """The same for copies, other file formats, and gray sets made from colour ones."""
+    try:
+        pixels = image.read()
+    except ImageError:
+        return "unreadable"
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def _code() -> Iterator[Path]:
@@ -199,7 +221,7 @@ def _code() -> Iterator[Path]:
     yield PROJECT / "utils" / "metrics.py"
 
 
-def _is_measured(folder: Path, wanted: str) -> bool:
+def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
     try:
         run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
         read_summary(folder / "summary.csv")
@@ -209,6 +231,7 @@ def _is_measured(folder: Path, wanted: str) -> bool:
         isinstance(run, dict)
         and run.get("fingerprint") == wanted
         and not run.get("images_left_out")
+        and (not with_report or (folder / REPORT).exists())
     )
 
 
@@ -219,17 +242,17 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
     lines = [
         f"{Path(run['options']['checkpoint']).name}, {run['parameters'] / 1e6:.1f} M parameters, "
         f"SHA-256 {run['checkpoint_sha256'][:12]}..., {run['precision']} backbone.",
-        *INTRODUCTION,
+        *introduction(row.setting for entry in entries for row in entry.rows),
     ]
     for kind in KINDS:
         of_kind = [entry for entry in entries if entry.kind is kind]
         if of_kind:
             lines += ["", f"### {kind.heading}"]
         for entry in of_kind:
-            count = max(row.images for row in entry.rows)
+            count = max((row.images for row in entry.rows), default=0)
             lines += [
                 "",
-                f"{entry.dataset}, {count} images, "
+                f"{entry.dataset}, {counted(count, 'image')}, "
                 f"{entry.run['restore_seconds_per_image']:.2f} s per image on "
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
@@ -238,8 +261,8 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
     if missing:
         lines += [
             "",
-            f"Not found here: {', '.join(missing)}. `python testsets/download.py NAME` fetches a "
-            "set; see testsets/README.md.",
+            f"Not found here: {', '.join(dict.fromkeys(missing))}. `python testsets/download.py "
+            "NAME` fetches a set; see testsets/README.md.",
         ]
     text = "\n".join(lines) + "\n"
     write_atomically(output / "tables.md", f"# Tables\n\n{text}")
@@ -247,21 +270,38 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
 
 
 def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
+    """Measured and published rows; what the network costs, and how far it is from the best."""
     rows: list[tuple[object, ...]] = []
     for entry in entries:
         name = entry.kind.name
+        others = published
+        if not_comparable(entry.dataset, (row.images for row in entry.rows)):
+            others = ()
         for row in entry.rows:
             scores = (round(score, 4) for score in row.scores)
-            rows.append(
-                (name, row.dataset, row.setting, row.method, "measured", row.images, *scores)
-            )
+            costs = _costs(entry, row, others) if row.method == IJCN else ("",) * 4
+            key = name, row.dataset, row.setting, row.method, "measured", row.images
+            rows.append((*key, *scores, *costs))
         settings = {row.setting for row in entry.rows}
-        for p in rows_for(published, entry.dataset, settings):
+        for p in rows_for(others, entry.dataset, settings):
             figures = ("" if value is None else value for value in (p.psnr, p.ssim, p.psnrb))
-            rows.append((name, p.dataset, p.setting, p.method, p.source, "", *figures))
-    header = ("protocol", "dataset", "setting", "method", "source", "images", "psnr", "ssim")
-    return csv_text((*header, "psnrb"), rows)
+            rows.append((name, p.dataset, p.setting, p.method, p.source, "", *figures, *[""] * 4))
+    return csv_text(CSV_COLUMNS, rows)
 
+
+def _costs(entry: Entry, row: SummaryRow, published: Sequence[PublishedRow]) -> tuple[object, ...]:
+    """Of a row of ours: parameters, seconds per image, dB above the best published, its name."""
+    cost = entry.run["parameters"], entry.run["restore_seconds_per_image"]
+    best = best_published(published, row.dataset, row.setting)
+    if best is None or best.psnr is None:
+        return (*cost, "", "")
+    return (*cost, round(row.scores.psnr - best.psnr, 4), best.method)
+
+
+CSV_COLUMNS = (
+    *("protocol", "dataset", "setting", "method", "source", "images", "psnr", "ssim", "psnrb"),
+    *("parameters", "seconds_per_image", "to_best_published", "best_published"),
+)
 
 _BEGIN, _END = "<!-- tables -->", "<!-- /tables -->"
 

@@ -37,6 +37,10 @@ SUMMARY = HEADER + (
     "LIVE1_color,QF30-50+4+4,IJCN,29,30.00,0.8,30.00\n"
 )
 
+PER_IMAGE = "dataset,setting,method,image,psnr,ssim,psnrb\n" + (
+    "A,QF10,JPEG,one,25.69,0.743,24.20\nA,QF10,JPEG,two,27.32,0.790,27.08\n"
+)
+
 TRAIN = "step,loss,gain,skipped\n50,0.02,0.1,0\n100,0.01,0.3,0\n150,0.012,0.5,0\n"
 VALIDATION = "step,gain_QF10,gain_QF40\n100,0.2,0.4\n200,0.3,\n"
 
@@ -98,6 +102,15 @@ def test_published_gains_are_over_the_published_jpeg(summary: Path) -> None:
     assert names["JPEG"].values(0)[0] == (10, 25.69)
 
 
+def test_an_incomplete_set_is_compared_with_nothing(matplotlib: Any, summary: Path) -> None:
+    summary.write_text(SUMMARY.replace(",29,", ",1,"))
+    curves = read_summaries([summary], read_published(PUBLISHED))["LIVE1_color"]
+    assert [curve.name for curve in curves] == ["JPEG", "IJCN"]
+    (ax,) = quality_figure("LIVE1_color", curves, "psnr", gain=False).axes
+    texts = [text.get_text() for text in ax.texts]
+    assert "1 of 29 images: not comparable with published figures" in texts
+
+
 def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_path: Path) -> None:
     other = tmp_path / "more" / "color" / "summary.csv"
     other.parent.mkdir(parents=True)
@@ -115,8 +128,11 @@ def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_pa
     [
         ("", "empty"),
         (HEADER, "without rows"),
-        ("a,b\n1,2\n", "column dataset, setting, method, psnr, ssim, psnrb is missing"),
+        ("a,b\n1,2\n", "column dataset, setting, method, images, psnr, ssim, psnrb is missing"),
         (HEADER + "A,QF10,IJCN,29,high,0.7,24\n", "line 2: psnr is 'high', not a number"),
+        (HEADER + "A,QF10,IJCN,many,25,0.7,24\n", "line 2: images is 'many'"),
+        (HEADER + "A,QF10,IJCN,2,25,0.7,24\n" * 2, "line 3: A, QF10, IJCN stands there twice"),
+        (PER_IMAGE, "column images is missing"),
         (HEADER + "A,QF10,IJCN,29,25\n", "line 2: not as many cells"),
         (HEADER + "A,QF10,IJCN,29,25,0.7,24,9\n", "line 2: not as many cells"),
         (HEADER + "A,QF30-50+0+0,IJCN,29,25,0.7,24\n", "no setting is a single quality"),
@@ -189,8 +205,10 @@ def test_what_is_drawn_is_what_was_measured(matplotlib: Any, summary: Path) -> N
         ([10, 40], [27.32, 31.80]),
         ([10, 20], [27.77, 30.11]),
     ]
-    texts = {text.get_text() for text in ax.texts}
-    assert {"JPEG", "IJCN", "FBCNN"} <= texts
+    # One curve ends before the others: a legend, by the values at QF 10.
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["FBCNN", "IJCN", "JPEG"]
+    assert {text.get_text() for text in ax.texts} == {"thick: measured, dashed: published"}
     (ax,) = quality_figure("LIVE1_color", curves, "psnrb", gain=True).axes
     assert ax.get_ylabel() == "PSNR-B gain over the JPEG (dB)"
     ((_, gains),) = _lines(ax)
@@ -277,6 +295,8 @@ def test_unusable_input_is_one_line_and_writes_nothing(
     (tmp_path / "file").write_text("in the way")
     broken = tmp_path / "broken.csv"
     broken.write_text(HEADER)
+    per_image = tmp_path / "per_image.csv"
+    per_image.write_text(PER_IMAGE)
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "train.csv").write_text("step,loss,gain\n")
@@ -284,6 +304,7 @@ def test_unusable_input_is_one_line_and_writes_nothing(
         (["summary", summary, tmp_path / "nowhere.csv", "--output", output], "no such file"),
         (["summary", summary, broken, "--output", output], "without rows"),
         (["summary", tmp_path, "--output", output], "directory"),
+        (["summary", per_image, "--output", output], "column images is missing"),
         (["summary", summary, "--output", tmp_path / "file" / "in"], "cannot be written"),
         (["summary", summary, "--published", run, "--output", output], "--no-published"),
         (["training", run, tmp_path / "nowhere", "--output", output], "no such folder"),

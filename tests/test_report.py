@@ -233,6 +233,21 @@ def test_text_from_outside_cannot_end_the_element_it_stands_in(tmp_path: Path) -
     assert [entry["name"] for entry in data["entries"]] == [HOSTILE, broken]
 
 
+def test_published_rows_of_whole_sets_only(tmp_path: Path) -> None:
+    published = [PublishedRow("Classic5", "QF10", "FBCNN", 30.12, 0.822, 29.8, "table 2")]
+    for images in (4, 5):
+        summary = [SummaryRow("Classic5", "QF10", "IJCN", images, Scores(30.0, 0.9, 29.0))]
+        with ReportBuilder("title") as builder:
+            builder.finish(tmp_path / "report.html", {}, summary, published)
+        data = _data(tmp_path / "report.html")
+        assert len(data["published"]) == (images == 5)
+        assert data["notComparable"] == (
+            {}
+            if images == 5
+            else {"Classic5": "4 of 5 images: not comparable with published figures"}
+        )
+
+
 def test_published_rows_of_measured_sets_only(tmp_path: Path) -> None:
     summary = [SummaryRow("A", "QF10", "IJCN", 1, Scores(30.0, 0.9, 29.0))]
     published = [
@@ -433,24 +448,25 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report as of real files: no originals, notes, one file without pictures."""
     path = tmp_path_factory.mktemp("unscored") / "report.html"
-    with ReportBuilder("Restored files") as builder:
+    labels = {"dataset_label": "Folder", "setting_label": "Status"}
+    with ReportBuilder("Restored files", **labels) as builder:
         for name, read in PHOTOGRAPHS.items():
             jpeg = _jpeg(np.ascontiguousarray(read()), 25)
             builder.add(
-                dataset="",
-                setting="",
-                name=f"holiday/{name}.jpg",
+                dataset="holiday",
+                setting="restored",
+                name=f"IMG_20230814_{name}.jpg",
                 jpeg=jpeg,
                 restored=_restored(jpeg),
                 note="YCbCr 4:2:0, quality 25; damaged: 3 of 40 rows are missing",
             )
         builder.add(
-            dataset="",
-            setting="",
+            dataset="scans",
+            setting="failed",
             name="broken.jpg",
             jpeg=None,
             restored=None,
-            note="failed: empty file",
+            note="empty file; give a whole one, or leave this one out of what is to be restored",
         )
         builder.finish(path, FACTS)
     return path
@@ -522,7 +538,7 @@ def test_page_starts_with_the_worst_gain(visit: Visit, shots: Path) -> None:
     assert gains == sorted(gains)
     assert page.evaluate("viewer.entry === table.order[0]")
     assert page.locator("#position").inner_text() == "1 of 6"
-    assert page.locator("th[aria-sort=ascending]").inner_text().strip() == "Gain"
+    assert page.locator("th[aria-sort=ascending]").inner_text().split() == ["PSNR", "gain"]
     before = page.evaluate("score(viewer.entry, 'before', 0)")
     assert page.locator("#figures tbody td").first.inner_text() == f"{before:.2f}"
     page.screenshot(path=shots / "desktop.png")
@@ -551,7 +567,10 @@ def test_the_divider_moves_by_slider_and_mouse(visit: Visit) -> None:
     page.keyboard.press("End")
     assert page.evaluate("viewer.split") == 1
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("viewer.split") == 0.999
+    assert page.evaluate("viewer.split") == pytest.approx(0.98)
+    assert slider.get_attribute("aria-valuetext") == "98 % JPEG, 2 % restored"
+    page.keyboard.press("ArrowUp")
+    assert slider.get_attribute("aria-valuetext") == "100 % JPEG, 0 % restored"
     assert page.evaluate("viewer.entry === table.order[0]")  # arrows belong to the slider here
     box = page.locator("#canvas").bounding_box()
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"])
@@ -688,9 +707,11 @@ def test_curves_show_ours_and_the_published_and_can_be_hidden(visit: Visit) -> N
     assert page.locator(curves).count() == 3
     page.locator("#curve-gain").check()
     assert page.locator(curves).count() == 2
+    assert page.locator("#legend label", has_text="JPEG").is_hidden()  # no gain over itself
     assert "FBCNN, QF 30: 1.50 dB" in page.locator("#plot").text_content()
     page.locator("#curve-figure").select_option("2")
     assert page.locator(curves).count() == 1  # nobody published PSNR-B here
+    assert "dashed: published" in page.locator("#curve-caption").inner_text()
     assert "FBCNN (published)" in page.locator("#averages").inner_text()
     assert HOSTILE in page.locator("#averages").inner_text()
 
@@ -720,6 +741,11 @@ def test_everything_has_a_name_and_headers(visit: Visit) -> None:
     )
     assert nameless == []
     assert page.evaluate("[...document.querySelectorAll('thead th')].every((th) => th.scope)")
+    sizes = page.evaluate(
+        """[...document.querySelectorAll(".tick input")].map((each) => [each.clientWidth,
+            each.closest("label").clientHeight])"""
+    )
+    assert all(side >= 20 and height >= 24 for side, height in sizes)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator(".skip").bounding_box()["x"] >= 0  # seen once it has the focus
@@ -734,10 +760,26 @@ def test_dark_colours(browser: Any, scored: Path, shots: Path) -> None:
             "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)"
         )
         brightness[scheme] = sum(colour[:3])
+        border, page = visit.page.evaluate(
+            """["borderTopColor", "backgroundColor"].map((name) =>
+                getComputedStyle(document.getElementById("next"))[name].match(/\\d+/g).map(Number))"""
+        )
+        assert _contrast(border, page) >= 3
         visit.page.screenshot(path=shots / f"{scheme}_whole.png", full_page=True)
         assert visit.complaints == []
         visit.close()
     assert brightness["dark"] < 150 < 600 < brightness["light"]
+
+
+def _contrast(one: list[int], other: list[int]) -> float:
+    """As WCAG 2.2 defines it, of two sRGB colours."""
+
+    def luminance(colour: list[int]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    dark, bright = sorted(luminance([c / 255 for c in colour]) for colour in (one, other))
+    return (bright + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("kind", ["scored", "unscored"])
@@ -788,7 +830,16 @@ def test_real_files_have_no_scores_but_notes(browser: Any, unscored: Path, shots
     assert page.locator("#curves").is_hidden()
     assert page.locator("#summary").is_hidden()
     headers = [text.strip() for text in page.locator("#images thead th").all_inner_texts()]
-    assert headers == ["Image", "Change", "MP", "Note"]
+    assert headers == ["Image and note", "Folder", "Status", "Change", "MP"]
+    # What failed is at the top, but a picture is shown first.
+    statuses = page.locator("#images tbody td.setting").all_inner_texts()
+    assert statuses == ["failed", "restored", "restored", "restored"]
+    assert page.locator("#position").inner_text() == "2 of 4"
+    assert page.evaluate("byId('rows').scrollWidth <= byId('rows').clientWidth")
+    lines = page.locator("#images .name span", has_text="IMG_20230814_astronaut").evaluate(
+        "(each) => each.getClientRects().length"
+    )
+    assert lines == 1
     assert page.locator("#left option").all_inner_texts() == [
         "JPEG",
         "Restored",
@@ -799,7 +850,83 @@ def test_real_files_have_no_scores_but_notes(browser: Any, unscored: Path, shots
     page.locator("#images tbody tr", has_text="broken.jpg").click()
     _settled(page)
     assert page.locator("#stage-message").inner_text() == "There is no picture of this image."
-    assert page.locator("#note").inner_text() == "failed: empty file"
+    assert page.locator("#note").inner_text().startswith("empty file; ")
+    assert visit.complaints == []
+    visit.close()
+
+
+def test_settings_are_explained_and_never_wrap(browser: Any, tmp_path: Path, shots: Path) -> None:
+    path = tmp_path / "report.html"
+    settings = [f"QF{a}-{b}+{s}+{s}" for s in (0, 4) for a in (30, 50) for b in (30, 50)]
+    summary = [
+        SummaryRow("A", setting, method, 1, Scores(30.0, 0.9, 29.0))
+        for setting in settings
+        for method in ("JPEG", "IJCN")
+    ]
+    with ReportBuilder("title") as builder:
+        for setting in settings:
+            image = photograph(24, 32)
+            scores = Scores(30.0, 0.9, 29.0)
+            builder.add(
+                dataset="A",
+                setting=setting,
+                name="one",
+                jpeg=image,
+                restored=image,
+                scores_before=scores,
+                scores_after=scores,
+            )
+        builder.add(
+            dataset="A", setting="", name="two", jpeg=None, restored=None, note="A/two: no image"
+        )
+        builder.finish(path, {"images_left_out": {}, "options": {"tiles": {}}}, summary)
+    for name, options in (("desktop", {}), ("phone", {"viewport": PHONE})):
+        visit = Visit(browser, path, **options)
+        page = visit.page
+        _settled(page)
+        words = "compressed at quality 30, shifted by 4 rows and 4 columns, compressed again at 50"
+        assert page.locator("#example").inner_text() == f"QF30-50+4+4: {words}."
+        assert page.locator(f'.setting-name[title="{words}"]').count() > 1
+        assert page.evaluate(
+            """[...document.querySelectorAll(".setting-name")].every((each) =>
+                each.getClientRects().length === 1 || !each.textContent)"""
+        )
+        first = page.locator("#images tbody tr").first
+        assert first.locator("td").last.inner_text().strip() == "A/two: no image"
+        assert page.locator("#facts details").count() == 0  # nothing but empty mappings
+        page.screenshot(path=shots / f"double_{name}.png", full_page=True)
+        assert visit.complaints == []
+        visit.close()
+
+
+def test_curves_and_averages_of_many_settings(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    qualities = (5, 10, 20, 30, 40, 90)
+    summary = [
+        SummaryRow(name, f"QF{quality}", method, 1, Scores(20 + quality / 9, 0.9, 29.0))
+        for name in ("Mine", "Classic5")
+        for quality in qualities
+        for method in ("JPEG", "IJCN")
+    ]
+    published = [
+        PublishedRow(name, f"QF{q}", "FBCNN", 20 + q / 9, None, None, "t")
+        for name in ("Mine", "Classic5")
+        for q in (10, 20, 30, 40)
+    ]
+    with ReportBuilder("title") as builder:
+        builder.finish(path, {}, summary, published)
+    visit = Visit(browser, path)
+    page = visit.page
+    assert page.locator("#plot polyline").count() == 3
+    names = page.locator("#plot g > text").all_text_contents()
+    assert sorted(names) == ["IJCN", "JPEG"]  # the other ends inside, the legend names it
+    assert page.locator("#averages table").count() == 3
+    heads = page.locator("#averages table").nth(1).locator("th.group").all_inner_texts()
+    assert heads == ["QF10", "QF20", "QF30", "QF40"]
+    page.locator("#curve-dataset").select_option("Classic5")
+    note = "1 of 5 images: not comparable with published figures."
+    assert page.locator("#curve-caption").inner_text() == f"Averages over the set. {note}"
+    assert page.locator("#averages").inner_text().count(note) == 1
     assert visit.complaints == []
     visit.close()
 

@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
 from models import save_checkpoint
 from models.restorer import Restorer
 from tests.conftest import ROOT, photograph, run_script, tiny_network
-from utils.evaluation import evaluate, image_path
+from utils.evaluation import Evaluation, evaluate, image_path
 from utils.image_io import ImageError, read_image, write_png
 from utils.picture_files import turned
 from utils.report import Image
+from utils.run_log import describe_run
 
 QF10, QF90 = SingleJpeg(10), SingleJpeg(90)
 
@@ -53,8 +56,9 @@ def test_a_measured_set(tmp_path: Path) -> None:
     images = (NamedImage("one", lambda: original), NamedImage("broken", unreadable))
     sets, settings = [TestSet("Mini", images)], [QF10, QF90]
     found = evaluate(sets, settings, brighter, tmp_path, "all", progress=False)
-    path = report_evaluation(tmp_path, "A title", sets, settings, found, [], {"command": "x"})
+    path = report_evaluation(tmp_path, "color: A.pth", sets, settings, found, [], {"command": "x"})
     data, pieces = page(path)
+    assert "<title>JPEG restoration: compressed once, A.pth</title>" in path.read_text()
     assert data["facts"] == {"command": "x"}
     assert [(e["name"], e["setting"], e["note"]) for e in data["entries"]] == [
         ("one", "QF10", ""),
@@ -77,6 +81,43 @@ def test_a_measured_set(tmp_path: Path) -> None:
     assert not image_path(tmp_path, "Mini", "QF90", "one").exists()
     remove_unwanted_pictures(tmp_path, found, settings, "none")
     assert not image_path(tmp_path, "Mini", "QF10", "one").exists()
+
+
+def test_each_image_has_its_own_reason(tmp_path: Path) -> None:
+    """im1 is not given im10's reason, in whatever order; files are known by their own names."""
+    names = ("im1", "im10", "gone", "small", "untold")
+    original = photograph(16, 24)
+    sets = [TestSet("A_gray", tuple(NamedImage(name, lambda: original) for name in names))]
+    found = Evaluation(
+        failures=[
+            "A_gray/im10: ten",
+            "A_gray/im1: one",
+            "/sets/A_color/gone.png: not an image",
+            "A_gray/small at QF10: ten again",
+            "A_gray/small at QF90: ninety",
+        ]
+    )
+    data, _ = page(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
+    notes = {entry["name"]: entry["note"] for entry in data["entries"]}
+    assert notes == {
+        "im1": "A_gray/im1: one",
+        "im10": "A_gray/im10: ten",
+        "gone": "/sets/A_color/gone.png: not an image",
+        "small": "A_gray/small at QF10: ten again",
+        "untold": "not measured",
+    }
+
+
+def test_an_image_that_fails_at_one_setting_is_listed_there(tmp_path: Path) -> None:
+    original = photograph(16, 24)
+    sets = [TestSet("A", (NamedImage("one", lambda: original),))]
+    found = evaluate(sets, [QF10], brighter, tmp_path, "all", progress=False)
+    found.failures.append("A/one at QF90: too bright")
+    data, _ = page(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
+    assert [(e["setting"], e["note"]) for e in data["entries"]] == [
+        ("QF10", ""),
+        ("QF90", "A/one at QF90: too bright"),
+    ]
 
 
 def test_restored_files(tmp_path: Path) -> None:
@@ -116,6 +157,29 @@ def test_restored_files(tmp_path: Path) -> None:
     assert "restored" in entries["half.jpg"]["shown"]["pieces"]
     assert "another size" in entries["changed.jpg"]["note"]
     assert entries["changed.jpg"]["shown"]["pieces"].keys() == {"restored"}
+
+
+def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
+    names = ("a.jpg", "trip/b.jpg", "trip/far/c.jpg")
+    results = [FileResult(tmp_path / "in" / name, None, "failed", "gone") for name in names]
+    data, _ = page(report_files(tmp_path, "Files", results, {}))
+    assert [entry["dataset"] for entry in data["entries"]] == ["in", "in/trip", "in/trip/far"]
+    assert data["labels"] == {"dataset": "Folder", "setting": "Status"}
+
+
+@pytest.mark.parametrize(
+    ("started", "command"),
+    [
+        (["/usr/bin/python3", "t.py", "--set", "q=[1, 2]"], "python t.py --set 'q=[1, 2]'"),
+        (["python3", "-m", "jobs.tables", "a b"], "python -m jobs.tables 'a b'"),
+    ],
+)
+def test_the_command_can_be_pasted(
+    started: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", started)
+    assert describe_run({}, {})["command"] == command
+    assert shlex.split(command)[1:] == started[1:]
 
 
 def test_results_that_have_gone(tmp_path: Path) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from data.datasets import open_testset
 from jobs import tables
 from models import save_checkpoint
+from models.restorer import Restorer
 from options.command_line import EXIT_USAGE
+from options.schema import ColorTestOptions
 from tests.conftest import csv_rows, photograph, tiny_network
-from utils.image_io import write_png
-from utils.tables import read_summary
+from testsets import download
+from utils.image_io import read_image, write_png
+from utils.metrics import Scores
+from utils.published import SET_SIZES, PublishedRow, not_comparable
+from utils.tables import SummaryRow, example_of, explained, read_summary, table_of_set
 
 
 @pytest.fixture
@@ -20,6 +27,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for i in range(2):
             write_png(tmp_path / "sets" / name / f"{i}.png", photograph(*size, seed=i))
     save_checkpoint(tiny_network(), tmp_path / "tiny.safetensors")
+    for name in ("LIVE1_color", "LIVE1_gray"):
+        monkeypatch.setitem(SET_SIZES, name, 2)
     monkeypatch.setenv("IJCN_TESTSETS", str(tmp_path / "sets"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,6 +53,7 @@ def test_tables_of_every_protocol(place: Path, capsys: pytest.CaptureFixture[str
     assert "Mini, 2 images" in text
     assert "Not found here: Urban100." in text
     assert "s per image on cpu" in text
+    assert "QF30-50+4+4: compressed at quality 30, shifted by 4 rows and 4 columns, " in text
     rows = csv_rows(place / "results" / "tables.csv")
     kinds = {(r["protocol"], r["dataset"]) for r in rows}
     assert kinds == {
@@ -53,21 +63,59 @@ def test_tables_of_every_protocol(place: Path, capsys: pytest.CaptureFixture[str
     peers = [r for r in rows if r["method"] == "JDEC" and r["dataset"] == "LIVE1_color"]
     assert {r["source"] for r in peers}
     assert "measured" not in {r["source"] for r in peers}
+    (own,) = (
+        r
+        for r in rows
+        if (r["protocol"], r["dataset"], r["setting"], r["method"])
+        == ("single", "LIVE1_color", "QF10", "IJCN")
+    )
+    assert int(own["parameters"]) > 1000
+    assert float(own["seconds_per_image"]) > 0
+    assert own["best_published"] == "GRL-S"
+    assert float(own["to_best_published"]) == pytest.approx(float(own["psnr"]) - 28.13, abs=1e-3)
+    assert {r["parameters"] for r in rows if r["method"] != "IJCN"} == {""}
     measured = read_summary(place / "results" / "double" / "Mini" / "summary.csv")
     assert len({row.setting for row in measured}) == 8
 
 
-def test_what_is_measured_is_not_measured_again(
+def test_sets_after_the_last_found_one_are_named_too(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--kinds", "single", "--set", "qualities=[10]")
+    assert _make(*few) == 0
+    for text in ((place / "results" / "tables.md").read_text(), capsys.readouterr().out):
+        assert "Not found here: Urban100. `python testsets/download.py NAME`" in text
+
+
+def test_an_incomplete_set_is_compared_with_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured: list[str] = []
+    monkeypatch.setitem(SET_SIZES, "LIVE1_color", 29)
+    (place / "sets" / "LIVE1_color" / "1.png").unlink()
+    assert _make("--kinds", "single", "--set", "qualities=[10]") == 0
+    text = (place / "results" / "tables.md").read_text()
+    assert "LIVE1_color, 1 image, " in text
+    assert "\n1 of 29 images: not comparable with published figures.\n" in text
+    assert "(published)" not in text
+    assert "to best" not in text
+    assert {r["source"] for r in csv_rows(place / "results" / "tables.csv")} == {"measured"}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the evaluations that are run from now on."""
+    names: list[str] = []
     run = tables.run_evaluation
 
     def counted(options: tables.AnyEvaluation, *rest: object) -> object:
-        measured.append(options.name)
+        names.append(options.name)
         return run(options, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tables, "run_evaluation", counted)
+    return names
+
+
+def test_what_is_measured_is_not_measured_again(place: Path, measured: list[str]) -> None:
     few = ("--kinds", "single", "gray", "--set", "qualities=[10, 40]")
     assert _make(*few) == 0
     assert measured == ["single_Mini", "single_LIVE1_color", "gray_LIVE1_gray"]
@@ -85,6 +133,51 @@ def test_what_is_measured_is_not_measured_again(
     write_png(place / "sets" / "LIVE1_color" / "2.png", photograph(48, 48))
     assert _make(*few) == 0
     assert len(measured) == 3
+
+
+def test_a_report_is_made_where_it_is_missing(place: Path, measured: list[str]) -> None:
+    few = ("--kinds", "single", "--set", "qualities=[10]")
+    assert _make(*few, "--report") == 0
+    assert (place / "results" / "single" / "Mini" / "report.html").exists()
+    measured.clear()
+    assert _make(*few) == 0
+    assert _make(*few, "--report") == 0
+    assert not measured
+    (place / "results" / "single" / "Mini" / "report.html").unlink()
+    assert _make(*few) == 0
+    assert not measured
+    assert _make(*few, "--report") == 0
+    assert measured == ["single_Mini"]
+
+
+def test_other_pixels_under_the_same_name_are_measured(place: Path, measured: list[str]) -> None:
+    few = ("--kinds", "single", "--set", "qualities=[10]")
+    assert _make(*few) == 0
+    measured.clear()
+    one = place / "sets" / "Mini" / "0.png"
+    write_png(one.with_suffix(".bmp.png"), read_image(one))
+    one.unlink()
+    one.with_suffix(".bmp.png").rename(one)  # a copy
+    assert _make(*few) == 0
+    assert not measured
+    write_png(one, photograph(48, 64, seed=9))
+    assert _make(*few) == 0
+    assert measured == ["single_Mini"]
+
+
+def test_auto_stands_for_what_it_resolves_to(place: Path) -> None:
+    testset = open_testset("Mini", place / "sets")
+    restorer = Restorer(tiny_network(), torch.device("cpu"), "float32")
+    options = {
+        precision: ColorTestOptions(
+            name="x", checkpoint=Path("tiny.safetensors"), precision=precision
+        )
+        for precision in ("auto", "float32")
+    }
+    prints = {key: tables.fingerprint(each, testset, restorer) for key, each in options.items()}
+    assert prints["auto"] == prints["float32"]
+    restorer = Restorer(tiny_network(), torch.device("cpu"), "bfloat16")
+    assert tables.fingerprint(options["auto"], testset, restorer) != prints["auto"]
 
 
 def test_a_readme_is_kept_up(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,3 +217,54 @@ def test_foreign_summaries_are_refused(text: str, words: str, tmp_path: Path) ->
     (tmp_path / "summary.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_summary(tmp_path / "summary.csv")
+
+
+def test_sizes_of_known_sets() -> None:
+    for name, source in download.SOURCES.items():
+        assert SET_SIZES[name] == source.count
+        gray = name.replace("_color", "_gray")
+        assert SET_SIZES.get(gray, source.count) == source.count
+
+
+@pytest.mark.parametrize(
+    ("dataset", "images", "words"),
+    [
+        ("Classic5", [5, 5], ""),
+        ("Mine", [1], ""),
+        ("Classic5", [], ""),
+        ("Classic5", [1], "1 of 5 images: not comparable with published figures"),
+        ("Classic5", [5, 4], "4 of 5 images: not comparable with published figures"),
+        ("Classic5", [6], "6 instead of 5 images: not comparable with published figures"),
+    ],
+)
+def test_what_is_comparable(dataset: str, images: list[int], words: str) -> None:
+    assert not_comparable(dataset, images) == words
+
+
+def test_many_settings_keep_the_published_rows_they_have() -> None:
+    rows = [
+        SummaryRow("A", f"QF{quality}", method, 3, Scores(30.0, 0.9, 29.0))
+        for quality in (5, 10, 20, 30, 40, 50)
+        for method in ("JPEG", "IJCN")
+    ]
+    published = [PublishedRow("A", f"QF{q}", "X", 29.0, None, None, "") for q in (10, 20, 30, 40)]
+    lines = table_of_set(rows, published)
+    assert lines[0].startswith("| setting | JPEG")
+    assert lines[7].startswith("| QF50")
+    assert lines[8] == ""
+    assert [word.strip() for word in lines[9].split("|")[1:-1]] == [
+        *("method", "QF10", "QF20", "QF30", "QF40")
+    ]
+    assert lines[-1].count("+1.00 dB (X)") == 4
+
+
+def test_settings_in_words() -> None:
+    assert explained("QF10") == "compressed at quality 10"
+    assert explained("QF30-50+4+1") == (
+        "compressed at quality 30, shifted by 4 rows and 1 column, compressed again at 50"
+    )
+    assert "same grid" in explained("QF30-50+0+0")
+    assert explained("restored") == ""
+    settings = ["QF30-30+0+0", "QF30-50+0+0", "QF30-30+4+4", "QF30-50+4+4", "QF50-50+4+4"]
+    assert example_of(settings).startswith("QF30-50+4+4: compressed at quality 30, shifted by 4")
+    assert example_of(["QF10", "QF20"]) == ""

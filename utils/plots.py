@@ -11,13 +11,14 @@ import io
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.published import PublishedRow, read_published
+from utils.published import PublishedRow, not_comparable, read_published
 from utils.run_record import TRAIN_CURVE, VALIDATION_CURVE
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ EXAMPLES = """examples:
   python -m utils.plots training runs/small runs/large --output plots
 """
 
-SUMMARY_COLUMNS = ("dataset", "setting", "method", "psnr", "ssim", "psnrb")
+SUMMARY_COLUMNS = ("dataset", "setting", "method", "images", "psnr", "ssim", "psnrb")
 
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "psnrb": "PSNR-B (dB)"}
 
@@ -73,13 +74,15 @@ class Curve:
     """One method on one data set.
 
     name: for the legend. ours: measured, not published. points: quality -> psnr (dB), ssim, psnrb
-    (dB), nan where unknown. jpeg: the same of the JPEG it started from.
+    (dB), nan where unknown. jpeg: the same of the JPEG it started from. note: what must be known
+    about it.
     """
 
     name: str
     ours: bool
     points: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     jpeg: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    note: str = ""
 
     def values(self, index: int) -> list[tuple[int, float]]:
         """(quality, figure) by rising quality, as far as finite."""
@@ -113,16 +116,19 @@ def read_summaries(
     Args:
         paths: ``summary.csv`` files of evaluations; methods that several have in common are told
             apart by the names of their folders.
-        published: other methods' figures; those of other data sets are passed over.
+        published: other methods' figures; those of other data sets are passed over, and all where
+            a set was not measured as a whole, which its curves then note.
 
     Returns:
         Data sets in file order; settings other than a single quality (QF10) are passed over.
 
     Raises:
-        PlotError: a file that is missing, empty, no summary, or has no setting of one quality.
+        PlotError: a file that is missing, empty, no summary, gives a figure twice, or has no
+            setting of one quality.
     """
     labels = _labels([path.resolve().parent for path in paths])
     curves: dict[str, list[Curve]] = {}
+    images: dict[str, set[int]] = {}
     for path, label in zip(paths, labels, strict=True):
         here: dict[str, dict[str, Curve]] = {}
         for number, row in _read_rows(path, SUMMARY_COLUMNS):
@@ -132,7 +138,14 @@ def read_summaries(
             scores = tuple(_number(path, number, name, row[name]) for name in FIGURES)
             methods = here.setdefault(row["dataset"], {})
             curve = methods.setdefault(row["method"], Curve(row["method"], ours=True))
-            curve.points[int(found[1])] = (scores[0], scores[1], scores[2])
+            quality = int(found[1])
+            if quality in curve.points:
+                raise PlotError(
+                    f"{path}, line {number}: {row['dataset']}, {row['setting']}, {row['method']} "
+                    "stands there twice; give a summary with one row for each"
+                )
+            curve.points[quality] = (scores[0], scores[1], scores[2])
+            images.setdefault(row["dataset"], set()).add(_count(path, number, row["images"]))
         if not here:
             raise PlotError(
                 f"{path}: no setting is a single quality such as QF10; "
@@ -149,7 +162,12 @@ def read_summaries(
                     curve.name = f"{curve.name} ({label})"
                 there.append(curve)
     for dataset, there in curves.items():
-        there += _published_curves(published, dataset, any(each.name == JPEG for each in there))
+        note = not_comparable(dataset, images[dataset])
+        for curve in there:
+            curve.note = note
+        if not note:
+            has_jpeg = any(curve.name == JPEG for curve in there)
+            there += _published_curves(published, dataset, has_jpeg)
     return curves
 
 
@@ -268,6 +286,14 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
         ) from None
 
 
+def _count(path: Path, line: int, text: str) -> int:
+    if not text.isdecimal():
+        raise PlotError(
+            f"{path}, line {line}: images is {text[:40]!r}, not a number of them; mend that line"
+        )
+    return int(text)
+
+
 def _labels(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of these paths that tell them apart; whole ones if two are the same."""
     for depth in range(1, max((len(folder.parts) for folder in folders), default=0) + 1):
@@ -279,6 +305,8 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: bool) -> Figure:
     """A figure over the JPEG quality factor: ours thick, published ones dashed.
+
+    Names stand at the ends of the curves, or in a legend where some end before others.
 
     Args:
         dataset: for the title.
@@ -318,7 +346,9 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
         counts[curve.ours] += curve.name != JPEG
         style = {"linewidth": 1.3, "markersize": 5, **style}
         ax.plot(x, y, label=curve.name, **style)
-        ends.append((x[-1], y[-1], curve.name, style["color"], curve.ours and curve.name != JPEG))
+        ends.append(
+            _End(x[-1], y[-1], curve.name, style["color"], curve.ours and curve.name != JPEG)
+        )
     if gain:
         ax.axhline(0, color=GRAY, linewidth=0.8)
     qualities = sorted({quality for _, points in drawn for quality, _ in points})
@@ -327,11 +357,42 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     ax.set_xlabel("JPEG quality factor")
     name, _, unit = FIGURES[figure].partition(" ")
     ax.set_ylabel(f"{name} gain over the JPEG {unit}".strip() if gain else FIGURES[figure])
-    ax.set_title(f"{dataset}: {name}{' gain' if gain else ''} over the quality factor", loc="left")
+    title = f"{dataset}: {name}{' gain' if gain else ''} over the quality factor"
+    ax.set_title(title, loc="left", pad=20)
+    note = "; ".join(dict.fromkeys(curve.note for curve, _ in drawn if curve.note))
     if any(not curve.ours for curve, _ in drawn):
-        ax.set_title("thick: measured, dashed: published", loc="right", size=8, color=GRAY)
-    _name_ends(ax, ends)
+        note = "thick: measured, dashed: published"
+    ax.text(0, 1.015, note, transform=ax.transAxes, size=9, color=GRAY)
+    if len({end.x for end in ends}) == 1:
+        _name_ends(ax, ends)
+    else:
+        _legend_by_value(ax, [points for _, points in drawn])
     return page
+
+
+class _End(NamedTuple):
+    """The last point of a curve, and how its name is written there."""
+
+    x: float
+    y: float
+    name: str
+    colour: str
+    strong: bool
+
+
+def _legend_by_value(ax: Axes, curves: Sequence[Sequence[tuple[int, float]]]) -> None:
+    """Names beside the axes, the highest curve first: at a quality that most curves have."""
+    counts = Counter(quality for points in curves for quality, _ in points)
+    shared = max(counts, key=lambda quality: (counts[quality], quality))
+    values = [dict(points).get(shared, -math.inf) for points in curves]
+    handles, names = ax.get_legend_handles_labels()
+    order = sorted(range(len(values)), key=lambda i: -values[i])
+    ax.legend(
+        [handles[i] for i in order],
+        [names[i] for i in order],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+    )
 
 
 def _apart(heights: Sequence[float], low: float, high: float, step: float) -> list[float]:
@@ -349,31 +410,24 @@ def _apart(heights: Sequence[float], low: float, high: float, step: float) -> li
     return placed
 
 
-def _name_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str, bool]]) -> None:
-    """Names right of the last points, moved apart; of those that end last beside the axes."""
-    from matplotlib.patheffects import withStroke
-
+def _name_ends(ax: Axes, ends: Sequence[_End]) -> None:
+    """Names beside the axes, right of the last points and moved apart."""
     low, high = ax.get_ylim()
     left, right = ax.get_xlim()
     step = (high - low) * 0.048
-    last = max(x for x, *_ in ends)
-    for end in sorted({x for x, *_ in ends}):
-        here = sorted((each for each in ends if each[0] == end), key=lambda each: each[1])
-        beside = right + (right - left) * 0.035 if end == last else end + (right - left) * 0.02
-        heights = _apart([y for _, y, *_ in here], low, high, step)
-        for (x, y, text, colour, strong), height in zip(here, heights, strict=True):
-            ax.annotate(
-                text,
-                (x, y),
-                (beside, height),
-                color=colour,
-                va="center",
-                fontweight="bold" if strong else "normal",
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7},
-                annotation_clip=False,
-                zorder=3.5,  # no name hides a measured curve
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )
+    ordered = sorted(ends, key=lambda end: end.y)
+    heights = _apart([end.y for end in ordered], low, high, step)
+    for end, height in zip(ordered, heights, strict=True):
+        ax.annotate(
+            end.name,
+            (end.x, end.y),
+            (right + (right - left) * 0.035, height),
+            color=end.colour,
+            va="center",
+            fontweight="bold" if end.strong else "normal",
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7},
+            annotation_clip=False,
+        )
     ax.set_xlim(left, right)
     ax.set_ylim(low, high)
 

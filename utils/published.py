@@ -7,6 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+SET_SIZES = {
+    "LIVE1_color": 29,
+    "LIVE1_gray": 29,
+    "BSDS500_color": 200,
+    "BSDS500_gray": 200,
+    "Classic5": 5,
+    "ICB_color": 15,
+    "Urban100": 100,
+}
+"""Images of the whole sets, over which published figures are means."""
+
 
 @dataclass(frozen=True)
 class PublishedRow:
@@ -48,3 +59,16 @@ def rows_for(
     """The rows of one data set at some settings."""
     wanted = set(settings)
     return [row for row in rows if row.dataset == dataset and row.setting in wanted]
+
+
+def not_comparable(dataset: str, images: Iterable[int]) -> str:
+    """Why published figures say nothing about measured ones; empty if they do.
+
+    images: over how many images each of the measured means is.
+    """
+    whole = SET_SIZES.get(dataset)
+    counts = sorted({count for count in images if count != whole})
+    if whole is None or not counts:
+        return ""
+    found = f"{counts[0]} of {whole}" if counts[0] < whole else f"{counts[0]} instead of {whole}"
+    return f"{found} images: not comparable with published figures"

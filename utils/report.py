@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from utils.image_io import ImageError, write_atomically
 from utils.metrics import Scores
 from utils.pictures import Window, as_rgb, busiest_window
-from utils.published import PublishedRow
+from utils.published import PublishedRow, not_comparable
+from utils.tables import SummaryRow, example_of, explained
 
 Image = NDArray[np.uint8]
 
@@ -55,21 +56,6 @@ _ENTRY_BYTES = 220
 _PIECE_BYTES = 100
 _CHANGE_MAP_PIXELS = 2_000_000
 _STRIP_ROWS = 1024
-
-
-class SummaryLike(Protocol):
-    """An average over the images of a set: :class:`utils.evaluation.SummaryRow`."""
-
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def setting(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def images(self) -> int: ...
-    @property
-    def scores(self) -> Scores: ...
 
 
 @dataclass(frozen=True)
@@ -122,6 +108,7 @@ class ReportBuilder:
         max_megabytes: about how large the file may become (10^6 bytes); it holds this much in
             memory while it is written, and up to four times as much on disk before.
         spool: folder in which the temporary folder is made (default: the system's).
+        dataset_label, setting_label: what the page calls the datasets and settings of `add`.
 
     Raises:
         ValueError: max_megabytes is not positive.
@@ -129,11 +116,17 @@ class ReportBuilder:
     """
 
     def __init__(
-        self, title: str, max_megabytes: float = 50, spool: str | Path | None = None
+        self,
+        title: str,
+        max_megabytes: float = 50,
+        spool: str | Path | None = None,
+        dataset_label: str = "Set",
+        setting_label: str = "Setting",
     ) -> None:
         if not max_megabytes > 0:
             raise ValueError(f"max_megabytes must be positive, got {max_megabytes}")
         self.title = title
+        self.labels = {"dataset": dataset_label, "setting": setting_label}
         self.max_bytes = round(max_megabytes * 1e6)
         self._lock = threading.Lock()
         self._entries: list[_Entry] = []
@@ -222,7 +215,7 @@ class ReportBuilder:
         self,
         path: str | Path,
         facts: Mapping[str, object],
-        summary: Iterable[SummaryLike] = (),
+        summary: Iterable[SummaryRow] = (),
         published: Iterable[PublishedRow] = (),
     ) -> None:
         """Write the page and remove the temporary folder, also if writing fails.
@@ -232,7 +225,8 @@ class ReportBuilder:
             facts: how the report was made: options, checkpoint and its hash, versions, command.
                 Mappings may lie in mappings.
             summary: averages, in the order of the summary table.
-            published: other methods' averages; rows of other data sets are passed over.
+            published: other methods' averages; those of sets that were not measured, or not as a
+                whole, are passed over.
 
         Raises:
             ImageError: the file cannot be written, or the temporary folder has been removed.
@@ -330,13 +324,21 @@ class ReportBuilder:
     def _page(
         self,
         facts: Mapping[str, object],
-        summary: Sequence[SummaryLike],
+        summary: Sequence[SummaryRow],
         published: Sequence[PublishedRow],
     ) -> bytes:
         style = _read_parts(_STYLE)
         script = _read_parts(_SCRIPTS)
-        datasets = {row.dataset for row in summary}
+        settings = dict.fromkeys(entry.setting for entry in self._entries)
+        notes = {
+            dataset: not_comparable(dataset, (r.images for r in summary if r.dataset == dataset))
+            for dataset in {row.dataset for row in summary}
+        }
         data: dict[str, Any] = {
+            "labels": self.labels,
+            "explained": {setting: explained(setting) for setting in settings},
+            "example": example_of(settings),
+            "notComparable": {dataset: note for dataset, note in notes.items() if note},
             "limit": self.max_bytes,
             "problem": self._problem,
             "facts": _plain(facts),
@@ -359,7 +361,7 @@ class ReportBuilder:
                     "scores": _figures((row.psnr, row.ssim, row.psnrb)),
                 }
                 for row in published
-                if row.dataset in datasets
+                if notes.get(row.dataset) == ""
             ],
             "entries": [_for_page(entry) for entry in self._entries],
         }

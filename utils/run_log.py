@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def file_hash(path: Path) -> str:
 def describe_run(options: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Options, versions, command and ``facts`` (device, checkpoint hash, timing)."""
     return {
-        "command": " ".join(sys.argv),
+        "command": _command(),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "options": dict(options),
         **facts,
@@ -48,6 +49,11 @@ def write_run_file(path: Path, run: Mapping[str, Any]) -> None:
     # Names that are not UTF-8 cannot be shown as they are.
     text = yaml.safe_dump(dict(run), sort_keys=False, allow_unicode=True)
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def _command() -> str:
+    """What started this process, to be pasted into a shell: a script, or a module by ``-m``."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def _versions() -> dict[str, str]:

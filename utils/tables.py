@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from utils.image_io import write_atomically
 from utils.metrics import Scores
-from utils.published import PublishedRow, rows_for
+from utils.published import PublishedRow, not_comparable, rows_for
 
 JPEG, IJCN = "JPEG", "IJCN"
 METHODS = (JPEG, IJCN)
@@ -93,20 +94,58 @@ def write_tables(
             ),
         ),
     )
-    lines = [f"# {title}", "", *INTRODUCTION, ""]
+    lines = [f"# {title}", "", *introduction(row.setting for row in summary), ""]
     for dataset in dict.fromkeys((*(row.dataset for row in summary), *measured.left_out)):
         rows = [row for row in summary if row.dataset == dataset]
         count = max((row.images for row in rows), default=0)
-        lines += [f"## {dataset}, {count} images", "", *table_of_set(rows, published), ""]
+        lines += [f"## {dataset}, {counted(count, 'image')}", ""]
+        lines += [*table_of_set(rows, published), ""]
         if measured.left_out.get(dataset):
-            count = len(measured.left_out[dataset])
-            lines += [f"Left out: {count} images (see the messages of the run).", ""]
+            left_out = counted(len(measured.left_out[dataset]), "image")
+            lines += [f"Left out: {left_out} (see the messages of the run).", ""]
     text = "\n".join(lines).rstrip() + "\n"
     write_atomically(output / "summary.md", text)
     return text
 
 
-INTRODUCTION = ("PSNR (dB) / SSIM / PSNR-B (dB), mean over the images.",)
+def introduction(settings: Iterable[str]) -> list[str]:
+    """What the cells of tables with these settings hold."""
+    example = example_of(settings)
+    cells = "PSNR (dB) / SSIM / PSNR-B (dB), mean over the images."
+    return [cells, "", example] if example else [cells]
+
+
+def example_of(settings: Iterable[str]) -> str:
+    """One of the settings of two compressions in words, the one that shows most; else empty."""
+    twice = [found for found in map(_TWICE.fullmatch, settings) if found]
+    if not twice:
+        return ""
+    telling = max(twice, key=lambda found: (found[3] != "0", found[1] != found[2]))
+    return f"{telling[0]}: {explained(telling[0])}."
+
+
+def explained(setting: str) -> str:
+    """The label of a degradation in words; empty for any other text."""
+    if once := _ONCE.fullmatch(setting):
+        return f"compressed at quality {once[1]}"
+    if not (twice := _TWICE.fullmatch(setting)):
+        return ""
+    first, second, rows, columns = twice.groups()
+    if rows == columns == "0":
+        return f"compressed at quality {first}, again at {second} on the same grid"
+    shift = f"{counted(int(rows), 'row')} and {counted(int(columns), 'column')}"
+    return f"compressed at quality {first}, shifted by {shift}, compressed again at {second}"
+
+
+_ONCE = re.compile(r"QF(\d+)")
+_TWICE = re.compile(r"QF(\d+)-(\d+)\+(\d+)\+(\d+)")
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: "1 image", "2 images"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 SUMMARY_COLUMNS = ("dataset", "setting", "method", "images", *Scores._fields)
 
 
@@ -157,48 +196,72 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
     """Markdown lines: our rows among the published ones of the same set.
 
     Methods go down from the lowest PSNR to the highest, settings across, and a last row says how
-    far the best published PSNR is; where there are many settings, they go down.
+    far the best published PSNR is. Where there are many settings, ours go down, and those that
+    have published figures make further tables. A set that is not whole is compared with none.
     """
     settings = list(dict.fromkeys(row.setting for row in rows))
-    ours = {(row.method, row.setting): row.scores for row in rows}
-    cells = {key: _cell(*scores) for key, scores in ours.items()}
-    # Where a method stands: by its first figure, JPEG at the top whatever it is.
-    rank = {METHODS[0]: -math.inf}
-    for (method, _), scores in ours.items():
-        rank.setdefault(method, scores.psnr)
-    best: dict[str, PublishedRow] = {}
-    for other in rows_for(published, rows[0].dataset if rows else "", settings):
-        method = f"{other.method} (published)"
-        cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
-        if other.psnr is not None:
-            rank.setdefault(method, other.psnr)
-            known = best.get(other.setting)
-            if known is None or known.psnr is None or other.psnr > known.psnr:
-                best[other.setting] = other
-    methods = sorted(rank, key=rank.__getitem__)
-    if len(settings) > MOST_ACROSS:
-        methods = [method for method in methods if method in METHODS]
-        grid = [["setting", *methods]]
-        grid += [[s, *(cells.get((m, s), "") for m in methods)] for s in settings]
-        return aligned(grid)
-    grid = [["method", *settings]]
-    grid += [[m, *(cells.get((m, s), "") for s in settings)] for m in methods]
-    if best:
-        grid.append(["to best published", *(_distance(ours, best, s) for s in settings)])
-    return aligned(grid)
+    dataset = rows[0].dataset if rows else ""
+    note = not_comparable(dataset, (row.images for row in rows))
+    others = [] if note else rows_for(published, dataset, settings)
+    if len(settings) <= MOST_ACROSS:
+        lines = _methods_down(rows, others, settings)
+    else:
+        lines = _settings_down(rows, settings)
+        shared = [s for s in settings if any(other.setting == s for other in others)]
+        for start in range(0, len(shared), MOST_ACROSS):
+            part = shared[start : start + MOST_ACROSS]
+            lines += ["", *_methods_down(rows, rows_for(others, dataset, part), part)]
+    return [*lines, "", f"{note}."] if note else lines
 
 
 MOST_ACROSS = 4
 """Settings that fit beside each other."""
 
 
-def _distance(
-    ours: Mapping[tuple[str, str], Scores], best: Mapping[str, PublishedRow], setting: str
-) -> str:
-    own, other = ours.get((IJCN, setting)), best.get(setting)
-    if own is None or other is None or other.psnr is None:
+def best_published(
+    published: Iterable[PublishedRow], dataset: str, setting: str
+) -> PublishedRow | None:
+    """The row of the highest PSNR."""
+    rows = [row for row in rows_for(published, dataset, [setting]) if row.psnr is not None]
+    return max(rows, key=lambda row: row.psnr or 0.0, default=None)
+
+
+def _methods_down(
+    rows: Sequence[SummaryRow], others: Sequence[PublishedRow], settings: Sequence[str]
+) -> list[str]:
+    ours = {(row.method, row.setting): row.scores for row in rows if row.setting in settings}
+    cells = {key: _cell(*scores) for key, scores in ours.items()}
+    # Where a method stands: by its first figure, JPEG at the top whatever it is.
+    rank = {METHODS[0]: -math.inf}
+    for (method, _), scores in ours.items():
+        rank.setdefault(method, scores.psnr)
+    for other in others:
+        method = f"{other.method} (published)"
+        cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
+        if other.psnr is not None:
+            rank.setdefault(method, other.psnr)
+    grid = [["method", *settings]]
+    for method in sorted(rank, key=rank.__getitem__):
+        grid.append([method, *(cells.get((method, setting), "") for setting in settings)])
+    if any(other.psnr is not None for other in others):
+        distances = (_distance(ours.get((IJCN, s)), others, s) for s in settings)
+        grid.append(["to best published", *distances])
+    return aligned(grid)
+
+
+def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[str]:
+    methods = list(dict.fromkeys(row.method for row in rows))
+    cells = {(row.method, row.setting): _cell(*row.scores) for row in rows}
+    grid = [["setting", *methods]]
+    grid += [[s, *(cells.get((method, s), "") for method in methods)] for s in settings]
+    return aligned(grid)
+
+
+def _distance(own: Scores | None, others: Sequence[PublishedRow], setting: str) -> str:
+    best = best_published(others, others[0].dataset, setting)
+    if own is None or best is None or best.psnr is None:
         return ""
-    return f"{own.psnr - other.psnr:+.2f} dB ({other.method})"
+    return f"{own.psnr - best.psnr:+.2f} dB ({best.method})"
 
 
 def aligned(grid: Sequence[Sequence[str]]) -> list[str]:

@@ -67,6 +67,12 @@ function plural(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
+/* A setting, which never breaks at its hyphen; pointing at it says what it means. */
+function settingOf(setting) {
+  const title = DATA.explained[setting] || "";
+  return make("span", { className: "setting-name", title }, setting);
+}
+
 /* Fill a <select> with [value, text] pairs; hidden with its label where there is no choice. */
 function fillSelect(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));

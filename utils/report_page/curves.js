@@ -49,10 +49,23 @@ class Curves {
       const swatch = draw("svg", { width: 28, height: 14, "aria-hidden": "true" }, line);
       swatch.append(markerOf(method, 14, 7));
       swatch.setAttribute("class", method.style);
-      return make("label", { className: "field tick" }, box, swatch, method.name);
+      method.tick = make("label", { className: "field tick" }, box, swatch, method.name);
+      return method.tick;
     });
     byId("legend").replaceChildren(byId("legend").firstElementChild, ...ticks);
+    byId("curve-caption").textContent = this.caption();
     this.draw();
+  }
+
+  /* What the lines are. */
+  caption() {
+    const note = DATA.notComparable[byId("curve-dataset").value];
+    const parts = ["Averages over the set."];
+    if (this.drawn.some((method) => !method.ours)) {
+      parts.push("Thick: measured here; dashed: published by others, with the sources below.");
+    }
+    if (note) parts.push(`${note}.`);
+    return parts.join(" ");
   }
 
   draw() {
@@ -60,6 +73,7 @@ class Curves {
     if (!width) return;
     const figure = Number(byId("curve-figure").value);
     const asGain = byId("curve-gain").checked;
+    for (const method of this.drawn) method.tick.hidden = asGain && method.jpeg;
     const lines = this.drawn
       .filter((method) => !this.hidden.has(method.name))
       .filter((method) => !(asGain && method.jpeg))
@@ -205,8 +219,8 @@ function plotOf(lines, figure, asGain, width) {
   return svg;
 }
 
-/* Names right of the curves' ends, moved apart where they would overlap. A curve that ends earlier
-   has its name below its last point. */
+/* Names right of the curves' ends, moved apart where they would overlap. Those of curves that end
+   earlier would lie on other curves; the legend has them all. */
 function namesAtEnds(lines, xOf, yOf, end, top, bottom) {
   const ends = lines.map(({ method, points }) => {
     const [x, y] = points.at(-1);
@@ -225,14 +239,9 @@ function namesAtEnds(lines, xOf, yOf, end, top, bottom) {
     name.y = Math.min(name.y, limit);
     limit = name.y - LABEL_HEIGHT;
   }
-  return ends.map(({ method, x, at, y }) => {
-    const group = draw("g", { class: method.style });
-    if (x < last) {
-      group.append(draw("text", { x: x + 6, y: at + 15 }, method.name));
-    } else {
-      group.append(draw("path", { class: "leader", d: `M${x + 8} ${at}L${end + 10} ${y}` }));
-      group.append(draw("text", { x: end + 14, y: y + 4 }, method.name));
-    }
-    return group;
+  return names.map(({ method, x, at, y }) => {
+    const leader = draw("path", { class: "leader", d: `M${x + 8} ${at}L${end + 10} ${y}` });
+    const text = draw("text", { x: end + 14, y: y + 4 }, method.name);
+    return draw("g", { class: method.style }, leader, text);
   });
 }

@@ -41,14 +41,11 @@ class ImageTable {
   }
 
   makeFilters() {
-    const filters = [
-      ["dataset", "all sets"],
-      ["setting", "all settings"],
-    ];
-    for (const [key, all] of filters) {
+    for (const [key, label] of Object.entries(DATA.labels)) {
+      byId(`${key}-field`).firstElementChild.textContent = label;
       const values = unique(this.entries.map((entry) => entry[key])).filter(Boolean);
       byId(`${key}-field`).hidden = values.length < 2;
-      fillSelect(byId(`${key}-filter`), [["", all], ...values.map((value) => [value, value])]);
+      fillSelect(byId(`${key}-filter`), [["", "all"], ...values.map((value) => [value, value])]);
       byId(`${key}-filter`).addEventListener("change", () => this.arrange());
     }
     byId("find").addEventListener("input", () => this.arrange());
@@ -72,7 +69,8 @@ class ImageTable {
       .filter((entry) => !dataset || entry.dataset === dataset)
       .filter((entry) => !setting || entry.setting === setting)
       .filter((entry) => `${entry.name}\n${entry.note}`.toLowerCase().includes(wanted))
-      .sort((one, other) => compared(value(one), value(other), sign));
+      .sort((one, other) => compared(value(one), value(other), sign))
+      .sort((one, other) => isWrong(other) - isWrong(one));
     for (const column of this.columns) {
       const direction = this.ascending ? "ascending" : "descending";
       column.header.setAttribute("aria-sort", column === this.sorted ? direction : "none");
@@ -101,12 +99,22 @@ class ImageTable {
   }
 
   rowOf(entry) {
-    const row = make("tr");
+    const row = make("tr", { className: isWrong(entry) ? "wrong" : "" });
+    const numbers = this.columns.filter((column) => column.kind === "number");
+    // Without figures there is room for the note in their place.
+    const spanned = isWrong(entry) && numbers[0].id === "gain";
     for (const column of this.columns) {
       const value = column.value(entry);
       const text = column.kind === "text" ? value : figureText(value, column.digits, column.signed);
       if (column.id === "name") {
-        row.append(make("th", { scope: "row", className: "text" }, nameOf(entry)));
+        const properties = { scope: "row", abbr: entry.name, className: "text" };
+        row.append(make("th", properties, nameOf(entry), ...(spanned ? [] : noteOf(entry))));
+      } else if (spanned && column === numbers[0]) {
+        row.append(make("td", { colSpan: numbers.length, className: "text" }, ...noteOf(entry)));
+      } else if (spanned && column.kind === "number") {
+        continue;
+      } else if (column.id === "setting") {
+        row.append(make("td", { className: "text setting" }, settingOf(value)));
       } else {
         const sign = column.signed && value < 0 ? " negative" : "";
         row.append(make("td", { className: `${column.kind} ${column.id}${sign}` }, text));
@@ -167,18 +175,19 @@ function columnsFor(entries) {
     ...{ id, label, title, value, digits, signed },
     kind: "number",
   });
-  const columns = [text("name", "Image", (entry) => entry.name)];
-  if (several("dataset")) columns.push(text("dataset", "Set", (entry) => entry.dataset));
+  const noted = !scored && entries.some((entry) => entry.note);
+  const columns = [text("name", noted ? "Image and note" : "Image", (entry) => entry.name)];
+  if (several("dataset")) columns.push(text("dataset", DATA.labels.dataset, (entry) => entry.dataset));
   if (entries.some((entry) => entry.setting)) {
-    columns.push(text("setting", "Setting", (entry) => entry.setting));
+    columns.push(text("setting", DATA.labels.setting, (entry) => entry.setting));
   }
   if (scored) {
     columns.push(
-      number("gain", "Gain", "PSNR gain, dB", (entry) => gain(entry, 0), 2, true),
-      number("before", "JPEG", "PSNR of the JPEG, dB", (entry) => score(entry, "before", 0), 2),
-      number("after", "Restored", "PSNR restored, dB", (entry) => score(entry, "after", 0), 2),
-      number("ssim-gain", "SSIM", "SSIM gain", (entry) => gain(entry, 1), 3, true),
-      number("psnrb-gain", "PSNR-B", "PSNR-B gain, dB", (entry) => gain(entry, 2), 2, true),
+      number("gain", "PSNR\ngain", "dB", (entry) => gain(entry, 0), 2, true),
+      number("before", "PSNR\nJPEG", "dB", (entry) => score(entry, "before", 0), 2),
+      number("after", "PSNR\nrestored", "dB", (entry) => score(entry, "after", 0), 2),
+      number("ssim-gain", "SSIM\ngain", "", (entry) => gain(entry, 1), 3, true),
+      number("psnrb-gain", "PSNR-B\ngain", "dB", (entry) => gain(entry, 2), 2, true),
     );
   } else if (changed) {
     const title = "Root mean square of restored − JPEG, in gray levels";
@@ -192,10 +201,12 @@ function columnsFor(entries) {
     const title = "What of the picture this file holds";
     columns.push(text("shown", "Shown", shownText, title));
   }
-  if (entries.some((entry) => entry.note)) {
-    columns.push(text("note", "Note", (entry) => entry.note));
-  }
   return columns;
+}
+
+/* Nothing to look at: the file or the image failed. Such rows stand first, however sorted. */
+function isWrong(entry) {
+  return !entry.width && !entry.after;
 }
 
 function shownText(entry) {
@@ -215,6 +226,11 @@ function nameOf(entry) {
   }
   name.append(make("span", {}, entry.name));
   return name;
+}
+
+/* The note of an entry that has one, below its name where it is read without scrolling. */
+function noteOf(entry) {
+  return entry.note ? [make("p", { className: "row-note" }, entry.note)] : [];
 }
 
 /* Order of two values of a column; what is unknown comes last either way. */

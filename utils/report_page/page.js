@@ -10,7 +10,8 @@ function choose(entry, fromRow = false) {
   if (!entry) return;
   table.setChosen(entry);
   const title = [entry.name, entry.setting].filter(Boolean).join(", ");
-  byId("image-name").textContent = title;
+  const setting = entry.setting ? [", ", settingOf(entry.setting)] : [];
+  byId("image-name").replaceChildren(entry.name, ...setting);
   const parts = [title, byId("position").textContent];
   if (entry.before && entry.after) parts.push(`gain ${figureText(gain(entry, 0), 2, true)} dB`);
   byId("announcement").textContent = parts.join(", ");
@@ -60,18 +61,25 @@ function cropNotice(entry) {
   );
 }
 
+/* Some names, or how many of what; `show` makes content of a name. */
+function listed(names, label, show) {
+  if (names.length > 4) return [plural(names.length, label.toLowerCase())];
+  return names.flatMap((name, i) => (i ? [", ", show(name)] : [show(name)]));
+}
+
 /* What the page holds, and what was left out and why. */
 function describeContents() {
   const { entries } = DATA;
   const images = unique(entries.map((entry) => `${entry.dataset}\n${entry.name}`)).length;
   const settings = unique(entries.map((entry) => entry.setting)).filter(Boolean);
-  const parts = [plural(images, "image")];
   const sets = unique(entries.map((entry) => entry.dataset)).filter(Boolean);
-  if (sets.length) parts.push(sets.length > 4 ? plural(sets.length, "set") : sets.join(", "));
-  if (settings.length) {
-    parts.push(settings.length > 4 ? plural(settings.length, "setting") : settings.join(", "));
-  }
-  byId("overview").textContent = entries.length ? parts.join(" · ") : "No image was added.";
+  const parts = [[plural(images, "image")]];
+  if (sets.length) parts.push(listed(sets, DATA.labels.dataset, String));
+  if (settings.length) parts.push(listed(settings, DATA.labels.setting, settingOf));
+  const line = parts.flatMap((part, i) => (i ? [" · ", ...part] : part));
+  byId("overview").replaceChildren(...(entries.length ? line : ["No image was added."]));
+  byId("example").textContent = DATA.example;
+  byId("example").hidden = !DATA.example;
 
   const pictured = entries.filter((entry) => entry.width);
   const crops = pictured.filter((entry) => entry.shown && entry.shown.window).length;
@@ -121,4 +129,6 @@ hideEmptySections();
 byId("previous").addEventListener("click", () => choose(table.neighbour(-1)));
 byId("next").addEventListener("click", () => choose(table.neighbour(1)));
 document.addEventListener("keydown", keyPressed);
-choose(table.order[0]);
+// What failed stands at the top of the table, but there is nothing to look at.
+choose(table.order.find((entry) => entry.shown) || table.order[0]);
+byId("rows").scrollTop = 0;

@@ -2,7 +2,7 @@
 
 /* The tables of averages and of how the report was made. */
 
-const FEW_SETTINGS = 4; // so many stand side by side; more go down the table, without the published
+const FEW_SETTINGS = 4; // so many stand side by side; more go down the table
 
 /* A heading and a table for each data set. */
 function averagesTables(summary, published) {
@@ -11,13 +11,18 @@ function averagesTables(summary, published) {
     const measured = summary.filter(here);
     const settings = unique(measured.map((row) => row.setting));
     const few = settings.length <= FEW_SETTINGS;
-    const others = few ? published.filter((row) => here(row) && settings.includes(row.setting)) : [];
-    const lines = [...linesOf(measured, true), ...linesOf(others, false)];
+    const others = published.filter((row) => here(row) && settings.includes(row.setting));
+    const own = linesOf(measured, true);
+    const lines = [...own, ...linesOf(others, false)];
+    const shared = settings.filter((setting) => others.some((row) => row.setting === setting));
     const counts = unique(measured.map((row) => row.images)).sort((one, other) => one - other);
     const images = counts.length > 1 ? `${counts[0]} to ${counts.at(-1)} images` : plural(counts[0], "image");
     const title = make("h3", {}, `${dataset}, ${images}`);
-    const table = few ? methodsDown(lines, settings) : settingsDown(lines, settings);
-    return [title, table, ...sourcesOf(others)];
+    const tables = few ? [methodsDown(lines, settings)] : [settingsDown(own, settings)];
+    if (!few && shared.length) tables.push(methodsDown(lines, shared));
+    const note = DATA.notComparable[dataset];
+    const notes = note ? [make("p", { className: "sources" }, `${note}.`)] : [];
+    return [title, ...tables, ...sourcesOf(others), ...notes];
   });
 }
 
@@ -66,7 +71,7 @@ function sourcesOf(published) {
 function settingsDown(lines, settings) {
   const body = make("tbody");
   for (const setting of settings) {
-    const row = make("tr", {}, make("th", { scope: "row", className: "text" }, setting));
+    const row = make("tr", {}, make("th", { scope: "row", className: "text" }, settingOf(setting)));
     for (const line of lines) row.append(...cellsOf(line, setting));
     body.append(row);
   }
@@ -114,6 +119,7 @@ function factsTables(facts) {
   if (plain.length) parts.push(factsTable(plain));
   for (const [name, group] of entries.filter(isGroup)) {
     const rows = flattened(group, "");
+    if (!rows.length) continue;
     const details = make("details", { open: true }, make("summary", {}, name), factsTable(rows));
     parts.push(details);
   }

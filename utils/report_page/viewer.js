@@ -4,12 +4,15 @@
    zoom and one position. Differences are computed here, of the decoded samples. */
 
 const SOURCES = {
-  jpeg: { label: "JPEG" },
-  restored: { label: "Restored" },
-  original: { label: "Original" },
-  change: { label: "|Restored − JPEG|", of: ["restored", "jpeg"] },
-  jpegError: { label: "|JPEG − Original|", of: ["jpeg", "original"] },
-  restoredError: { label: "|Restored − Original|", of: ["restored", "original"] },
+  jpeg: { label: "JPEG", spoken: "JPEG" },
+  restored: { label: "Restored", spoken: "restored" },
+  original: { label: "Original", spoken: "original" },
+  change: { label: "|Restored − JPEG|", spoken: "change", of: ["restored", "jpeg"] },
+  jpegError: { label: "|JPEG − Original|", spoken: "JPEG error", of: ["jpeg", "original"] },
+  restoredError: {
+    ...{ label: "|Restored − Original|", spoken: "restored error" },
+    of: ["restored", "original"],
+  },
 };
 
 const PRESETS = {
@@ -21,6 +24,7 @@ const PRESETS = {
 const MAX_SCALE = 64;
 const SMOOTH_BELOW = 2; // device pixels per sample; from here on samples are shown as squares
 const KEY_STEP = 60; // CSS pixels by which a key moves the picture
+const SPLIT_STEP = 0.02; // by which an arrow key moves the divider
 const NEAR_DIVIDER = { mouse: 14, touch: 32 };
 
 /* The picture that the element of this key holds. */
@@ -95,6 +99,7 @@ class Viewer {
     canvas.addEventListener("dblclick", (event) => this.doubleClicked(event));
     canvas.addEventListener("keydown", (event) => this.keyPressed(event));
     byId("split").addEventListener("input", (event) => this.setSplit(event.target.value / 1000));
+    byId("split").addEventListener("keydown", (event) => this.splitKeyPressed(event));
     byId("zoom-in").addEventListener("click", () => this.zoomMiddle(2));
     byId("zoom-out").addEventListener("click", () => this.zoomMiddle(0.5));
     byId("zoom-fit").addEventListener("click", () => this.fit());
@@ -283,6 +288,22 @@ class Viewer {
     this.draw();
   }
 
+  /* How much of the frame each picture has. */
+  splitText() {
+    if (!this.size || !this.compares()) return "nothing to compare";
+    const left = Math.round(this.split * 100);
+    const name = (side) => SOURCES[this.shown[side]].spoken;
+    return `${left} % ${name("left")}, ${100 - left} % ${name("right")}`;
+  }
+
+  /* Arrow keys by larger steps than those of dragging. */
+  splitKeyPressed(event) {
+    const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    if (!direction || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    this.setSplit(this.split + direction * SPLIT_STEP);
+  }
+
   draw() {
     const { context, canvas } = this;
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -294,6 +315,7 @@ class Viewer {
     byId("divider").style.left = `${this.split * 100}%`;
     byId("left-label").style.visibility = compares && this.split < 0.08 ? "hidden" : "";
     byId("right-label").style.visibility = this.split > 0.92 ? "hidden" : "";
+    byId("split").setAttribute("aria-valuetext", this.splitText());
     if (!this.size) return;
 
     const ratio = canvas.width / Math.max(1, this.frame().width);
