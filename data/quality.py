@@ -22,18 +22,18 @@ class QualityEstimate(NamedTuple):
 def estimate_quality(stored: JpegImage) -> QualityEstimate:
     """The quality whose standard tables (T.81 annex K, scaled as libjpeg does) are nearest.
 
-    Nearest in the mean absolute difference of logarithms, over the tables of luma and chroma: a
-    step twice as large counts as much wherever it stands.
+    Nearest in the mean absolute difference of logarithms, over the tables of all components: a step
+    twice as large counts as much wherever it stands. Chroma is compared with the chroma table, all
+    else with luma's; components that share one table count once.
     """
     tables = [component.table for component in stored.components]
-    luma, chroma = tables[0], tables[1:3]
+    if all(np.array_equal(table, tables[0]) for table in tables):
+        tables = tables[:1]  # of luma, whatever the colours
+    chroma = () if stored.colors in ("RGB", "CMYK") else (1, 2)
     distances = []
     for quality in range(1, 101):
-        standard_luma, standard_chroma = standard_tables(quality)
-        parts = [_distance(luma, standard_luma)]
-        # RGB files quantise all three alike.
-        expected = standard_luma if stored.colors == "RGB" else standard_chroma
-        parts += [_distance(table, expected) for table in chroma]
+        standard = standard_tables(quality)
+        parts = [_distance(table, standard[i in chroma]) for i, table in enumerate(tables)]
         distances.append(float(np.mean(parts)))
     best = int(np.argmin(distances))
     return QualityEstimate(best + 1, distances[best] == 0)

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from data.jpeg import Sampling, encode_jpeg, read_jpeg
+from data.jpeg import JpegError, Sampling, encode_jpeg, read_jpeg
 from data.quality import estimate_quality, standard_tables
-from jobs.page import Desk, Limits, forget, jpeg_facts, known_checkpoints
+from jobs.page import (
+    Desk,
+    Limits,
+    Visits,
+    jpeg_facts,
+    known_checkpoints,
+    main,
+    remove_stale_folders,
+)
 from models import CheckpointError, save_checkpoint
 from options.schema import OptionsError
-from tests.browser import TIMEOUT, chromium, screenshot_folder
+from tests.browser import TIMEOUT, chromium, screenshot_folder, until
 from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
 from utils.image_io import read_image, write_png
 
@@ -36,6 +47,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _quiet(share: float, name: str) -> None:
     assert 0 <= share < 1
+
+
+def _by_pillow(quality: int, mode: str = "RGB", orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    picture = Image.fromarray(photograph(40, 60)).convert(mode)
+    picture.save(buffer, "JPEG", quality=quality, exif=exif)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("quality", [1, 10, 50, 87, 100])
@@ -55,41 +75,154 @@ def test_other_tables_are_compared_with_the_nearest() -> None:
     assert 50 <= estimate.quality <= 62
 
 
+def test_one_table_for_all_components_is_compared_with_that_of_luma() -> None:
+    assert estimate_quality(read_jpeg(_by_pillow(30, "CMYK"))) == (30, True)
+    stored = read_jpeg(encode_jpeg(photograph(16, 16), 30))
+    shared = [replace(each, table=standard_tables(30)[0]) for each in stored.components]
+    assert estimate_quality(replace(stored, components=tuple(shared))) == (30, True)
+
+
 def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> None:
     for folder, size in (("a", (40, 60)), ("b", (32, 32))):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.jpg").write_bytes(encode_jpeg(photograph(*size), 25))
     write_png(tmp_path / "c.png", photograph(40, 40))
     (tmp_path / "renamed.jpg").write_bytes(b"no picture")
-    desk = Desk(tmp_path, Limits(megapixels=0.003), "cpu")
-    paths = [tmp_path / name for name in ("a/x.jpg", "b/x.jpg", "c.png", "renamed.jpg")]
-    shown = desk.restore([str(p) for p in paths], str(checkpoint), "float32", _quiet)
-    assert [bool(each.problem) for each in shown] == [False, False, False, True]
+    desk = Desk(Limits(megapixels=0.003), "cpu")
+    names = ("a/x.jpg", "b/x.jpg", "c.png", "renamed.jpg", "gone.jpg")
+    paths = [str(tmp_path / name) for name in names]
+    shown = desk.restore(paths, tmp_path / "out", str(checkpoint), "float32", _quiet)
+    assert [bool(each.problem) for each in shown] == [False, False, False, True, True]
     assert "**60 x 40** pixels" in shown[0].facts
     assert "chroma 4:2:0" in shown[0].facts
     assert "**Quality 25**" in shown[0].facts
+    assert "with tiny.safetensors, backbone in float32." in shown[0].facts
+    assert "**40 x 40** pixels" in shown[2].facts
     assert "not a JPEG file" in shown[2].facts
     assert "not an image" in shown[3].problem
+    assert "no longer here" in shown[4].problem
     for each, size in zip(shown, ((40, 60), (32, 32), (40, 40)), strict=False):
         assert each.after is not None
         assert each.before is not None
         assert read_image(each.after).shape[:2] == read_image(each.before).shape[:2] == size
-    forget(shown)
-    assert not [each for each in shown if each.after and each.after.exists()]
 
 
 def test_limits_are_one_message(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(64, 64), 25))
     (tmp_path / "fat.jpg").write_bytes(b"\xff\xd8\xff" + bytes(1_100_000))
-    desk = Desk(tmp_path, Limits(files=2, megabytes=1, megapixels=0.001), "cpu")
+    desk = Desk(Limits(files=2, megabytes=1, megapixels=0.001), "cpu")
     names = [str(tmp_path / "a.jpg"), str(tmp_path / "fat.jpg")]
-    shown = desk.restore(names, str(checkpoint), "auto", _quiet)
+    shown = desk.restore(names, tmp_path, str(checkpoint), "auto", _quiet)
     assert "0.001 megapixels" in shown[0].problem
     assert "larger than 1 MB" in shown[1].problem
     with pytest.raises(OptionsError, match="3 files are more than 2"):
-        desk.restore([*names, names[0]], str(checkpoint), "auto", _quiet)
+        desk.restore([*names, names[0]], tmp_path, str(checkpoint), "auto", _quiet)
     with pytest.raises(CheckpointError, match=r"gone\.pth"):
-        desk.restore(names, str(tmp_path / "gone.pth"), "auto", _quiet)
+        desk.restore(names, tmp_path, str(tmp_path / "gone.pth"), "auto", _quiet)
+
+
+def test_what_cannot_be_compared_is_shown_alone(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undecodable(data: bytes) -> None:
+        raise JpegError("cut off")
+
+    (tmp_path / "cmyk.jpg").write_bytes(_by_pillow(30, "CMYK"))
+    (tmp_path / "cut.jpg").write_bytes(encode_jpeg(photograph(64, 64), 25)[:-60])
+    desk = Desk(Limits(), "cpu")
+    cmyk, cut = (
+        desk.restore([str(path)], path.with_suffix(""), str(checkpoint), "float32", _quiet)[0]
+        for path in (tmp_path / "cmyk.jpg", tmp_path / "cut.jpg")
+    )
+    assert cmyk.after is not None
+    assert not cmyk.restored
+    assert cmyk.before is None
+    assert (
+        "**Not restored**, shown as it is: 60x40 CMYK: only gray, YCbCr and RGB JPEGs" in cmyk.facts
+    )
+    assert "**Quality 30**" in cmyk.facts
+    assert "[(" not in cmyk.facts
+    assert cut.before is not None  # as far as it goes
+    assert "**Quality 25**" in cut.facts
+
+    monkeypatch.setattr("jobs.page.decode_jpeg", undecodable)
+    path = tmp_path / "cut.jpg"
+    cut = desk.restore([str(path)], tmp_path / "again", str(checkpoint), "float32", _quiet)[0]
+    assert cut.after is not None
+    assert cut.restored
+    assert cut.before is None
+    assert "**Quality 25**" in cut.facts
+
+
+def test_tiles_are_told(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.restorer.available_memory", lambda: 0)
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(200, 300), 25))
+    desk = Desk(Limits(), "cpu")
+    paths = [str(tmp_path / "a.jpg")]
+    shown = desk.restore(paths, tmp_path / "out", str(checkpoint), "bfloat16", _quiet)
+    assert "backbone in bfloat16, in 2 tiles." in shown[0].facts
+
+
+def test_facts_are_of_the_picture_as_looked_at(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(_by_pillow(30, orientation=6))
+    desk = Desk(Limits(), "cpu")
+    paths = [str(tmp_path / "a.jpg")]
+    shown = desk.restore(paths, tmp_path / "out", str(checkpoint), "float32", _quiet)
+    assert "**40 x 60** pixels" in shown[0].facts
+    assert shown[0].after is not None
+    assert read_image(shown[0].after).shape[:2] == (60, 40)
+
+
+def test_tables_are_shown_once() -> None:
+    facts = jpeg_facts(read_jpeg(encode_jpeg(photograph(16, 16), 50)), 1000)
+    assert facts.count("Quantisation steps of ") == 2
+    assert "steps of luma, " in facts
+    assert "steps of Cb and Cr, " in facts
+    facts = jpeg_facts(read_jpeg(encode_jpeg(photograph(16, 16)[:, :, 0], 50)), 1000)
+    assert facts.count("Quantisation steps, ") == 1
+
+
+def _upload(folder: Path, content: str) -> str:
+    """A file as Gradio stores it."""
+    path = folder / content / "a.jpg"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    return str(path)
+
+
+def test_what_a_visitor_leaves_goes(tmp_path: Path) -> None:
+    visits = Visits(tmp_path)
+    for visitor in "ab":
+        visits.come(visitor)
+    of_both, of_a, of_b = (_upload(tmp_path, content) for content in ("ab", "a", "b"))
+    first = visits.begin("a", [of_both])
+    second = visits.begin("a", [of_both, of_a])
+    others = visits.begin("b", [of_both, of_b])
+    assert {p.name for p in tmp_path.iterdir()} == {"ab", "a", "b", second.name, others.name}
+    assert first not in (second, others)
+    visits.leave("a")
+    assert "a" not in visits
+    assert {p.name for p in tmp_path.iterdir()} == {"ab", "b", others.name}
+    second.mkdir()  # by work that was still going on
+    visits.end("a", second)
+    visits.end("b", others)
+    assert {p.name for p in tmp_path.iterdir()} == {"ab", "b", others.name}
+    _upload(tmp_path, "of nobody")
+    visits.leave("b")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes cannot be asked for")
+def test_folders_of_killed_pages_are_removed(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    names = [f"ijcn_page_{n}_x" for n in (child.pid, os.getpid(), 10**12)]
+    for name in (*names, "ijcn_page_x", "other"):
+        _upload(tmp_path, name)
+    remove_stale_folders(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {names[0], "ijcn_page_x", "other"}
+    child.communicate()
+    remove_stale_folders(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"ijcn_page_x", "other"}
 
 
 def test_facts_of_unusual_tables() -> None:
@@ -111,16 +244,67 @@ def test_checkpoints_to_choose_from(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("--checkpoint", "nowhere.pth"), "nowhere.pth not found"), (("--device", "tpu"), "tpu")],
+    [
+        (("--checkpoint", "nowhere.pth"), "nowhere.pth not found"),
+        (("--device", "tpu"), "tpu"),
+        (("--host", "192.0.2.1"), "--host 192.0.2.1 is no address of this machine"),
+        (("--host", "no such host"), "--host no such host is no address of this machine"),
+        (("--checkpoint", "README.md", "--port", "7943"), "README.md is neither"),
+    ],
 )
-def test_usage_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
-    pytest.importorskip("gradio", reason="Gradio is not installed")
-    assert words in error_line(run_script("app.py", *arguments))
+def test_usage_errors_are_one_line(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert words in errors
+    assert errors.count("\n") == 1
 
 
-@pytest.fixture(scope="module")
-def address(checkpoint: Path) -> Iterator[str]:
-    """A page that is being served."""
+@pytest.mark.parametrize("name", ["port", "max_files", "max_megabytes", "max_pixels"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "1e400", "many"])
+def test_numbers_out_of_range_are_refused(
+    name: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--{name}={value}"])
+    assert f"error: argument --{name}: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ports_end_somewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--port", "99999"])
+    assert "1..65535, got '99999'" in capsys.readouterr().err
+
+
+class Served(NamedTuple):
+    """A page that is being served; its temporary folder lies in ``temporary``."""
+
+    process: subprocess.Popen[str]
+    port: int
+    temporary: Path
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def files(self) -> list[Path]:
+        """All that lies in its folder."""
+        (folder,) = self.temporary.glob(f"ijcn_page_{self.process.pid}_*")
+        return list(folder.iterdir())
+
+    def end(self, by: signal.Signals) -> int:
+        """Its exit code."""
+        self.process.send_signal(by)
+        _, errors = self.process.communicate(timeout=60)
+        assert "Traceback" not in errors, errors
+        return self.process.returncode
+
+
+@contextmanager
+def _serving(checkpoint: Path, temporary: Path) -> Iterator[Served]:
     pytest.importorskip("gradio", reason='Gradio is not installed (pip install -e ".[app]")')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -134,33 +318,50 @@ def address(checkpoint: Path) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 200
-    while True:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                break
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    taken = run_script("app.py", "--port", port, "--checkpoint", checkpoint)
-    assert f"port {port} on 127.0.0.1 cannot be used" in error_line(taken)
-    yield url
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert f"the page is at {url}" in output
-    assert "Traceback" not in errors, errors
-    assert process.returncode == 130
+    served = Served(process, port, temporary)
+    try:
+        assert process.stdout is not None
+        assert f"the page is at {served.address}" in process.stdout.readline(), (
+            process.communicate()
+        )
+        yield served
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
-def test_a_visit(address: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    temporary = tmp_path_factory.mktemp("temporary")
+    with _serving(checkpoint, temporary) as served:
+        taken = run_script("app.py", "--port", served.port, "--checkpoint", checkpoint)
+        assert f"port {served.port} on 127.0.0.1 cannot be used" in error_line(taken)
+        yield served
+        assert served.end(signal.SIGINT) == 130
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM")
+def test_a_terminated_page_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    _upload(tmp_path, f"ijcn_page_{10**12}_x")
+    with _serving(checkpoint, tmp_path) as served:
+        assert [each.name for each in tmp_path.glob("ijcn_page_*")] == [
+            each.name for each in tmp_path.glob(f"ijcn_page_{served.process.pid}_*")
+        ]
+        assert served.end(signal.SIGTERM) == 143
+    assert not list(tmp_path.glob("ijcn_page_*"))
+
+
+def test_a_visit(served: Served, tmp_path: Path) -> None:
     shots = screenshot_folder(tmp_path / "shots")
     picture = cv2.GaussianBlur(photograph(200, 300), (0, 0), 3)
     (tmp_path / "good.jpg").write_bytes(encode_jpeg(np.asarray(picture, np.uint8), 12))
     (tmp_path / "bad.jpg").write_bytes(b"no picture at all")
     (tmp_path / "fat.jpg").write_bytes(bytes(1_500_000))
+    (tmp_path / "cmyk.jpg").write_bytes(_by_pillow(30, "CMYK"))
     with chromium() as browser:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         context.set_default_timeout(2 * TIMEOUT)
@@ -173,43 +374,76 @@ def test_a_visit(address: str, tmp_path: Path) -> None:
             "request",
             lambda r: (
                 None
-                if r.url.startswith((address, "data:", "blob:", "ws:"))
+                if r.url.startswith((served.address, "data:", "blob:", "ws:"))
                 else foreign.append(r.url)
             ),
         )
-        page.goto(address)
+        page.goto(served.address)
         upload = page.locator("#pictures input[type=file]")
         upload.wait_for(state="attached")
-        upload.set_input_files([tmp_path / "good.jpg", tmp_path / "bad.jpg"])
+        # A file that is too large stops no other.
+        upload.set_input_files([tmp_path / name for name in ("good.jpg", "bad.jpg", "fat.jpg")])
         page.locator("#slider img").first.wait_for()
         page.get_by_text("Quality 12").wait_for()
         page.get_by_text("bad.jpg: not an image").wait_for()
+        page.get_by_text("fat.jpg: larger than 1 MB").wait_for()
         # Both pictures of the slider have come, in full.
-        page.wait_for_function(
+        until(
+            page,
             "[...document.querySelectorAll('#slider img')]"
-            ".filter(i => i.complete && i.naturalWidth === 300).length >= 2"
+            ".filter(i => i.complete && i.naturalWidth === 300).length >= 2",
         )
         page.screenshot(path=shots / "page.png")
+        assert page.get_by_alt_text("before").count() == 1
+        assert page.get_by_alt_text("restored").count() == 1
         with page.expect_download() as coming:
             page.locator("#restored a").first.click()
         coming.value.save_as(tmp_path / "got.png")
         assert read_image(tmp_path / "got.png").shape == (200, 300, 3)
+        assert not page.locator("#restored").get_by_label("Remove this file").is_visible()
+
+        # Without a mouse.
+        clip = "document.querySelectorAll('#slider img')[1].style.clipPath"
+        places = [page.evaluate(clip)]
+        for side in ("before", "restored", "half and half"):
+            page.locator("#side").get_by_label(side).focus()
+            page.keyboard.press("Space")
+            until(page, f"{clip} !== {places[-1]!r}")
+            places.append(page.evaluate(clip))
+        assert places[3] == places[0]
+        assert len(set(places)) == 3
 
         page.locator("#choice label", has_text="bad.jpg").click()
-        page.get_by_text("Not restored:").wait_for()
+        page.locator("#facts").get_by_text("Not restored").wait_for()
         page.locator("#slider").wait_for(state="hidden")
         page.locator("#choice label", has_text="good.jpg").click()
         page.get_by_text("Quality 12").wait_for()
         page.screenshot(path=shots / "page_again.png")
 
+        # What is shown belongs to what is listed.
+        page.locator("#pictures").get_by_label("Remove this file").first.click()
+        page.get_by_text("not an image").last.wait_for()
+        page.locator("#slider").wait_for(state="hidden")
+        page.locator("#restored").wait_for(state="hidden")
+        page.locator("#pictures").get_by_label("Clear").click()
+        until(page, "!document.querySelector('#facts').innerText.trim()")
+        page.locator("#choice").wait_for(state="hidden")
+
         page.reload()
         upload.wait_for(state="attached")
-        upload.set_input_files([tmp_path / "fat.jpg"])
-        page.get_by_text("fat.jpg: larger than 1 MB").wait_for()
+        upload.set_input_files([tmp_path / "cmyk.jpg"])
+        page.locator("#picture img").wait_for()
+        page.locator("#facts").get_by_text("Not restored").wait_for()
+        assert not page.locator("#slider").is_visible()
         page.set_viewport_size({"width": 390, "height": 844})
         page.screenshot(path=shots / "page_phone.png")
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0
         assert not foreign
         assert not complaints
+        assert served.files
         context.close()
+        deadline = time.monotonic() + 60
+        while served.files:
+            assert time.monotonic() < deadline, served.files
+            time.sleep(0.1)
