@@ -11,7 +11,7 @@ from data.datasets import open_testset
 from jobs import tables
 from models import save_checkpoint
 from models.restorer import Restorer
-from options.command_line import EXIT_USAGE
+from options.command_line import EXIT_FAILED_IMAGES, EXIT_USAGE
 from options.schema import ColorTestOptions
 from tests.conftest import csv_rows, photograph, tiny_network
 from testsets import download
@@ -99,6 +99,13 @@ def test_an_incomplete_set_is_compared_with_nothing(
     assert "(published)" not in text
     assert "to best" not in text
     assert {r["source"] for r in csv_rows(place / "results" / "tables.csv")} == {"measured"}
+
+
+def test_a_set_of_which_no_image_can_be_read(place: Path) -> None:
+    for path in (place / "sets" / "Mini").iterdir():
+        path.write_text("no picture")
+    assert _make("--kinds", "single", "--set", "qualities=[10]") == EXIT_FAILED_IMAGES
+    assert "Mini, 0 images" in (place / "results" / "tables.md").read_text()
 
 
 @pytest.fixture

@@ -199,8 +199,10 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
     far the best published PSNR is. Where there are many settings, ours go down, and those that
     have published figures make further tables. A set that is not whole is compared with none.
     """
+    if not rows:
+        return []
     settings = list(dict.fromkeys(row.setting for row in rows))
-    dataset = rows[0].dataset if rows else ""
+    dataset = rows[0].dataset
     note = not_comparable(dataset, (row.images for row in rows))
     others = [] if note else rows_for(published, dataset, settings)
     if len(settings) <= MOST_ACROSS:
