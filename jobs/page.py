@@ -274,15 +274,17 @@ def jpeg_facts(stored: JpegImage, size: int, orientation: int = 1) -> str:
         + ("" if estimate.exact else ", which are not libjpeg's")
         + ")",
     ]
+    order = ", from coarse structures (top left) to fine ones"
     for whose, table in _tables(stored):
         lines += [
             "",
-            f"Quantisation steps{whose}, from coarse structures (top left) to fine ones:",
+            f"Quantisation steps{whose}{order}:",
             "",
             "```text",
             *(" ".join(f"{step:3d}" for step in row) for row in table),
             "```",
         ]
+        order = ""  # said once
     return "\n".join(lines)
 
 
@@ -382,7 +384,8 @@ def _serve(args: argparse.Namespace) -> int:
         pick_device(args.device)
     except (ValueError, RuntimeError) as error:
         raise OptionsError(str(error).splitlines()[0]) from error
-    _require_free(args.host, args.port)
+    host = args.host.strip("[]")
+    _require_free(host, args.port)
     limits = Limits(args.max_files, args.max_megabytes, args.max_pixels)
     desk = Desk(limits, args.device)
     for checkpoint in reversed(args.checkpoint or checkpoints[:1]):  # the first one stays at hand
@@ -396,9 +399,10 @@ def _serve(args: argparse.Namespace) -> int:
         os.environ["GRADIO_TEMP_DIR"] = str(folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         page = build_page(desk, Visits(folder), checkpoints)
+        name, elsewhere = f"[{host}]" if ":" in host else host, ""  # of IPv6, as in an address
         try:
             page.launch(
-                server_name=args.host,
+                server_name=name,
                 server_port=args.port,
                 inbrowser=args.browser,
                 # Of each file. Ours is the clearer message, and lets the others through; this only
@@ -411,12 +415,11 @@ def _serve(args: argparse.Namespace) -> int:
             )
         except OSError as error:
             raise OptionsError(
-                f"port {args.port} on {args.host} cannot be used; choose another --port"
+                f"port {args.port} on {host} cannot be used; choose another --port"
             ) from error
-        host, elsewhere = args.host, ""
         if host in ("0.0.0.0", "::"):  # every address of this machine is not an address itself
-            host, elsewhere = "127.0.0.1", ", from elsewhere under this machine's name"
-        print(f"the page is at http://{host}:{args.port}{elsewhere} (Ctrl-C ends it)", flush=True)
+            name, elsewhere = "127.0.0.1", ", from elsewhere under this machine's name"
+        print(f"the page is at http://{name}:{args.port}{elsewhere} (Ctrl-C ends it)", flush=True)
         try:
             threading.Event().wait()
         finally:
@@ -556,11 +559,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
         return (
             gradio.Radio(value=_BOTH, visible=bool(pair)),
             gradio.ImageSlider(pair, visible=bool(pair), slider_position=_POSITIONS[_BOTH]),
-            gradio.Image(
-                alone,
-                visible=bool(alone),
-                label="restored" if each and each.restored else "as it is, not restored",
-            ),
+            gradio.Image(alone, visible=bool(alone)),
             f"### {each.name}\n\n{each.facts}" if each else "",
         )
 
@@ -631,7 +630,12 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                     elem_id="slider",
                 )
                 picture = gradio.Image(
-                    type="filepath", interactive=False, visible=False, elem_id="picture"
+                    type="filepath",
+                    show_label=False,
+                    interactive=False,
+                    visible=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="picture",
                 )
                 facts = gradio.Markdown(elem_id="facts")
         looked_at = [side, slider, picture, facts]
@@ -657,7 +661,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
 
 _TAKEN = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
-_BOTH = "half and half"
+_BOTH = "both"
 _POSITIONS = {"before": 100, _BOTH: 50, "restored": 0}
 """What can be shown -> place of the slider, in per cent: without dragging it, to flip quickly."""
 
@@ -690,7 +694,7 @@ _CSS = """
 _HEAD = """<script>
 // Gradio leaves the descriptions of pictures empty.
 new MutationObserver(() => {
-  const names = {"#slider img": ["before", "restored"], "#picture img": ["the only picture"]};
+  const names = {"#slider img": ["before", "restored"], "#picture img": ["the picture"]};
   for (const [place, words] of Object.entries(names))
     document.querySelectorAll(place).forEach((image, i) => {
       if (image.alt !== words[i]) image.alt = words[i];
