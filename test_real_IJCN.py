@@ -121,7 +121,7 @@ def _check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
     Raises:
         OptionsError: the JSON file would replace a picture. ImageError: its folder is not writable.
     """
-    if path is None or str(path) == "-":
+    if path is None or str(path) == "-" or _is_device(path):
         return
     places = {place for job in jobs for place in (job.source, job.target, job.comparison) if place}
     if path.resolve() in {place.resolve() for place in places}:
@@ -164,13 +164,21 @@ def _write_records(
     return complete
 
 
+def _is_device(path: Path) -> bool:
+    """A device or a pipe, such as /dev/stdout: it is written to, not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def _write_json(results: list[FileResult], path: Path | None) -> None:
     # Escaped, names that are not Unicode survive too.
     text = json.dumps([result.as_json() for result in results], indent=2) + "\n"
     if str(path) == "-":
         print(text, end="")
-    elif path is not None and path.exists() and not path.is_file():
-        path.write_text(text)  # a device or a pipe is written to, not replaced
+    elif path is not None and _is_device(path):
+        try:
+            path.write_text(text)
+        except OSError as error:
+            raise ImageError(f"--json {path}: {error.strerror or error}") from error
     elif path is not None:
         write_atomically(path.resolve(), text)
 

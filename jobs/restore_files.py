@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg, scan_header
+from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
+from data.jpeg_markers import LIBJPEG_SIDE, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
 from jobs.plan_files import FileJob
 from models.layouts import RestoreError, UnsupportedLayoutError
@@ -33,9 +34,6 @@ from utils.pipeline import in_background
 
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
-
-_LONGEST_SIDE = 65500
-"""Of what libjpeg encodes and decodes (JPEG_MAX_DIMENSION)."""
 
 Status = Literal["restored", "decoded", "skipped", "failed"]
 
@@ -278,8 +276,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             f"{width}x{height} pixels are more than {max_pixels / 1e6:g} megapixels; "
             "raise --max_pixels if the file is to be trusted"
         )
-    if max(width, height) > _LONGEST_SIDE:
-        raise ImageError(f"{width}x{height} pixels: no side may exceed {_LONGEST_SIDE}; cut it")
+    if max(width, height) > LIBJPEG_SIDE:
+        raise ImageError(f"{width}x{height} pixels: no side may exceed {LIBJPEG_SIDE}; cut it")
 
 
 def _comparison(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:

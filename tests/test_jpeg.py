@@ -27,8 +27,8 @@ from data.jpeg import (
     decode_jpeg,
     encode_jpeg,
     read_jpeg,
-    scan_header,
 )
+from data.jpeg_markers import Usable, scan_header
 from tests.conftest import ROOT, photograph
 
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -504,7 +504,7 @@ def test_the_scratch_file_is_closed_where_libjpeg_gives_up_all_the_same(
 ) -> None:
     tables = [np.ones((8, 8), np.int32)]
     bad = b"\xff\xd8" + BEHIND_A_SCAN["an impossible Huffman table"]
-    monkeypatch.setattr(jpeg, "_usable_part", lambda data, name: jpeg._Usable(bad, tables, ()))
+    monkeypatch.setattr(jpeg, "usable_part", lambda data, name: Usable(bad, tables, ()))
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         with pytest.raises(JpegError, match="libjpeg cannot read it"):

@@ -278,6 +278,10 @@ def test_real_never_puts_its_json_in_the_place_of_a_picture(
     assert link.is_symlink()
     assert json.loads((tmp_path / "real.json").read_text())[0]["status"] == "restored"
     assert not Path("/dev/null").is_file()
+    if Path("/dev/full").exists():
+        done = run_script("test_real_IJCN.py", *common, "--json", "/dev/full")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == "error: --json /dev/full: No space left on device"
 
 
 def test_other_sampling_modes_are_measured_too(
