@@ -11,14 +11,15 @@ from models.qtgm import Guidance
 class Backbone(nn.Module):
     """First image (B, 3, H, W) -> residual (B, 3, H, W); H and W are multiples of 4.
 
-    ``widths``: channels at full, half and quarter resolution; ``blocks``: residual blocks per
-    level, in the encoder and again in the decoder; ``body_blocks``: in each of the two halves of
-    the body.
+    ``widths``: channels at full, half and quarter resolution; ``inner_widths``: inside residual
+    blocks; ``blocks``: residual blocks per level, in the encoder and again in the decoder;
+    ``body_blocks``: in each of the two halves of the body.
     """
 
     def __init__(
         self,
         widths: tuple[int, int, int],
+        inner_widths: tuple[int, int, int],
         blocks: tuple[int, int, int],
         body_blocks: int,
         activation: Activation,
@@ -29,18 +30,20 @@ class Backbone(nn.Module):
 
         self.encoder_guides = nn.ModuleList(GuidanceBlock(w, activation) for w in widths)
         self.encoder_blocks = nn.ModuleList(
-            residual_blocks(n, w, activation) for n, w in zip(blocks, widths, strict=True)
+            residual_blocks(n, width, inner, activation)
+            for n, width, inner in zip(blocks, widths, inner_widths, strict=True)
         )
         self.down1 = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * w1, w2, 3, padding=1))
         self.down2 = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * w2, w3, 1))
 
-        self.body1 = residual_blocks(body_blocks, w3, activation)
-        self.body2 = residual_blocks(body_blocks, w3, activation)
+        self.body1 = residual_blocks(body_blocks, w3, inner_widths[2], activation)
+        self.body2 = residual_blocks(body_blocks, w3, inner_widths[2], activation)
 
         self.up2 = nn.Sequential(nn.Conv2d(w3, 4 * w2, 1), nn.PixelShuffle(2))
         self.up1 = nn.Sequential(nn.Conv2d(w2, 4 * w1, 3, padding=1), nn.PixelShuffle(2))
         self.decoder_blocks = nn.ModuleList(
-            residual_blocks(n, w, activation) for n, w in zip(blocks, widths, strict=True)
+            residual_blocks(n, width, inner, activation)
+            for n, width, inner in zip(blocks, widths, inner_widths, strict=True)
         )
         self.decoder_guides = nn.ModuleList(GuidanceBlock(w, activation) for w in widths)
         self.tail = nn.Conv2d(w1, 3, 3, padding=1)

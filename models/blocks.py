@@ -15,14 +15,17 @@ def activation_layer(kind: Activation, channels: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """``x + Conv3x3(act(Conv3x3(x)))``, (B, channels, H, W) -> the same shape."""
+    """``x + Conv3x3(act(Conv3x3(x)))``, (B, channels, H, W) -> the same shape.
 
-    def __init__(self, channels: int, activation: Activation) -> None:
+    ``inner``: channels between the two convolutions (published: as many as outside).
+    """
+
+    def __init__(self, channels: int, inner: int, activation: Activation) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            activation_layer(activation, channels),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, inner, 3, padding=1),
+            activation_layer(activation, inner),
+            nn.Conv2d(inner, channels, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,6 +50,6 @@ class GuidanceBlock(nn.Module):
         return x + gamma[:, :, None, None] * self.body(x) + beta[:, :, None, None]
 
 
-def residual_blocks(count: int, channels: int, activation: Activation) -> nn.Sequential:
+def residual_blocks(count: int, channels: int, inner: int, activation: Activation) -> nn.Sequential:
     """``count`` residual blocks in a row."""
-    return nn.Sequential(*(ResidualBlock(channels, activation) for _ in range(count)))
+    return nn.Sequential(*(ResidualBlock(channels, inner, activation) for _ in range(count)))

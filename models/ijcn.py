@@ -28,6 +28,8 @@ class IJCNConfig:
     widths: channels at full, half and quarter resolution.
     blocks: residual blocks per level, in the encoder and again in the decoder.
     body_blocks: residual blocks in each half of the body.
+    inner_widths: channels between the two convolutions of a residual block, per level; None:
+        ``widths``, as published.
     activation: "prelu" or "relu".
     attention_depth: dual-attention blocks in LOGM.
     channel_logits: "sum" (published; depends on image size) or "mean".
@@ -42,6 +44,7 @@ class IJCNConfig:
     widths: tuple[int, int, int] = (64, 256, 256)
     blocks: tuple[int, int, int] = (4, 4, 4)
     body_blocks: int = 4
+    inner_widths: tuple[int, int, int] | None = None
     activation: Activation = "prelu"
     attention_depth: int = 4
     channel_logits: ChannelLogits = "sum"
@@ -51,7 +54,9 @@ class IJCNConfig:
     max_drop: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("widths", "blocks"):
+        for name in ("widths", "blocks", "inner_widths"):
+            if getattr(self, name) is None and name == "inner_widths":
+                continue
             value = tuple(getattr(self, name))
             if len(value) != 3 or any(type(v) is not int or v < 1 for v in value):
                 raise ValueError(f"{name} must be three positive integers, got {value}")
@@ -107,7 +112,11 @@ class IJCN(nn.Module):
         self.to_image = CoefficientsToImage()
         self.qtgm = QTGM(config.widths, config.trunk_width, config.table_input)
         self.backbone = Backbone(
-            config.widths, config.blocks, config.body_blocks, config.activation
+            config.widths,
+            config.inner_widths or config.widths,
+            config.blocks,
+            config.body_blocks,
+            config.activation,
         )
 
     def start_from_jpeg(self) -> None:
