@@ -54,7 +54,7 @@ class Degradation(Protocol):
 
 @dataclass(frozen=True)
 class SingleJpeg:
-    """Compress once at ``quality``. Label: ``QF10``."""
+    """Compress once at ``quality``. Label: ``QF10``; ``QF10_444`` where chroma is not 4:2:0."""
 
     quality: int
     sampling: Sampling = Sampling.S420
@@ -62,7 +62,7 @@ class SingleJpeg:
 
     @property
     def label(self) -> str:
-        return f"QF{self.quality}"
+        return f"QF{self.quality}{_suffix(self.sampling)}"
 
     def __call__(self, image: NDArray[np.uint8]) -> Degraded:
         """image: (H, W, 3) uint8 RGB, or (H, W) gray."""
@@ -86,7 +86,8 @@ class DoubleJpeg:
 
     @property
     def label(self) -> str:
-        return f"QF{self.first}-{self.second}+{self.shift[0]}+{self.shift[1]}"
+        shift = f"{self.shift[0]}+{self.shift[1]}"
+        return f"QF{self.first}-{self.second}+{shift}{_suffix(self.sampling)}"
 
     def __call__(self, image: NDArray[np.uint8]) -> Degraded:
         """image: (H, W, 3) uint8 RGB or (H, W) gray, larger than the shift."""
@@ -101,6 +102,11 @@ class DoubleJpeg:
         return _encode_last(
             original, once, self.second, self.sampling, self.padding, cv2.BORDER_REFLECT
         )
+
+
+def _suffix(sampling: Sampling) -> str:
+    """What tells figures of another chroma sampling from those of 4:2:0, which all publish."""
+    return "" if sampling is Sampling.S420 else "_" + sampling.value.replace(":", "")
 
 
 def _encode_last(

@@ -90,7 +90,8 @@ def run_evaluation(
         batch=BATCH if session.restorer.batches else 1,
     )
     if session.world.is_main:
-        title = f"{options.name}: {options.checkpoint.name}"
+        times = "twice" if isinstance(options, DoubleTestOptions) else "once"
+        title = f"JPEG restoration: compressed {times}, {options.checkpoint.name}"
         published = read_published(PUBLISHED)
         write_tables(output, evaluation, published, title)
         run = describe_run(

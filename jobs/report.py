@@ -45,8 +45,7 @@ def report_evaluation(
 
     Args:
         output: the evaluation's folder, and the report's.
-        title: of the run, such as "color: Color_IJCN.safetensors"; the page says what was done
-            instead of the run's name.
+        title: the page's heading.
         sets, degradations, evaluation: what was measured, how, and what was found.
         published: other methods' figures.
         facts: see `ReportBuilder.finish`.
@@ -59,10 +58,8 @@ def report_evaluation(
         key = result.dataset, result.image, result.setting
         scores.setdefault(key, {})[result.method] = result.scores
     measured = {(dataset, image) for dataset, image, _ in scores}
-    times = "twice" if any("-" in degrade.label for degrade in degradations) else "once"
-    heading = f"JPEG restoration: compressed {times}, {title.partition(': ')[2] or title}"
     images = [(each.name, image) for each in sets for image in each]
-    with ReportBuilder(heading) as report:
+    with ReportBuilder(title) as report:
         for dataset, image in tqdm(images, "report", unit="image", dynamic_ncols=True):
             if (dataset, image.name) not in measured:
                 report.add(

@@ -275,7 +275,8 @@ def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
     for entry in entries:
         name = entry.kind.name
         others = published
-        if not_comparable(entry.dataset, (row.images for row in entry.rows)):
+        counts = [row.images for row in entry.rows]
+        if not_comparable(entry.dataset, counts, [row.setting for row in entry.rows]):
             others = ()
         for row in entry.rows:
             scores = (round(score, 4) for score in row.scores)

@@ -111,6 +111,21 @@ def test_an_incomplete_set_is_compared_with_nothing(matplotlib: Any, summary: Pa
     assert "1 of 29 images: not comparable with published figures" in texts
 
 
+def test_another_chroma_sampling_is_compared_with_its_own_jpeg(
+    summary: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "color444" / "summary.csv"
+    other.parent.mkdir()
+    other.write_text(SUMMARY.replace("QF10,", "QF10_444,").replace("25.69", "26.00"))
+    curves = read_summaries([summary, other], read_published(PUBLISHED))["LIVE1_color"]
+    by_name = {curve.name: curve for curve in curves}
+    assert set(by_name) >= {"JPEG", "JPEG 4:4:4", "IJCN (color)", "IJCN 4:4:4 (color444)"}
+    assert by_name["IJCN 4:4:4 (color444)"].gains(0) == [(10, pytest.approx(1.32))]
+    assert by_name["IJCN (color)"].gains(0)[0] == (10, pytest.approx(1.63))
+    assert "which are for 4:2:0" in by_name["JPEG"].note
+    assert all(curve.ours for curve in curves)
+
+
 def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_path: Path) -> None:
     other = tmp_path / "more" / "color" / "summary.csv"
     other.parent.mkdir(parents=True)

@@ -56,9 +56,11 @@ def test_a_measured_set(tmp_path: Path) -> None:
     images = (NamedImage("one", lambda: original), NamedImage("broken", unreadable))
     sets, settings = [TestSet("Mini", images)], [QF10, QF90]
     found = evaluate(sets, settings, brighter, tmp_path, "all", progress=False)
-    path = report_evaluation(tmp_path, "color: A.pth", sets, settings, found, [], {"command": "x"})
+    path = report_evaluation(
+        tmp_path, "JPEG restoration: A.pth", sets, settings, found, [], {"command": "x"}
+    )
     data, pieces = page(path)
-    assert "<title>JPEG restoration: compressed once, A.pth</title>" in path.read_text()
+    assert "<title>JPEG: A.pth</title>" in path.read_text()
     assert data["facts"] == {"command": "x"}
     assert [(e["name"], e["setting"], e["note"]) for e in data["entries"]] == [
         ("one", "QF10", ""),

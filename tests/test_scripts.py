@@ -296,6 +296,9 @@ def test_other_sampling_modes_are_measured_too(
     assert done.returncode == 0, done.stderr
     rows = csv_rows(tmp_path / "out" / "summary.csv")
     assert {row["images"] for row in rows if row["method"] == "IJCN"} == {"2"}
+    assert {row["setting"] for row in rows} == {"QF50_444"}
+    heading = (tmp_path / "out" / "summary.md").read_text().splitlines()[0]
+    assert heading == f"# JPEG restoration: compressed once, {checkpoint.name}"
 
 
 def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Path) -> None:

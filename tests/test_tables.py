@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from data.datasets import open_testset
+from data.degradation import DoubleJpeg, SingleJpeg
+from data.jpeg import Sampling
 from jobs import tables
 from models import save_checkpoint
 from models.restorer import Restorer
@@ -234,18 +236,47 @@ def test_sizes_of_known_sets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "images", "words"),
+    ("dataset", "images", "setting", "words"),
     [
-        ("Classic5", [5, 5], ""),
-        ("Mine", [1], ""),
-        ("Classic5", [], ""),
-        ("Classic5", [1], "1 of 5 images: not comparable with published figures"),
-        ("Classic5", [5, 4], "4 of 5 images: not comparable with published figures"),
-        ("Classic5", [6], "6 instead of 5 images: not comparable with published figures"),
+        ("Classic5", [5, 5], "QF10", ""),
+        ("Mine", [1], "QF10", ""),
+        ("Mine", [1], "QF10_444", ""),
+        ("Classic5", [], "QF10", ""),
+        ("Classic5", [1], "QF10", "1 of 5 images: not comparable with published figures"),
+        ("Classic5", [5, 4], "QF10", "4 of 5 images: not comparable with published figures"),
+        ("Classic5", [6], "QF10", "6 instead of 5 images: not comparable with published figures"),
+        (
+            "LIVE1_color",
+            [29],
+            "QF10_422",
+            "chroma 4:2:2: not comparable with published figures, which are for 4:2:0",
+        ),
     ],
 )
-def test_what_is_comparable(dataset: str, images: list[int], words: str) -> None:
-    assert not_comparable(dataset, images) == words
+def test_what_is_comparable(dataset: str, images: list[int], setting: str, words: str) -> None:
+    assert not_comparable(dataset, images, [setting]) == words
+
+
+@pytest.mark.parametrize(
+    ("degradation", "label", "words"),
+    [
+        (SingleJpeg(10), "QF10", "compressed at quality 10"),
+        (SingleJpeg(10, Sampling.S444), "QF10_444", "compressed at quality 10, chroma 4:4:4"),
+        (
+            DoubleJpeg(30, 50, (4, 1), Sampling.S422),
+            "QF30-50+4+1_422",
+            "compressed at quality 30, shifted by 4 rows and 1 column, compressed again at 50, "
+            "chroma 4:2:2",
+        ),
+    ],
+)
+def test_settings_name_their_chroma_sampling(
+    degradation: SingleJpeg | DoubleJpeg, label: str, words: str
+) -> None:
+    assert degradation.label == label
+    assert explained(label) == words
+    twice = isinstance(degradation, DoubleJpeg)
+    assert example_of([label]) == (f"{label}: {words}." if twice else "")
 
 
 def test_many_settings_keep_the_published_rows_they_have() -> None:

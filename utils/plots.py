@@ -129,15 +129,19 @@ def read_summaries(
     labels = _labels([path.resolve().parent for path in paths])
     curves: dict[str, list[Curve]] = {}
     images: dict[str, set[int]] = {}
+    settings: dict[str, set[str]] = {}
     for path, label in zip(paths, labels, strict=True):
         here: dict[str, dict[str, Curve]] = {}
         for number, row in _read_rows(path, SUMMARY_COLUMNS):
-            found = re.fullmatch(r"QF(\d+)", row["setting"])
+            found = re.fullmatch(r"QF(\d+)(?:_(\d+))?", row["setting"])
             if found is None:
                 continue
+            method = row["method"]
+            if found[2]:
+                method += f" {':'.join(found[2])}"
             scores = tuple(_number(path, number, name, row[name]) for name in FIGURES)
             methods = here.setdefault(row["dataset"], {})
-            curve = methods.setdefault(row["method"], Curve(row["method"], ours=True))
+            curve = methods.setdefault(method, Curve(method, ours=True))
             quality = int(found[1])
             if quality in curve.points:
                 raise PlotError(
@@ -146,23 +150,25 @@ def read_summaries(
                 )
             curve.points[quality] = (scores[0], scores[1], scores[2])
             images.setdefault(row["dataset"], set()).add(_count(path, number, row["images"]))
+            settings.setdefault(row["dataset"], set()).add(row["setting"])
         if not here:
             raise PlotError(
                 f"{path}: no setting is a single quality such as QF10; "
                 "give the summary of test_color_IJCN.py"
             )
         for dataset, methods in here.items():
-            jpeg = methods[JPEG].points if JPEG in methods else {}
             there = curves.setdefault(dataset, [])
             for curve in methods.values():
-                curve.jpeg = jpeg
-                if curve.name == JPEG and any(other.name == JPEG for other in there):
+                own, _, chroma = curve.name.partition(" ")
+                baseline = methods.get(f"{JPEG} {chroma}".rstrip())
+                curve.jpeg = baseline.points if baseline else {}
+                if own == JPEG and any(other.name == curve.name for other in there):
                     continue
-                if curve.name != JPEG and len(paths) > 1:
+                if own != JPEG and len(paths) > 1:
                     curve.name = f"{curve.name} ({label})"
                 there.append(curve)
     for dataset, there in curves.items():
-        note = not_comparable(dataset, images[dataset])
+        note = not_comparable(dataset, images[dataset], settings[dataset])
         for curve in there:
             curve.note = note
         if not note:

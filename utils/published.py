@@ -61,11 +61,18 @@ def rows_for(
     return [row for row in rows if row.dataset == dataset and row.setting in wanted]
 
 
-def not_comparable(dataset: str, images: Iterable[int]) -> str:
+def not_comparable(dataset: str, images: Iterable[int], settings: Iterable[str]) -> str:
     """Why published figures say nothing about measured ones; empty if they do.
 
-    images: over how many images each of the measured means is.
+    images: over how many images each of the measured means is. settings: labels of the
+    degradations, see data.degradation.
     """
+    samplings = sorted({setting.partition("_")[2] for setting in settings} - {""})
+    if samplings and dataset in SET_SIZES:
+        return (
+            f"chroma {', '.join(':'.join(digits) for digits in samplings)}: "
+            "not comparable with published figures, which are for 4:2:0"
+        )
     whole = SET_SIZES.get(dataset)
     counts = sorted({count for count in images if count != whole})
     if whole is None or not counts:

@@ -330,10 +330,12 @@ class ReportBuilder:
         style = _read_parts(_STYLE)
         script = _read_parts(_SCRIPTS)
         settings = dict.fromkeys(entry.setting for entry in self._entries)
-        notes = {
-            dataset: not_comparable(dataset, (r.images for r in summary if r.dataset == dataset))
-            for dataset in {row.dataset for row in summary}
-        }
+        notes = {}
+        for dataset in {row.dataset for row in summary}:
+            rows = [row for row in summary if row.dataset == dataset]
+            notes[dataset] = not_comparable(
+                dataset, [row.images for row in rows], [row.setting for row in rows]
+            )
         data: dict[str, Any] = {
             "labels": self.labels,
             "explained": {setting: explained(setting) for setting in settings},

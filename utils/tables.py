@@ -117,24 +117,32 @@ def introduction(settings: Iterable[str]) -> list[str]:
 
 def example_of(settings: Iterable[str]) -> str:
     """One of the settings of two compressions in words, the one that shows most; else empty."""
-    twice = [found for found in map(_TWICE.fullmatch, settings) if found]
+    twice = [
+        (setting, found)
+        for setting in settings
+        if (found := _TWICE.fullmatch(setting.partition("_")[0]))
+    ]
     if not twice:
         return ""
-    telling = max(twice, key=lambda found: (found[3] != "0", found[1] != found[2]))
-    return f"{telling[0]}: {explained(telling[0])}."
+    telling, _ = max(twice, key=lambda pair: (pair[1][3] != "0", pair[1][1] != pair[1][2]))
+    return f"{telling}: {explained(telling)}."
 
 
 def explained(setting: str) -> str:
     """The label of a degradation in words; empty for any other text."""
-    if once := _ONCE.fullmatch(setting):
-        return f"compressed at quality {once[1]}"
-    if not (twice := _TWICE.fullmatch(setting)):
+    bare, _, digits = setting.partition("_")
+    chroma = f", chroma {':'.join(digits)}" if digits else ""
+    if once := _ONCE.fullmatch(bare):
+        return f"compressed at quality {once[1]}{chroma}"
+    if not (twice := _TWICE.fullmatch(bare)):
         return ""
     first, second, rows, columns = twice.groups()
     if rows == columns == "0":
-        return f"compressed at quality {first}, again at {second} on the same grid"
+        return f"compressed at quality {first}, again at {second} on the same grid{chroma}"
     shift = f"{counted(int(rows), 'row')} and {counted(int(columns), 'column')}"
-    return f"compressed at quality {first}, shifted by {shift}, compressed again at {second}"
+    return (
+        f"compressed at quality {first}, shifted by {shift}, compressed again at {second}{chroma}"
+    )
 
 
 _ONCE = re.compile(r"QF(\d+)")
@@ -203,7 +211,7 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
         return []
     settings = list(dict.fromkeys(row.setting for row in rows))
     dataset = rows[0].dataset
-    note = not_comparable(dataset, (row.images for row in rows))
+    note = not_comparable(dataset, (row.images for row in rows), settings)
     others = [] if note else rows_for(published, dataset, settings)
     if len(settings) <= MOST_ACROSS:
         lines = _methods_down(rows, others, settings)

@@ -6,9 +6,9 @@ const MARKERS = ["circle", "square", "triangle", "diamond", "down"];
 const LABEL_HEIGHT = 15; // CSS pixels between the names at the ends of curves
 const NARROW = 560; // below this width the legend alone names the curves
 
-/* The quality of settings such as QF10; NaN for those of other kinds, such as QF30-50+4+4. */
+/* The quality of settings such as QF10 or QF10_444; NaN for other kinds, such as QF30-50+4+4. */
 function qualityOf(setting) {
-  const found = /^QF(\d+)$/.exec(setting);
+  const found = /^QF(\d+)(?:_\d+)?$/.exec(setting);
   return found ? Number(found[1]) : NaN;
 }
 
