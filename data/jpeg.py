@@ -7,7 +7,6 @@ The only module that knows the backends: ``jpegio`` (bundled libjpeg-turbo) for 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.jpeg_markers import BYTES, END, JpegError, require_jpeg_marker, usable_part
+from utils.scratch import scratch_folder, stderr_lines
 
 MAX_SIDE = 65535
 """Largest width or height a JPEG header can state (T.81 B.2.2)."""
@@ -182,7 +182,7 @@ def read_jpeg(
         data, name = _file_bytes(Path(source))
     usable = usable_part(data, name)
     try:
-        with _as_file(usable.data) as path, _stderr_lines(collect_warnings) as lines:
+        with _as_file(usable.data) as path, stderr_lines(collect_warnings) as lines:
             stored = jpegio.read(str(path))
         return _convert(stored, usable.tables, (*usable.warnings, *lines))
     except (MemoryError, JpegError):
@@ -257,14 +257,9 @@ def _file_bytes(path: Path) -> tuple[bytes, str]:
         raise JpegError(f"{path}: {error.strerror or error}; give a readable JPEG file") from error
 
 
-def _scratch_folder() -> str | None:
-    """Memory-backed where the system offers it: the backend reads files only."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
 @contextmanager
 def _as_file(data: bytes | bytearray) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(suffix=".jpg", dir=_scratch_folder())
+    handle, name = tempfile.mkstemp(suffix=".jpg", dir=scratch_folder())
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -292,32 +287,6 @@ def _close_descriptors_of(name: str) -> None:
             with suppress(OSError):
                 if os.path.samestat(os.fstat(descriptor), scratch):
                     os.close(descriptor)
-
-
-@contextmanager
-def _stderr_lines(wanted: bool) -> Iterator[list[str]]:
-    """What is written to the process's stderr meanwhile, by C libraries too, as lines."""
-    lines: list[str] = []
-    if not wanted:
-        yield lines
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile(dir=_scratch_folder()) as file:
-            os.dup2(file.fileno(), 2)
-            try:
-                yield lines
-            finally:
-                os.dup2(kept, 2)
-                file.seek(0)
-                text = file.read(_MOST_WARNINGS).decode("utf-8", "replace")
-                lines += dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())
-    finally:
-        os.close(kept)
-
-
-_MOST_WARNINGS = 4096
 
 
 def _convert(stored: Any, tables: list[NDArray[np.int32]], warnings: tuple[str, ...]) -> JpegImage:

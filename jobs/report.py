@@ -21,6 +21,7 @@ from utils.metrics import Scores
 from utils.picture_files import read_metadata, turned
 from utils.published import PublishedRow
 from utils.report import ReportBuilder
+from utils.scratch import stderr_lines
 from utils.tables import IJCN, JPEG
 
 Image = NDArray[np.uint8]
@@ -156,7 +157,9 @@ def _source_pixels(path: Path) -> Image:
     """
     try:
         data = path.read_bytes()
-        pixels = decode_jpeg(data) if data[:2] == b"\xff\xd8" else read_image_bytes(data, str(path))
+        with stderr_lines():  # complaints stand in the file's result
+            is_jpeg = data[:2] == b"\xff\xd8"
+            pixels = decode_jpeg(data) if is_jpeg else read_image_bytes(data, str(path))
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
     return turned(pixels, read_metadata(data).orientation)

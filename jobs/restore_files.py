@@ -31,6 +31,7 @@ from utils.picture_files import (
 )
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background
+from utils.scratch import stderr_lines
 
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
@@ -223,18 +224,20 @@ def _restore(
         try:
             restored = restorer.restore(stored)
         except UnsupportedLayoutError as error:
-            restored, status = decode_jpeg(data), "decoded"
+            with stderr_lines():  # they have been reported by read_jpeg
+                restored, status = decode_jpeg(data), "decoded"
             notes.append(f"decoded, not restored: {error}")
         if job.comparison is not None and status == "restored":
             try:
-                before = decode_jpeg(data)
+                with stderr_lines():
+                    before = decode_jpeg(data)
             except JpegError as error:
                 notes.append(f"no comparison: {error}")
     else:
         size = picture_size(data)
         if size is not None:
             _check_size(*size, settings.max_pixels)
-        pixels = read_image_bytes(data, str(job.source))
+        pixels = _read_pixels(data, job.source, notes)
         _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
         alpha, losses = read_extras(data)
         notes += losses
@@ -245,6 +248,18 @@ def _restore(
         before = pixels if job.comparison is not None else None
     seconds = time.perf_counter() - start
     return _Restored(job, settings, data, restored, alpha, before, status, notes, layout, seconds)
+
+
+def _read_pixels(data: bytes, path: Path, notes: list[str]) -> NDArray[np.uint8]:
+    """The pixels of a file that is no JPEG; what its decoder complains of is added to notes."""
+    lines: list[str] = []
+    try:
+        with stderr_lines() as lines:
+            pixels = read_image_bytes(data, str(path))
+    except ImageError as error:
+        raise ImageError("; ".join([str(error), *lines])) from error
+    notes += lines
+    return pixels
 
 
 def _cut(

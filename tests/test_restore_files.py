@@ -123,6 +123,24 @@ def test_cmyk_is_decoded_and_said_so(restore: Restore) -> None:
     assert np.abs(read_image(target).astype(int) - IMAGE).mean() < 6
 
 
+def test_what_decoders_complain_of_is_told_with_the_file(
+    restore: Restore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    png = bytearray(cv2.imencode(".png", photograph(64, 64))[1].tobytes())
+    short = restore("short.png", bytes(png[: len(png) // 2]))[0]
+    png[200] ^= 255
+    broken = restore("broken.png", bytes(png))[0]
+    jpeg = bytearray(encode_jpeg(photograph(64, 64), 50))
+    jpeg[-300:-290] = b"\xff\xd9" * 5
+    damaged = restore("damaged.jpg", bytes(jpeg), compare=True)[0]
+    assert [r.status for r in (short, broken, damaged)] == ["failed", "failed", "restored"]
+    assert "a damaged one; give PNG" in short.message
+    assert "CRC error" in broken.message
+    assert "WARN" not in short.message
+    assert "damaged: " in damaged.message
+    assert capfd.readouterr().err == ""
+
+
 def test_truncated_files_are_restored_as_far_as_they_go(restore: Restore) -> None:
     data = encode_jpeg(photograph(200, 200), 90)
     result, target = restore("a.jpg", data[: len(data) // 2], compare=True)

@@ -1,0 +1,43 @@
+"""utils/scratch.py: what C libraries write to stderr."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from utils.scratch import stderr_lines
+
+OPENCV = b"[ WARN:0@0.138] global grfmt_png.cpp:793 read PNG input buffer is incomplete\n"
+
+
+def test_lines_of_the_process_are_caught(capfd: pytest.CaptureFixture[str]) -> None:
+    with stderr_lines() as lines:
+        os.write(2, OPENCV)
+        os.write(2, b"libpng error: CRC\n\nlibpng error: CRC\n")
+        assert lines == []
+    assert lines == ["PNG input buffer is incomplete", "libpng error: CRC"]
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "later\n"
+
+
+def test_an_exception_puts_stderr_back(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail(caught: list[list[str]]) -> None:
+        with stderr_lines() as lines:
+            caught.append(lines)
+            os.write(2, b"before\n")
+            raise ValueError("x")
+
+    caught: list[list[str]] = []
+    with pytest.raises(ValueError, match="x"):
+        fail(caught)
+    assert caught == [["before"]]
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_nothing_is_redirected_unless_wanted(capfd: pytest.CaptureFixture[str]) -> None:
+    with stderr_lines(wanted=False) as lines:
+        os.write(2, b"seen\n")
+    assert lines == []
+    assert capfd.readouterr().err == "seen\n"

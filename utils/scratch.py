@@ -1,0 +1,48 @@
+"""What C libraries force upon their callers: files in memory, and messages on the stderr."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def scratch_folder() -> str | None:
+    """A folder in memory where the system offers one; None: tempfile's own choice."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@contextmanager
+def stderr_lines(wanted: bool = True) -> Iterator[list[str]]:
+    """What is written to the process's stderr meanwhile, by C libraries too, as lines.
+
+    Only where no other thread writes to it. The list is filled when the context ends; each line
+    stands there once, without OpenCV's time stamps and source positions. Not ``wanted``: nothing
+    is redirected.
+    """
+    lines: list[str] = []
+    if not wanted:
+        yield lines
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile(dir=scratch_folder()) as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield lines
+            finally:
+                os.dup2(kept, 2)
+                file.seek(0)
+                text = file.read(_MOST_BYTES).decode("utf-8", "replace")
+                plain = (_OPENCV_PREFIX.sub("", line).strip() for line in text.splitlines())
+                lines += dict.fromkeys(line for line in plain if line)
+    finally:
+        os.close(kept)
+
+
+_MOST_BYTES = 4096
+_OPENCV_PREFIX = re.compile(r"^\[ *[A-Z]+:\d+@[\d.]+\] global \S+ \w+ ")
