@@ -54,6 +54,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(jpeg)
     write_png(folder / "old.png", photograph(40, 56))
+    write_png(folder / "my" / "photographs" / "a.png", photograph(40, 56))
+    for name in ("one", "two"):
+        (folder / "runs" / name).mkdir(parents=True)
+        shipped = ROOT / "model_zoo" / "Color_IJCN.safetensors"
+        (folder / "runs" / name / "best.safetensors").symlink_to(shipped)
     curves = folder / "runs" / "small"
     curves.mkdir(parents=True)
     (curves / "train.csv").write_text("step,loss,gain,learning_rate\n1,0.1,0.5,0.001\n")
