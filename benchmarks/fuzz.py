@@ -39,6 +39,9 @@ EXAMPLES = """examples:
 class LayoutOnly:
     """Takes the restorer's place: brings a JPEG to the network's form, then returns gray."""
 
+    def leaves(self, stored: StoredJpeg) -> bool:
+        return False
+
     def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """A gray picture of the right size."""
         network_view(stored)

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import jpegio
 import numpy as np
 from numpy.typing import NDArray
 
-from data.jpeg_markers import BYTES, END, JpegError, require_jpeg_marker, usable_part
+from data.jpeg_markers import BYTES, END, JpegError, Usable, require_jpeg_marker, usable_part
 from utils.scratch import scratch_folder, stderr_lines
 
 MAX_SIDE = 65535
@@ -80,8 +80,9 @@ class JpegImage:
     """All that a JPEG stores about its picture; immutable.
 
     width and height in pixels; components in file order; warnings: where an unusable rest was cut
-    off, and what libjpeg had to say of damage it read over. Invariant: every component has the
-    number of blocks that size and sampling factors call for (T.81 A.1.1).
+    off, and what libjpeg had to say of damage it read over. data: the usable bytes, empty where the
+    levels stand for no file. Invariant: every component has the number of blocks that size and
+    sampling factors call for (T.81 A.1.1).
     """
 
     width: int
@@ -89,6 +90,7 @@ class JpegImage:
     components: tuple[Component, ...]
     color_transform: ColorTransform
     warnings: tuple[str, ...] = ()
+    data: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
@@ -130,6 +132,17 @@ class JpegImage:
         """Size and layout for people, such as ``768x512 YCbCr 4:2:0``."""
         layout = self.sampling.value if self.sampling else str(list(self.sampling_factors))
         return f"{self.width}x{self.height} {self.color_transform.value} {layout}"
+
+    def decoded(self) -> NDArray[np.uint8] | None:
+        """:func:`decode_jpeg` of ``data``, (H, W) if gray; None where that cannot be had."""
+        try:
+            with stderr_lines(bool(self.warnings)):  # they are known already
+                pixels = decode_jpeg(self.data)
+        except JpegError:
+            return None
+        if pixels.shape[:2] != (self.height, self.width):
+            return None
+        return pixels[:, :, 0] if self.color_transform is ColorTransform.GRAY else pixels
 
 
 _SAMPLING_OF_RATIO = {
@@ -184,7 +197,7 @@ def read_jpeg(
     try:
         with _as_file(usable.data) as path, stderr_lines(collect_warnings) as lines:
             stored = jpegio.read(str(path))
-        return _convert(stored, usable.tables, (*usable.warnings, *lines))
+        return _convert(stored, usable, (*usable.warnings, *lines))
     except (MemoryError, JpegError):
         raise
     except (
@@ -289,9 +302,9 @@ def _close_descriptors_of(name: str) -> None:
                     os.close(descriptor)
 
 
-def _convert(stored: Any, tables: list[NDArray[np.int32]], warnings: tuple[str, ...]) -> JpegImage:
+def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImage:
     components = []
-    for plane, info, table in zip(stored.coef_arrays, stored.comp_info, tables, strict=True):
+    for plane, info, table in zip(stored.coef_arrays, stored.comp_info, usable.tables, strict=True):
         rows, cols = info.height_in_blocks, info.width_in_blocks
         blocks = np.asarray(plane).reshape(rows, 8, cols, 8).swapaxes(1, 2)
         components.append(
@@ -308,6 +321,7 @@ def _convert(stored: Any, tables: list[NDArray[np.int32]], warnings: tuple[str, 
         tuple(components),
         _LIBJPEG_COLORS.get(int(stored.jpeg_color_space), ColorTransform.UNKNOWN),
         warnings,
+        bytes(usable.data),
     )
 
 

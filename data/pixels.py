@@ -62,6 +62,8 @@ def pixels_as_jpeg(image: NDArray[np.uint8]) -> PixelSource:
     trace = find_compression(image)
     if trace is None:
         stored = read_jpeg(encode_jpeg(image, 100, Sampling.S444))
+        # Without its bytes it stands for no file, and is not left alone for its fine tables.
+        stored = replace(stored, data=b"")
         return PixelSource(stored, (0, 0), "no trace of a JPEG found: encoded at quality 100")
     stored = read_jpeg(_encode_again(image, trace))
     note = f"traces of a JPEG: quality {trace.quality}, grid at {trace.phase[1]},{trace.phase[0]}"

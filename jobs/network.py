@@ -49,7 +49,13 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
     if max_memory is None and device.type == "cpu" and world.local_size > 1:
         max_memory = available_memory() / 2**30 / 2 / world.local_size
     restorer = Restorer(
-        model, device, options.precision, max_memory, options.compile, options.ensemble
+        model,
+        device,
+        options.precision,
+        max_memory,
+        options.compile,
+        options.ensemble,
+        options.leave_fine,
     )
     with connected(world, device):
         yield Session(restorer, world)

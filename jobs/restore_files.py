@@ -36,6 +36,9 @@ from utils.scratch import stderr_lines
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
 
+FINE = "of quality about 95 or better, where nothing is to be seen (option leave_fine)"
+"""Why a file was left as it is."""
+
 Status = Literal["restored", "decoded", "skipped", "failed"]
 
 
@@ -43,6 +46,7 @@ class CanRestore(Protocol):
     """models.restorer.Restorer, or what stands for it in tests."""
 
     def restore(self, stored: JpegImage) -> NDArray[np.uint8]: ...
+    def leaves(self, stored: JpegImage) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,9 @@ def _restore(
         notes += [f"damaged: {warning}" for warning in stored.warnings]
         layout = stored.describe()
         try:
+            if restorer.leaves(stored):
+                status = "decoded"
+                notes.append(f"decoded, not restored: {FINE}")
             restored = restorer.restore(stored)
         except UnsupportedLayoutError as error:
             with stderr_lines():  # they have been reported by read_jpeg

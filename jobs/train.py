@@ -267,7 +267,7 @@ class Validation:
         }
 
     def __call__(self, network: nn.Module) -> Validated:
-        restorer = Restorer(_as_ijcn(network), self.device, self.precision)
+        restorer = Restorer(_as_ijcn(network), self.device, self.precision, leave_fine=False)
         sums = []
         pictures: dict[str, NDArray[np.uint8]] = {}
         for quality, cases in self.cases.items():

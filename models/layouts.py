@@ -60,6 +60,12 @@ class StoredJpeg(Protocol):
     @property
     def colors(self) -> str: ...
     def describe(self) -> str: ...
+    def decoded(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) RGB or (H, W) gray as libjpeg decodes it; None if only levels are known."""
+
+
+RESTORED_COLORS = ("gray", "YCbCr", "RGB")
+"""What the network has a path for."""
 
 
 class RestoreError(ValueError):
@@ -101,7 +107,7 @@ def network_view(stored: StoredJpeg) -> NetworkView:
             np.zeros((2, rows // 2, cols // 2, BLOCK, BLOCK), np.int16),
             None,
         )
-    if stored.colors not in ("YCbCr", "RGB") or len(components) != 3:
+    if stored.colors not in RESTORED_COLORS or len(components) != 3:
         raise UnsupportedLayoutError(
             f"{stored.describe()}: only gray, YCbCr and RGB JPEGs can be restored; "
             "convert it to one of them"

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
+from models.fidelity import blended, share_of_change
 from models.ijcn import IJCN
 from models.layouts import (
     MULTIPLE,
+    RESTORED_COLORS,
     RestoreError,
     StoredJpeg,
     UnsupportedLayoutError,
@@ -129,6 +131,7 @@ class Restorer:
         max_memory: float | None = None,
         compile: bool = False,
         ensemble: Ensemble = 1,
+        leave_fine: bool = True,
     ) -> None:
         """
         Args:
@@ -142,6 +145,8 @@ class Restorer:
                 without it.
             ensemble: 2 or 4: the backbone sees the picture mirrored too, and its answers are
                 averaged (self-ensemble, Timofte et al. 2016): a little better, 2 or 4 times slower.
+            leave_fine: return files of quality about 95 or better as libjpeg decodes them, and less
+                than the network's whole change from 90 on (models.fidelity).
 
         Raises:
             ValueError: a device that this machine does not have.
@@ -150,6 +155,7 @@ class Restorer:
         self.precision = pick_precision(precision, self.device)
         self.max_memory = max_memory
         self.mirrors = _MIRRORS[:ensemble]
+        self.leave_fine = leave_fine
         self.batches = self.device.type != "cpu"
         if self.device.type == "cuda":
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
@@ -168,6 +174,25 @@ class Restorer:
             UnsupportedLayoutError: see :func:`models.layouts.network_view`.
             RestoreError: not enough memory.
         """
+        if self.leaves(stored):
+            decoded = stored.decoded()
+            if decoded is not None:
+                return decoded
+        return self._near_decoded(self._restored(stored), stored)
+
+    def leaves(self, stored: StoredJpeg) -> bool:
+        """Whether a file is so fine that it is left as libjpeg decodes it."""
+        restorable = stored.colors in RESTORED_COLORS
+        return restorable and self.leave_fine and share_of_change(stored) == 0
+
+    def _near_decoded(self, restored: NDArray[np.uint8], stored: StoredJpeg) -> NDArray[np.uint8]:
+        """The part of the change that the tables allow."""
+        share = share_of_change(stored) if self.leave_fine else 1.0
+        decoded = None if share == 1 else stored.decoded()
+        return restored if decoded is None else blended(restored, decoded, share)
+
+    def _restored(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """The network's answer, in tiles as small as the memory calls for."""
         side = self._tile_side(stored)
         while True:
             try:
@@ -224,7 +249,8 @@ class Restorer:
         while waiting:
             indices = [waiting.pop(0)]
             stored = many[indices[0]]
-            if not self.batches or self._tile_side(stored) < max(_padded_sides(stored)):
+            alone = not self.batches or self.leaves(stored)
+            if alone or self._tile_side(stored) < max(_padded_sides(stored)):
                 results[indices[0]] = self.restore(stored)
                 continue
             first = network_input(stored)
@@ -234,13 +260,19 @@ class Restorer:
                 if len(batch) >= room:
                     break
                 # A cheap look before levels are prepared.
-                if _padded_sides(many[index]) == _padded_sides(stored):
+                if _padded_sides(many[index]) == _padded_sides(stored) and not self.leaves(
+                    many[index]
+                ):
                     other = network_input(many[index])
                     if other.fits(first):
                         batch.append(other)
                         indices.append(index)
                         waiting.remove(index)
-            results |= zip(indices, self._together(batch, [many[i] for i in indices]), strict=True)
+            together = self._together(batch, [many[i] for i in indices])
+            results |= {
+                i: self._near_decoded(image, many[i])
+                for i, image in zip(indices, together, strict=True)
+            }
         return [results[i] for i in range(len(many))]
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
@@ -276,7 +308,7 @@ class Restorer:
                 raise
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return [self.restore(stored) for stored in many]
+        return [self._restored(stored) for stored in many]
 
     def _in_tiles(
         self, inputs: NetworkInput, many: Sequence[StoredJpeg], side: int

@@ -59,6 +59,7 @@ class InferenceOptions(Options):
     max_memory: Annotated[float, Field(gt=0)] | None = None
     compile: bool = False
     ensemble: Ensemble = 1
+    leave_fine: bool = True
     threads: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("test_results")
 

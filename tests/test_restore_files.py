@@ -288,6 +288,9 @@ def test_whatever_goes_wrong_is_the_files_own_affair(
     error: Exception, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing:
+        def leaves(self, stored: JpegImage) -> bool:
+            return False
+
         def restore(self, stored: JpegImage) -> np.ndarray:
             if stored.width == 16:
                 raise error

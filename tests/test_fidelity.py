@@ -1,0 +1,121 @@
+"""models/fidelity.py: files too fine to be improved are left as libjpeg decodes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data.degradation import SingleJpeg
+from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from data.pixels import pixels_as_jpeg
+from jobs.plan_files import FileJob
+from jobs.restore_files import OutputSettings, restore_file
+from models.fidelity import share_of_change
+from models.restorer import Restorer
+from tests.conftest import photograph, tiny_network
+from utils.image_io import read_image, write_png
+
+PICTURE = photograph(72, 100)
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    return Restorer(tiny_network(), "cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def always() -> Restorer:
+    return Restorer(tiny_network(), "cpu", "float32", leave_fine=False)
+
+
+def test_the_share_falls_from_quality_90_to_95() -> None:
+    shares = [share_of_change(read_jpeg(encode_jpeg(PICTURE, q))) for q in range(85, 101)]
+    assert shares[:6] == [1.0] * 6
+    assert shares[10:] == [0.0] * 6
+    assert shares[5:11] == sorted(shares[5:11], reverse=True)
+    assert len(set(shares[5:11])) == 6
+
+
+@pytest.mark.parametrize("quality", [95, 100])
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
+def test_fine_files_stay_as_libjpeg_decodes_them(
+    restorer: Restorer, always: Restorer, quality: int, sampling: Sampling | None
+) -> None:
+    picture = PICTURE if sampling else PICTURE[:, :, 0]
+    data = encode_jpeg(picture, quality, sampling or Sampling.S420)
+    decoded = decode_jpeg(data) if sampling else decode_jpeg(data)[:, :, 0]
+    stored = read_jpeg(data)
+    assert restorer.leaves(stored)
+    np.testing.assert_array_equal(restorer.restore(stored), decoded)
+    assert not always.leaves(stored)
+    assert (always.restore(stored) != decoded).any()
+
+
+def test_a_picture_saved_again_at_95_loses_nothing(restorer: Restorer) -> None:
+    """As in BSDS500, whose pictures are such JPEGs."""
+    once = decode_jpeg(encode_jpeg(PICTURE, 95))
+    pair = SingleJpeg(95)(once)
+    np.testing.assert_array_equal(restorer.restore(pair.stored), pair.jpeg)
+
+
+def test_in_between_a_part_of_the_change_is_made(restorer: Restorer, always: Restorer) -> None:
+    data = encode_jpeg(PICTURE, 92)
+    stored, decoded = read_jpeg(data), decode_jpeg(data).astype(int)
+    whole = always.restore(stored).astype(int) - decoded
+    part = restorer.restore(stored).astype(int) - decoded
+    assert abs(part - share_of_change(stored) * whole).max() <= 0.5 + 1e-3
+    assert 0 < abs(part).sum() < abs(whole).sum()
+    np.testing.assert_array_equal(
+        restorer.restore(read_jpeg(encode_jpeg(PICTURE, 90))),
+        always.restore(read_jpeg(encode_jpeg(PICTURE, 90))),
+    )
+
+
+def test_batches_leave_fine_files_too(restorer: Restorer) -> None:
+    many = [read_jpeg(encode_jpeg(PICTURE, q)) for q in (50, 98, 92, 50)]
+    alone = [restorer.restore(stored) for stored in many]
+    together = Restorer(tiny_network(), "cpu", "float32")
+    together.batches = True
+    for one, other in zip(alone, together.restore_batch(many), strict=True):
+        assert abs(one.astype(int) - other).max() <= 1
+    np.testing.assert_array_equal(together.restore_batch(many)[1], alone[1])
+
+
+def test_levels_without_a_file_are_restored(restorer: Restorer, always: Restorer) -> None:
+    stored = replace(read_jpeg(encode_jpeg(PICTURE, 98)), data=b"")
+    np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
+
+
+def _noise() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+
+
+def test_pixels_without_a_trace_go_through_the_network(
+    restorer: Restorer, always: Restorer
+) -> None:
+    source = pixels_as_jpeg(_noise())
+    assert "no trace" in source.note
+    np.testing.assert_array_equal(restorer.restore(source.stored), always.restore(source.stored))
+
+
+def test_a_fine_file_is_reported_as_not_restored(restorer: Restorer, tmp_path: Path) -> None:
+    (tmp_path / "fine.jpg").write_bytes(encode_jpeg(PICTURE, 97))
+    write_png(tmp_path / "pixels.png", _noise())
+    results = {
+        name: restore_file(
+            FileJob(tmp_path / name, tmp_path / f"{name}.out.png"), restorer, OutputSettings()
+        )
+        for name in ("fine.jpg", "pixels.png")
+    }
+    fine = results["fine.jpg"]
+    assert fine.status == "decoded"
+    assert "not restored: of quality about 95 or better" in fine.message
+    assert fine.target is not None
+    np.testing.assert_array_equal(
+        read_image(fine.target), decode_jpeg((tmp_path / "fine.jpg").read_bytes())
+    )
+    assert results["pixels.png"].status == "restored"
