@@ -57,7 +57,7 @@ def test_live1_gains_over_the_jpeg_row(restorer: Restorer, live1: Path, quality:
         (SingleJpeg(10), 0.8),
         (SingleJpeg(40), 0.8),
         (SingleJpeg(80), 0.5),
-        (SingleJpeg(95), 0.0),
+        (SingleJpeg(90), 0.3),
         (DoubleJpeg(30, 50, (4, 4)), 0.6),
     ],
     ids=lambda value: getattr(value, "label", str(value)),
