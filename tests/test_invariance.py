@@ -35,8 +35,8 @@ def photographs() -> TestSet:
         return lambda: cut
 
     large = (e for e in sample_set() if e.read().shape[0] >= HEIGHT and e.read().shape[1] >= WIDTH)
-    images = [NamedImage(e.name, part(e.read())) for _, e in zip(range(2), large, strict=False)]
-    assert len(images) == 2
+    images = [NamedImage(e.name, part(e.read())) for _, e in zip(range(4), large, strict=False)]
+    assert len(images) == 4
     return TestSet("Parts", tuple(images))
 
 

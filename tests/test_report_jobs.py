@@ -60,7 +60,7 @@ def test_a_measured_set(tmp_path: Path) -> None:
         tmp_path, "JPEG restoration: A.pth", sets, settings, found, [], {"command": "x"}
     )
     data, pieces = page(path)
-    assert "<title>JPEG: A.pth</title>" in path.read_text()
+    assert "<title>JPEG restoration: A.pth</title>" in path.read_text()
     assert data["facts"] == {"command": "x"}
     assert [(e["name"], e["setting"], e["note"]) for e in data["entries"]] == [
         ("one", "QF10", ""),
