@@ -68,7 +68,8 @@ def main() -> int:
     except DatasetError as error:
         parser.error(str(error))
     testset = TestSet(testset.name, tuple(testset)[:: max(1, args.every)])
-    restorer = Restorer(load_checkpoint(args.checkpoint))
+    # What the network itself does, also where files are fine enough to be left alone.
+    restorer = Restorer(load_checkpoint(args.checkpoint), leave_fine=False)
     count = len(tuple(testset))
     print(f"{testset.name}, {count} pictures, {args.checkpoint.name}, {restorer.precision}")
     if not args.skip_layouts:
