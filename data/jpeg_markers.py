@@ -55,6 +55,11 @@ def scan_header(data: bytes) -> JpegHeader:
     )
 
 
+def is_jpeg(data: bytes) -> bool:
+    """Whether a file, of which three bytes suffice, begins as JPEGs do."""
+    return data[:3] == b"\xff\xd8\xff"
+
+
 def require_jpeg_marker(head: bytes, name: str) -> None:
     """See that a file begins as JPEGs do; head: its first three bytes, name: for messages.
 
@@ -63,7 +68,7 @@ def require_jpeg_marker(head: bytes, name: str) -> None:
     """
     if not head:
         raise JpegError(f"{name}: empty; give a whole JPEG file")
-    if head[:3] != b"\xff\xd8\xff":
+    if not is_jpeg(head):
         raise JpegError(f"{name}: not a JPEG (it starts with {head[:3].hex(' ')}, not ff d8 ff)")
 
 

@@ -27,18 +27,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
+from data.jpeg import JpegError, JpegImage, read_jpeg
+from data.jpeg_markers import is_jpeg
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
-from jobs.restore_files import OutputSettings, restore_file
+from jobs.restore_files import OutputSettings, as_looked_at, restore_file
 from models import CheckpointError, Restorer, load_checkpoint
 from models.layouts import MULTIPLE, StoredJpeg
 from models.restorer import Precision, pick_device
 from models.tiling import tiles
 from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
-from utils.image_io import ImageError, read_image_bytes, write_png
-from utils.picture_files import picture_size, read_metadata, turned
+from utils.image_io import ImageError, write_png
+from utils.picture_files import picture_size, read_metadata
 
 EXAMPLES = """examples:
   python app.py
@@ -219,7 +220,7 @@ class Desk:
         orientation = read_metadata(data).orientation
         facts = f"{done}\n\n{_facts(data, orientation)}"
         before = folder / "before" / target.name
-        shows_both = restored and _write_before(data, orientation, before)
+        shows_both = restored and _write_before(data, before)
         return Shown(path, facts, before if shows_both else None, target, restored)
 
 
@@ -231,15 +232,10 @@ def _failed(path: Path, problem: str) -> Shown:
     return Shown(path, f"**Not restored**: {problem}", restored=False, problem=problem)
 
 
-def _is_jpeg(data: bytes) -> bool:
-    return data[:3] == b"\xff\xd8\xff"
-
-
-def _write_before(data: bytes, orientation: int, picture: Path) -> bool:
+def _write_before(data: bytes, picture: Path) -> bool:
     """Write a file as other programs show it, unless they would not."""
     try:
-        pixels = decode_jpeg(data) if _is_jpeg(data) else read_image_bytes(data)
-        write_png(picture, turned(pixels, orientation))
+        write_png(picture, as_looked_at(data, picture.name))
     except (JpegError, ImageError):
         return False
     return True
@@ -247,7 +243,7 @@ def _write_before(data: bytes, orientation: int, picture: Path) -> bool:
 
 def _facts(data: bytes, orientation: int) -> str:
     """What a file says of itself, as Markdown."""
-    if _is_jpeg(data):
+    if is_jpeg(data):
         try:
             return jpeg_facts(read_jpeg(data, collect_warnings=True), len(data), orientation)
         except JpegError as error:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.datasets import TestSet
-from data.jpeg import JpegError, decode_jpeg
-from jobs.restore_files import FileResult
+from data.jpeg import JpegError
+from jobs.restore_files import FileResult, as_looked_at
 from utils.evaluation import Degrade, Evaluation, SaveImages, image_path
-from utils.image_io import ImageError, read_image, read_image_bytes
+from utils.image_io import ImageError, read_image
 from utils.metrics import Scores
-from utils.picture_files import read_metadata, turned
 from utils.published import PublishedRow
 from utils.report import ReportBuilder
 from utils.scratch import stderr_lines
@@ -150,19 +149,13 @@ def report_files(
 
 
 def _source_pixels(path: Path) -> Image:
-    """A picture file as it is to be looked at, without restoration.
-
-    Raises:
-        ImageError: it cannot be read. JpegError: it is damaged.
-    """
+    """See :func:`jobs.restore_files.as_looked_at`."""
     try:
         data = path.read_bytes()
-        with stderr_lines():  # complaints stand in the file's result
-            is_jpeg = data[:2] == b"\xff\xd8"
-            pixels = decode_jpeg(data) if is_jpeg else read_image_bytes(data, str(path))
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
-    return turned(pixels, read_metadata(data).orientation)
+    with stderr_lines():  # complaints stand in the file's result
+        return as_looked_at(data, str(path))
 
 
 def _folders(paths: Sequence[Path]) -> dict[Path, str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
-from data.jpeg_markers import LIBJPEG_SIDE, scan_header
+from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
 from jobs.plan_files import FileJob
 from models.layouts import RestoreError, UnsupportedLayoutError
@@ -216,7 +216,7 @@ def _restore(
     notes: list[str] = []
     alpha: NDArray[np.uint8] | None = None
     before: NDArray[np.uint8] | None = None
-    if data[:3] == b"\xff\xd8\xff":
+    if is_jpeg(data):
         header = scan_header(data)
         _check_size(header.width, header.height, settings.max_pixels)
         if header.scans > MAX_SCANS:
@@ -255,6 +255,16 @@ def _restore(
         before = pixels if job.comparison is not None else None
     seconds = time.perf_counter() - start
     return _Restored(job, settings, data, restored, alpha, before, status, notes, layout, seconds)
+
+
+def as_looked_at(data: bytes, name: str) -> NDArray[np.uint8]:
+    """A picture file as other programs show it: decoded, turned as it says, not restored.
+
+    Raises:
+        ImageError: it cannot be read. JpegError: it is damaged.
+    """
+    pixels = decode_jpeg(data) if is_jpeg(data) else read_image_bytes(data, name)
+    return turned(pixels, read_metadata(data).orientation)
 
 
 def _read_pixels(data: bytes, path: Path, notes: list[str]) -> NDArray[np.uint8]:

@@ -174,22 +174,20 @@ class Restorer:
             UnsupportedLayoutError: see :func:`models.layouts.network_view`.
             RestoreError: not enough memory.
         """
-        if self.leaves(stored):
-            decoded = stored.decoded()
-            if decoded is not None:
-                return decoded
-        return self._near_decoded(self._restored(stored), stored)
+        share = self._share(stored)
+        decoded = stored.decoded() if share < 1 else None
+        if decoded is None:
+            return self._restored(stored)
+        return decoded if share == 0 else blended(self._restored(stored), decoded, share)
 
     def leaves(self, stored: StoredJpeg) -> bool:
         """Whether a file is so fine that it is left as libjpeg decodes it."""
-        restorable = stored.colors in RESTORED_COLORS
-        return restorable and self.leave_fine and share_of_change(stored) == 0
+        return self._share(stored) == 0
 
-    def _near_decoded(self, restored: NDArray[np.uint8], stored: StoredJpeg) -> NDArray[np.uint8]:
-        """The part of the change that the tables allow."""
-        share = share_of_change(stored) if self.leave_fine else 1.0
-        decoded = None if share == 1 else stored.decoded()
-        return restored if decoded is None else blended(restored, decoded, share)
+    def _share(self, stored: StoredJpeg) -> float:
+        """Which part of the network's change to apply."""
+        restorable = stored.colors in RESTORED_COLORS
+        return share_of_change(stored) if self.leave_fine and restorable else 1.0
 
     def _restored(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """The network's answer, in tiles as small as the memory calls for."""
@@ -249,7 +247,7 @@ class Restorer:
         while waiting:
             indices = [waiting.pop(0)]
             stored = many[indices[0]]
-            alone = not self.batches or self.leaves(stored)
+            alone = not self.batches or self._share(stored) < 1
             if alone or self._tile_side(stored) < max(_padded_sides(stored)):
                 results[indices[0]] = self.restore(stored)
                 continue
@@ -260,19 +258,14 @@ class Restorer:
                 if len(batch) >= room:
                     break
                 # A cheap look before levels are prepared.
-                if _padded_sides(many[index]) == _padded_sides(stored) and not self.leaves(
-                    many[index]
-                ):
+                same_size = _padded_sides(many[index]) == _padded_sides(stored)
+                if same_size and self._share(many[index]) == 1:
                     other = network_input(many[index])
                     if other.fits(first):
                         batch.append(other)
                         indices.append(index)
                         waiting.remove(index)
-            together = self._together(batch, [many[i] for i in indices])
-            results |= {
-                i: self._near_decoded(image, many[i])
-                for i, image in zip(indices, together, strict=True)
-            }
+            results |= zip(indices, self._together(batch, [many[i] for i in indices]), strict=True)
         return [results[i] for i in range(len(many))]
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
@@ -282,10 +275,11 @@ class Restorer:
     def _restore_bytes(self, data: bytes, name: str) -> NDArray[np.uint8]:
         # Reading files is the data package's business; the network itself needs none of it.
         from data.jpeg import read_jpeg
+        from data.jpeg_markers import is_jpeg
         from utils.image_io import read_image_bytes
         from utils.picture_files import read_metadata, turned
 
-        if data[:3] == b"\xff\xd8\xff":
+        if is_jpeg(data):
             restored = self.restore(read_jpeg(data))
         else:
             restored = self.restore_pixels(read_image_bytes(data, name))

@@ -124,7 +124,7 @@ def test_limits_are_one_message(tmp_path: Path, checkpoint: Path) -> None:
 def test_what_cannot_be_compared_is_shown_alone(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def undecodable(data: bytes) -> None:
+    def undecodable(data: bytes, name: str) -> None:
         raise JpegError("cut off")
 
     (tmp_path / "cmyk.jpg").write_bytes(_by_pillow(30, "CMYK"))
@@ -145,7 +145,7 @@ def test_what_cannot_be_compared_is_shown_alone(
     assert cut.before is not None  # as far as it goes
     assert "**Quality 25**" in cut.facts
 
-    monkeypatch.setattr("jobs.page.decode_jpeg", undecodable)
+    monkeypatch.setattr("jobs.page.as_looked_at", undecodable)
     path = tmp_path / "cut.jpg"
     cut = desk.restore([str(path)], tmp_path / "again", str(checkpoint), "float32", _quiet)[0]
     assert cut.after is not None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.published import PublishedRow, not_comparable, read_published
+from utils.published import PublishedRow, not_comparable, read_published, without_chroma
 from utils.run_record import TRAIN_CURVE, VALIDATION_CURVE
 
 if TYPE_CHECKING:
@@ -133,12 +133,11 @@ def read_summaries(
     for path, label in zip(paths, labels, strict=True):
         here: dict[str, dict[str, Curve]] = {}
         for number, row in _read_rows(path, SUMMARY_COLUMNS):
-            found = re.fullmatch(r"QF(\d+)(?:_(\d+))?", row["setting"])
+            setting, chroma = without_chroma(row["setting"])
+            found = re.fullmatch(r"QF(\d+)", setting)
             if found is None:
                 continue
-            method = row["method"]
-            if found[2]:
-                method += f" {':'.join(found[2])}"
+            method = f"{row['method']} {chroma}".rstrip()
             scores = tuple(_number(path, number, name, row[name]) for name in FIGURES)
             methods = here.setdefault(row["dataset"], {})
             curve = methods.setdefault(method, Curve(method, ours=True))

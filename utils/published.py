@@ -61,16 +61,25 @@ def rows_for(
     return [row for row in rows if row.dataset == dataset and row.setting in wanted]
 
 
+def without_chroma(setting: str) -> tuple[str, str]:
+    """A degradation's label for 4:2:0, and its chroma: "QF10_444" -> "QF10", "4:4:4".
+
+    The second is empty for 4:2:0.
+    """
+    bare, _, digits = setting.partition("_")
+    return bare, ":".join(digits)
+
+
 def not_comparable(dataset: str, images: Iterable[int], settings: Iterable[str]) -> str:
     """Why published figures say nothing about measured ones; empty if they do.
 
     images: over how many images each of the measured means is. settings: labels of the
     degradations, see data.degradation.
     """
-    samplings = sorted({setting.partition("_")[2] for setting in settings} - {""})
+    samplings = sorted({without_chroma(setting)[1] for setting in settings} - {""})
     if samplings and dataset in SET_SIZES:
         return (
-            f"chroma {', '.join(':'.join(digits) for digits in samplings)}: "
+            f"chroma {', '.join(samplings)}: "
             "not comparable with published figures, which are for 4:2:0"
         )
     whole = SET_SIZES.get(dataset)

@@ -15,7 +15,7 @@ import numpy as np
 
 from utils.image_io import write_atomically
 from utils.metrics import Scores
-from utils.published import PublishedRow, not_comparable, rows_for
+from utils.published import PublishedRow, not_comparable, rows_for, without_chroma
 
 JPEG, IJCN = "JPEG", "IJCN"
 METHODS = (JPEG, IJCN)
@@ -120,7 +120,7 @@ def example_of(settings: Iterable[str]) -> str:
     twice = [
         (setting, found)
         for setting in settings
-        if (found := _TWICE.fullmatch(setting.partition("_")[0]))
+        if (found := _TWICE.fullmatch(without_chroma(setting)[0]))
     ]
     if not twice:
         return ""
@@ -130,8 +130,8 @@ def example_of(settings: Iterable[str]) -> str:
 
 def explained(setting: str) -> str:
     """The label of a degradation in words; empty for any other text."""
-    bare, _, digits = setting.partition("_")
-    chroma = f", chroma {':'.join(digits)}" if digits else ""
+    bare, sampling = without_chroma(setting)
+    chroma = f", chroma {sampling}" if sampling else ""
     if once := _ONCE.fullmatch(bare):
         return f"compressed at quality {once[1]}{chroma}"
     if not (twice := _TWICE.fullmatch(bare)):
