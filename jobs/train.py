@@ -97,6 +97,7 @@ def _read_all(options: TrainOptions, resume: bool, world: World, device: torch.d
             f"{-(-options.data.batch // parts) * parts}"
         )
     network = _network(options)
+    _freeze(network, options)
     images = _images(options, world)
     validation = Validation(options, device, world) if options.validation else None
     if world.is_main:
@@ -312,6 +313,9 @@ def _network(options: TrainOptions) -> IJCN:
         return network
     network = load_checkpoint(from_project(options.initial))
     if options.network is not None:
+        check = options.network.level_check
+        if check is not None and network.config.level_check is None:
+            network = network.with_level_check(check)
         differing = _differences(network.config, options.network)
         if differing:
             raise OptionsError(
@@ -319,6 +323,18 @@ def _network(options: TrainOptions) -> IJCN:
                 "leave network out to train the checkpoint's own"
             )
     return network
+
+
+def _freeze(network: IJCN, options: TrainOptions) -> None:
+    """Leave only the parts that ``optimisation.parts`` names to be trained."""
+    parts = options.optimisation.parts
+    if "level_check" in parts and network.level_check is None:
+        raise OptionsError(
+            "optimisation.parts: this network has no level_check; give it one "
+            "(--set network.level_check=128)"
+        )
+    for name, part in network.named_children():
+        part.requires_grad_(not parts or name in parts)
 
 
 def _differences(there: IJCNConfig, here: IJCNConfig) -> str:

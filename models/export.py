@@ -155,7 +155,10 @@ class _Graph(nn.Module):
         network = self.network
         levels = network.logm(qts, Levels(y_coef, c_coef))
         first = network.to_image(*dequantise(levels, qts))
-        return network.refined(qts, first, network.qtgm(qts)).clamp(0, 1)
+        image = network.refined(qts, first, network.qtgm(qts))
+        if network.level_check is not None:
+            image = network.level_check(qts, y_coef, c_coef, image)
+        return image.clamp(0, 1)
 
 
 def _plain_copy(model: IJCN) -> IJCN:

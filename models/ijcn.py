@@ -1,7 +1,11 @@
-"""IJCN, the Inverse JPEG Compression Network (TCSVT 2025): LOGM, first image, backbone."""
+"""IJCN, the Inverse JPEG Compression Network (TCSVT 2025): LOGM, first image, backbone.
+
+Variants of ours may end with a check of the restored picture against the file's levels.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -12,6 +16,7 @@ from models.backbone import Backbone
 from models.blocks import Activation
 from models.dct import CoefficientsToImage
 from models.dual_attention import WINDOW, ChannelLogits
+from models.level_check import LevelCheck
 from models.logm import LOGM, Levels, dequantise
 from models.qtgm import QTGM, GuidanceHead, GuidancePair, TableInput, residual_scale
 
@@ -37,6 +42,7 @@ class IJCNConfig:
     table_input: "raw_y_cb" (published) or "log_y_cb_cr".
     residual_scale: "none" or "tables" (see :func:`models.qtgm.residual_scale`).
     max_drop: stochastic depth of the last attention block, in training only.
+    level_check: channels of :class:`models.level_check.LevelCheck`; None: without it, as published.
 
     Raises ValueError where a value cannot make a network.
     """
@@ -52,6 +58,7 @@ class IJCNConfig:
     table_input: TableInput = "raw_y_cb"
     residual_scale: ScaleInput = "none"
     max_drop: float = 0.1
+    level_check: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("widths", "blocks", "inner_widths"):
@@ -61,8 +68,10 @@ class IJCNConfig:
             if len(value) != 3 or any(type(v) is not int or v < 1 for v in value):
                 raise ValueError(f"{name} must be three positive integers, got {value}")
             object.__setattr__(self, name, value)
-        for name in ("body_blocks", "attention_depth", "trunk_width"):
+        for name in ("body_blocks", "attention_depth", "trunk_width", "level_check"):
             number = getattr(self, name)
+            if number is None and name == "level_check":
+                continue
             if type(number) is not int or number < 1:
                 raise ValueError(f"{name} must be a positive integer, got {number!r}")
         for name, kind in (
@@ -118,6 +127,7 @@ class IJCN(nn.Module):
             config.body_blocks,
             config.activation,
         )
+        self.level_check = LevelCheck(config.level_check) if config.level_check else None
 
     def start_from_jpeg(self) -> None:
         """Initialise so that the untrained network returns the JPEG's own first image.
@@ -134,6 +144,18 @@ class IJCN(nn.Module):
         for layer in layers:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+
+    def with_level_check(self, width: int) -> IJCN:
+        """A network of the same weights with a fresh check of levels, which changes nothing yet.
+
+        Raises:
+            ValueError: it has one, or ``width`` is not positive.
+        """
+        if self.level_check is not None:
+            raise ValueError(f"this network has a level check of width {self.config.level_check}")
+        longer = IJCN(dataclasses.replace(self.config, level_check=width))
+        longer.load_state_dict(self.state_dict(), strict=False)
+        return longer.train(self.training)
 
     def forward(
         self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
@@ -154,7 +176,8 @@ class IJCN(nn.Module):
         _check_shapes(qts, y_coef, c_coef)
         tables, levels = self.corrected(qts, y_coef, c_coef)
         first = self.first_image(tables, levels, chroma_detail)
-        return IJCNOutput(self.refined(tables, first), levels.y, levels.c, first)
+        image = self.checked(tables, Levels(y_coef, c_coef), self.refined(tables, first))
+        return IJCNOutput(image, levels.y, levels.c, first)
 
     def corrected(
         self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, strip: int | None = None
@@ -185,6 +208,14 @@ class IJCN(nn.Module):
         if self.config.residual_scale == "tables":
             residual = residual_scale(tables) * residual
         return first + residual
+
+    def checked(self, tables: Tensor, stored: Levels, image: Tensor) -> Tensor:
+        """The backbone's picture after the check against the stored levels, where there is one."""
+        if self.level_check is None:
+            return image
+        with torch.autocast(tables.device.type, enabled=False):
+            levels = Levels(stored.y.float(), stored.c.float())
+            return self.level_check(tables, *levels, image.float())
 
 
 def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:

@@ -326,6 +326,8 @@ class Restorer:
             for tile in tiles(height, width, side):
                 first = self._first_image(tables, levels, inputs.detail, tile)
                 image = self._refined(tables, first, guidance)
+                stored = Levels(inputs.y_coef, inputs.c_coef)
+                image = self.model.checked(tables, self._part(stored, tile), image)
                 for index, result in enumerate(results):
                     pixels = _pixels(image[index], tile, result.ndim == 2)
                     part = result[slice(*tile.rows), slice(*tile.cols)]
@@ -335,14 +337,16 @@ class Restorer:
     def _first_image(
         self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile
     ) -> Tensor:
-        rows, cols = tile.seen_rows, tile.seen_cols
-        part = Levels(
-            levels.y[:, :, rows.start // 8 : rows.stop // 8, cols.start // 8 : cols.stop // 8],
-            levels.c[:, :, rows.start // 16 : rows.stop // 16, cols.start // 16 : cols.stop // 16],
-        )
         if detail is not None:
-            detail = detail[:, :, slice(*rows), slice(*cols)].to(self.device)
-        return self.model.first_image(tables, part, detail)
+            detail = detail[:, :, slice(*tile.seen_rows), slice(*tile.seen_cols)].to(self.device)
+        return self.model.first_image(tables, self._part(levels, tile), detail)
+
+    def _part(self, levels: Levels, tile: Tile) -> Levels:
+        """The levels of what is seen of a tile."""
+        rows, cols = tile.seen_rows, tile.seen_cols
+        luma = np.s_[:, :, rows.start // 8 : rows.stop // 8, cols.start // 8 : cols.stop // 8]
+        chroma = np.s_[:, :, rows.start // 16 : rows.stop // 16, cols.start // 16 : cols.stop // 16]
+        return Levels(levels.y[luma].to(self.device), levels.c[chroma].to(self.device))
 
     def _refined(self, tables: Tensor, first: Tensor, guidance: GuidancePair) -> Tensor:
         total: Tensor | None = None

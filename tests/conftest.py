@@ -34,6 +34,7 @@ TINY = IJCNConfig(
     table_input="log_y_cb_cr",
     residual_scale="tables",
     max_drop=0.0,
+    level_check=8,
 )
 """A variant small enough to run in milliseconds; it uses every departure from the published one."""
 
@@ -64,6 +65,9 @@ def tiny_network(seed: int = 0, **changes: Any) -> IJCN:
     with torch.no_grad():
         model.backbone.tail.weight.normal_(std=0.01)
         model.logm.attention.out.weight.normal_(std=0.02)
+        if model.level_check is not None:
+            for plane in (model.level_check.luma, model.level_check.chroma):
+                plane.change.weight.normal_(std=0.02)
     return model.eval()
 
 

@@ -25,7 +25,9 @@ def test_only_matrices_decay_and_muon_takes_inner_kernels() -> None:
     kernels = {id(p) for p in optimisers[1].param_groups[0]["params"]}
     names = {n for n, p in network.named_parameters() if id(p) in kernels}
     assert "backbone.body1.0.body.0.weight" in names
+    assert "level_check.luma.from_neighbours.weight" in names
     assert not names & {"backbone.head.weight", "backbone.tail.weight"}
+    assert not names & {"level_check.luma.own.weight", "level_check.chroma.change.weight"}
     set_rate(optimisers, 0.01)
     assert [g["lr"] for g in groups] == [0.01, 0.01, pytest.approx(0.004)]
 

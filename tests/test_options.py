@@ -34,6 +34,7 @@ SHIPPED: dict[str, type[Options]] = {
     "train_color.yml": TrainOptions,
     "train_colordouble.yml": TrainOptions,
     "train_finetune.yml": TrainOptions,
+    "train_check.yml": TrainOptions,
     "train_smoke.yml": TrainOptions,
 }
 

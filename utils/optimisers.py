@@ -29,9 +29,16 @@ def build_optimisers(
     Muon and 1 elsewhere, by which the schedule's rate is to be multiplied.
     """
 
+    grouped = {
+        id(layer.weight)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1
+    }
+
     def inner_kernel(weight: nn.Parameter) -> bool:
-        # Layers to or from a picture's three channels have no hidden side to orthogonalise.
-        return weight.ndim == 4 and min(weight.shape[:2]) > 3
+        # Layers to or from a picture's three channels have no hidden side to orthogonalise; grouped
+        # ones are many small matrices, not one.
+        return weight.ndim == 4 and min(weight.shape[:2]) > 3 and id(weight) not in grouped
 
     def decays(weight: nn.Parameter) -> bool:
         # Matrices and kernels; a position vector is stored as 1 x 1 x 1 x channels.

@@ -1,0 +1,150 @@
+"""The last step: the restored picture's DCT coefficients against the levels that the file stores.
+
+An encoder rounded every coefficient to the nearest multiple of its table's step, so the original's
+lies within half a step of the stored one. The backbone sees pixels only and forgets this. Here each
+coefficient of its answer is compared with the stored level again, and moved: mostly those that left
+their interval, back into it, but also those that a network of this size leaves too far from, or too
+near to, the middle. Clipping alone, the classical projection onto the quantisation constraint set
+(Zakhor, "Iterative procedures for reduction of blocking effects in transform image coding", 1992),
+cannot do the latter, and trusts the file also where it was compressed twice.
+
+Not in the published network.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.dct import (
+    BLOCK,
+    blocks_to_plane,
+    dct_basis,
+    plane_to_blocks,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
+
+_COEFFICIENTS = BLOCK * BLOCK
+_FEATURES = 4
+"""Numbers that describe a coefficient, see :func:`_features`."""
+
+_UNITS = 8
+"""Hidden units of each coefficient's own function."""
+
+_FARTHEST = 1.5
+_LARGEST_LEVEL = 3.0
+
+
+class LevelCheck(nn.Module):
+    """Restored picture, tables and stored levels -> picture, a little nearer to the original.
+
+    width: channels in which a block's neighbourhood is described. Starts as the identity. Always
+    computes in float32.
+    """
+
+    basis: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer(
+            "basis", torch.from_numpy(dct_basis()).to(torch.float32), persistent=False
+        )
+        self.luma = _PlaneCheck(1, 0, width)
+        self.chroma = _PlaneCheck(2, width, width)
+
+    def forward(self, tables: Tensor, y_coef: Tensor, c_coef: Tensor, image: Tensor) -> Tensor:
+        """
+        Args:
+            tables: B x 3 x 8 x 8 of Y, Cb, Cr.
+            y_coef: B x 1 x H/8 x W/8 x 8 x 8 levels; c_coef: B x 2 x H/16 x W/16 x 8 x 8. Levels
+                that are not whole numbers were not stored (see models.layouts); their coefficients
+                stay as they are.
+            image: B x 3 x H x W, RGB, nominally in [0, 1].
+
+        Returns:
+            RGB image (B, 3, H, W), not clamped.
+        """
+        ycbcr = rgb_to_ycbcr(image.clamp(0, 1) * 255) - 128
+        luma, context = self.luma(tables[:, :1], y_coef, self._coefficients(ycbcr[:, :1]), None)
+        chroma, _ = self.chroma(
+            tables[:, 1:],
+            c_coef,
+            self._coefficients(F.avg_pool2d(ycbcr[:, 1:], 2)),
+            F.avg_pool2d(context, 2),
+        )
+        change = torch.cat(
+            (
+                self._samples(luma),
+                F.interpolate(
+                    self._samples(chroma), scale_factor=2, mode="bilinear", align_corners=False
+                ),
+            ),
+            1,
+        )
+        return ycbcr_to_rgb(ycbcr + change + 128) / 255
+
+    def _coefficients(self, planes: Tensor) -> Tensor:
+        return self.basis @ plane_to_blocks(planes) @ self.basis.T
+
+    def _samples(self, coefficients: Tensor) -> Tensor:
+        return blocks_to_plane(self.basis.T @ coefficients @ self.basis)
+
+
+class _PlaneCheck(nn.Module):
+    """Changes to the coefficients of ``planes`` components that share a grid of blocks."""
+
+    def __init__(self, planes: int, extra: int, width: int) -> None:
+        super().__init__()
+        count = planes * _COEFFICIENTS
+        self.from_features = nn.Conv2d(_FEATURES * count + extra, width, 1)
+        self.from_tables = nn.Linear(count, width)
+        self.from_neighbours = nn.Conv2d(width, width, 3, padding=1)
+        self.spread = nn.Conv2d(width, _UNITS * count, 1)
+        self.own = nn.Conv2d(_FEATURES * count, _UNITS * count, 1, groups=count, bias=False)
+        self.change = nn.Conv2d(_UNITS * count, count, 1, groups=count)
+        nn.init.zeros_(self.change.weight)
+        assert self.change.bias is not None
+        nn.init.zeros_(self.change.bias)
+
+    def forward(
+        self, tables: Tensor, levels: Tensor, coefficients: Tensor, extra: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """tables (B, P, 8, 8); levels, coefficients (B, P, h, w, 8, 8); extra (B, E, h, w).
+
+        Returns the changes to the coefficients, and the description (B, width, h, w) of each block.
+        """
+        steps = tables[:, :, None, None]
+        features = _features(levels, coefficients / steps - levels)
+        seen = features if extra is None else torch.cat((features, extra), 1)
+        about_tables = self.from_tables((tables.flatten(1).log() - 3) / 1.5)
+        context = F.relu(self.from_features(seen) + about_tables[:, :, None, None])
+        context = F.relu(context + self.from_neighbours(context))
+        units = F.relu(self.own(features) + self.spread(context))
+        change = _as_blocks(self.change(units), tables.shape[1])
+        return change * steps * (levels == levels.round()), context
+
+
+def _features(levels: Tensor, offsets: Tensor) -> Tensor:
+    """(B, P, h, w, 8, 8) twice -> (B, 4 * 64 * P, h, w), the four of a coefficient side by side.
+
+    The offset of the picture's coefficient from the stored level, in steps; by how much that is
+    more than half a step; the level's sign; the level itself, as far as it is small.
+    """
+    offsets = offsets.clamp(-_FARTHEST, _FARTHEST)
+    beyond = offsets - offsets.clamp(-0.5, 0.5)
+    small = levels.clamp(-_LARGEST_LEVEL, _LARGEST_LEVEL) / _LARGEST_LEVEL
+    stacked = torch.stack((offsets, beyond, levels.sign(), small), -1)
+    b, planes, rows, cols = levels.shape[:4]
+    return (
+        stacked.permute(0, 1, 4, 5, 6, 2, 3)
+        .reshape(b, planes * _COEFFICIENTS * _FEATURES, rows, cols)
+        .contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _as_blocks(channels: Tensor, planes: int) -> Tensor:
+    """(B, 64 * P, h, w) -> (B, P, h, w, 8, 8)."""
+    b, _, rows, cols = channels.shape
+    return channels.reshape(b, planes, BLOCK, BLOCK, rows, cols).permute(0, 1, 4, 5, 2, 3)

@@ -1,0 +1,117 @@
+"""models/level_check.py: the restored picture against the levels that the file stores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from data.degradation import SingleJpeg
+from models import load_checkpoint, save_checkpoint
+from models.dct import image_to_coefficients
+from models.level_check import LevelCheck
+from models.restorer import network_input
+from models.tiling import HALO
+from tests.conftest import photograph, tiny_network
+
+
+def _case(quality: int, side: int = 64, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tables, luma and chroma levels of a JPEG, and its original in [0, 1]."""
+    picture = photograph(side, side, seed)
+    inputs = network_input(SingleJpeg(quality)(picture).stored)
+    clean = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    return inputs.qts.float(), inputs.y_coef.float(), inputs.c_coef.float(), clean
+
+
+def _random(width: int = 8) -> LevelCheck:
+    torch.manual_seed(0)
+    check = LevelCheck(width)
+    for plane in (check.luma, check.chroma):
+        torch.nn.init.normal_(plane.change.weight, std=0.3)
+    return check.requires_grad_(False)
+
+
+def test_a_fresh_check_changes_nothing() -> None:
+    tables, y, c, clean = _case(30)
+    torch.testing.assert_close(LevelCheck(8)(tables, y, c, clean), clean, atol=1e-5, rtol=0)
+
+
+def test_a_network_with_a_fresh_check_computes_what_it_did() -> None:
+    network = tiny_network(level_check=None)
+    longer = network.with_level_check(16)
+    assert longer.config.level_check == 16
+    assert not longer.training
+    tables, y, c, _ = _case(30)
+    before, after = (n(tables, y, c).image.clamp(0, 1) for n in (network, longer))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="level check of width 16"):
+        longer.with_level_check(8)
+
+
+def test_it_survives_a_checkpoint(tmp_path: object) -> None:
+    path = f"{tmp_path}/a.safetensors"
+    network = tiny_network()
+    save_checkpoint(network, path)
+    tables, y, c, _ = _case(30)
+    with torch.inference_mode():
+        assert torch.equal(load_checkpoint(path)(tables, y, c).image, network(tables, y, c).image)
+
+
+def test_levels_that_were_not_stored_say_nothing() -> None:
+    """Those of a layout brought to 4:2:0 are not whole numbers, see models.layouts."""
+    tables, y, c, clean = _case(20)
+    check = _random()
+    luma, chroma = image_to_coefficients(clean)
+    changed_luma, changed_chroma = image_to_coefficients(check(tables, y, c + 0.25, clean))
+    assert (changed_luma - luma).abs().max() > 1
+    torch.testing.assert_close(changed_chroma, chroma, atol=0.05, rtol=0)
+    unchanged = check(tables, y + 0.25, c + 0.25, clean)
+    torch.testing.assert_close(unchanged, clean, atol=1e-5, rtol=0)
+
+
+def test_changes_are_measured_in_steps_of_the_table() -> None:
+    """A step of 1 allows changes a tenth as large as one of 10."""
+    check = _random()
+    clean = torch.full((1, 3, 64, 64), 128 / 255)
+    flat = torch.zeros(1, 1, 8, 8, 8, 8), torch.zeros(1, 2, 4, 4, 8, 8)
+    with torch.no_grad():
+        for plane in (check.luma, check.chroma):
+            plane.from_tables.weight.zero_()
+    sizes = [
+        (check(torch.full((1, 3, 8, 8), step), *flat, clean) - clean).abs().max().item()
+        for step in (1.0, 10.0)
+    ]
+    assert sizes[1] == pytest.approx(10 * sizes[0], rel=0.01)
+
+
+def test_a_part_of_the_picture_gives_the_part_of_the_result() -> None:
+    """It sees 48 pixels and a little: two blocks of chroma, and from there two of luma."""
+    tables, y, c, clean = _case(20, 256)
+    check = _random()
+    whole = check(tables, y, c, clean)[:, :, HALO:-HALO, HALO:-HALO]
+    rows = slice(4, 24), slice(2, 12), slice(32, 192)  # luma, chroma, pixels
+    part = check(tables, *(x[:, :, r] for x, r in zip((y, c, clean), rows, strict=True)))
+    torch.testing.assert_close(part[:, :, 64:96, HALO:-HALO], whole[:, :, 32:64], atol=1e-5, rtol=0)
+
+
+def test_it_learns_to_stay_within_the_intervals() -> None:
+    """Answers that err at random lie outside the intervals often: most of that can be undone."""
+    torch.manual_seed(0)
+    cases = [_case(quality, seed=seed) for seed in range(4) for quality in (10, 20)]
+    tables, y, c, clean = (torch.cat(parts) for parts in zip(*cases, strict=True))
+    check = LevelCheck(8)
+    optimiser = torch.optim.Adam(check.parameters(), 5e-3)
+
+    def error(answer: Tensor) -> Tensor:
+        return (check(tables, y, c, answer) - clean).square().mean()
+
+    def answers() -> Tensor:
+        return (clean + 0.04 * torch.randn_like(clean)).clamp(0, 1)
+
+    before = error(answers()).item()
+    for _ in range(60):
+        optimiser.zero_grad()
+        error(answers()).backward()
+        optimiser.step()
+    assert error(answers()).item() < 0.9 * before
