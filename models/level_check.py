@@ -33,6 +33,10 @@ _FEATURES = 4
 _UNITS = 8
 """Hidden units of each coefficient's own function."""
 
+_AROUND = 4
+"""Blocks to each side whose mean is known. With chroma's own neighbours, blocks of 16 pixels, that
+makes 58 pixels: within the halo of a tile (models.tiling)."""
+
 _FARTHEST = 1.5
 _LARGEST_LEVEL = 3.0
 
@@ -51,8 +55,8 @@ class LevelCheck(nn.Module):
         self.register_buffer(
             "basis", torch.from_numpy(dct_basis()).to(torch.float32), persistent=False
         )
-        self.luma = _PlaneCheck(1, 0, width)
-        self.chroma = _PlaneCheck(2, width, width)
+        self.luma = _PlaneCheck(1, 0, width, looks_around=True)
+        self.chroma = _PlaneCheck(2, width, width, looks_around=False)
 
     def forward(self, tables: Tensor, y_coef: Tensor, c_coef: Tensor, image: Tensor) -> Tensor:
         """
@@ -93,14 +97,19 @@ class LevelCheck(nn.Module):
 
 
 class _PlaneCheck(nn.Module):
-    """Changes to the coefficients of ``planes`` components that share a grid of blocks."""
+    """Changes to the coefficients of ``planes`` components that share a grid of blocks.
 
-    def __init__(self, planes: int, extra: int, width: int) -> None:
+    looks_around: whether blocks know the mean of those around. Where a picture was compressed
+        twice, whole regions leave their intervals, rightly: one block alone does not show that.
+    """
+
+    def __init__(self, planes: int, extra: int, width: int, looks_around: bool) -> None:
         super().__init__()
         count = planes * _COEFFICIENTS
         self.from_features = nn.Conv2d(_FEATURES * count + extra, width, 1)
         self.from_tables = nn.Linear(count, width)
         self.from_neighbours = nn.Conv2d(width, width, 3, padding=1)
+        self.from_around = nn.Conv2d(width, width, 1, bias=False) if looks_around else None
         self.spread = nn.Conv2d(width, _UNITS * count, 1)
         self.own = nn.Conv2d(_FEATURES * count, _UNITS * count, 1, groups=count, bias=False)
         self.change = nn.Conv2d(_UNITS * count, count, 1, groups=count)
@@ -120,7 +129,12 @@ class _PlaneCheck(nn.Module):
         seen = features if extra is None else torch.cat((features, extra), 1)
         about_tables = self.from_tables((tables.flatten(1).log() - 3) / 1.5)
         context = F.relu(self.from_features(seen) + about_tables[:, :, None, None])
-        context = F.relu(context + self.from_neighbours(context))
+        around = 0.0
+        if self.from_around is not None:
+            around = self.from_around(
+                F.avg_pool2d(context, 2 * _AROUND + 1, 1, padding=_AROUND, count_include_pad=False)
+            )
+        context = F.relu(context + self.from_neighbours(context) + around)
         units = F.relu(self.own(features) + self.spread(context))
         change = _as_blocks(self.change(units), tables.shape[1])
         return change * steps * (levels == levels.round()), context
