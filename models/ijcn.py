@@ -132,7 +132,7 @@ class IJCN(nn.Module):
     def start_from_jpeg(self) -> None:
         """Initialise so that the untrained network returns the JPEG's own first image.
 
-        LOGM's offsets, the guidance's shifts and the tail start at zero.
+        LOGM's offsets, the guidance's shifts, the tail and the level check's changes start at zero.
         """
         heads = [*self.qtgm.encoder_heads, *self.qtgm.decoder_heads]
         layers: list[nn.Linear | nn.Conv2d] = [
@@ -141,6 +141,8 @@ class IJCN(nn.Module):
             *(head.beta for head in heads if isinstance(head, GuidanceHead)),
             self.backbone.tail,
         ]
+        if self.level_check is not None:
+            layers += [self.level_check.luma.change, self.level_check.chroma.change]
         for layer in layers:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)

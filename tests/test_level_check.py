@@ -49,6 +49,15 @@ def test_a_network_with_a_fresh_check_computes_what_it_did() -> None:
         longer.with_level_check(8)
 
 
+def test_starting_from_the_jpeg_resets_it() -> None:
+    network = tiny_network()
+    tables, y, c, _ = _case(30)
+    assert not torch.allclose(network(tables, y, c).image, network(tables, y, c).first, atol=1e-3)
+    network.start_from_jpeg()
+    output = network(tables, y, c)
+    torch.testing.assert_close(output.image, output.first, atol=1e-5, rtol=0)
+
+
 def test_it_survives_a_checkpoint(tmp_path: object) -> None:
     path = f"{tmp_path}/a.safetensors"
     network = tiny_network()
