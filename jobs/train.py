@@ -331,7 +331,7 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
     if "level_check" in parts and network.level_check is None:
         raise OptionsError(
             "optimisation.parts: this network has no level_check; give it one "
-            "(--set network.level_check=128)"
+            "(--set network.level_check=64)"
         )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)

@@ -93,9 +93,9 @@ class CoefficientsToImage(nn.Module):
             "basis", torch.from_numpy(dct_basis()).to(torch.float32), persistent=False
         )
 
-    def inverse_dct(self, coefficients: Tensor) -> Tensor:
+    def inverse_dct(self, coefficients: Tensor, level_shift: float = 128) -> Tensor:
         """Dequantised (..., h, w, 8, 8) -> samples (..., 8h, 8w), level shift undone."""
-        return blocks_to_plane(self.basis.T @ coefficients @ self.basis) + 128
+        return blocks_to_plane(self.basis.T @ coefficients @ self.basis) + level_shift
 
     def forward(self, y: Tensor, c: Tensor, chroma_detail: Tensor | None = None) -> Tensor:
         """Luma (B, 1, H/8, W/8, 8, 8) and chroma (B, 2, H/16, W/16, 8, 8), dequantised.
@@ -105,10 +105,16 @@ class CoefficientsToImage(nn.Module):
         Returns RGB (B, 3, H, W) in [0, 1], clamped. Chroma is enlarged bilinearly with half-pixel
         centres, which is close to, but not exactly, libjpeg's "fancy upsampling".
         """
-        luma = self.inverse_dct(y)
+        return self.unclamped(y, c, chroma_detail).clamp(0, 255) / 255
+
+    def unclamped(
+        self, y: Tensor, c: Tensor, chroma_detail: Tensor | None = None, level_shift: float = 128
+    ) -> Tensor:
+        """As :meth:`forward`, in [0, 255], not clamped. ``level_shift`` 0: of changes to levels."""
+        luma = self.inverse_dct(y, level_shift)
         chroma = F.interpolate(
             self.inverse_dct(c), scale_factor=2, mode="bilinear", align_corners=False
         )
         if chroma_detail is not None:
             chroma = chroma + chroma_detail
-        return ycbcr_to_rgb(torch.cat((luma, chroma), 1)).clamp(0, 255) / 255
+        return ycbcr_to_rgb(torch.cat((luma, chroma), 1))

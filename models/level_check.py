@@ -17,14 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dct import (
-    BLOCK,
-    blocks_to_plane,
-    dct_basis,
-    plane_to_blocks,
-    rgb_to_ycbcr,
-    ycbcr_to_rgb,
-)
+from models.dct import BLOCK, CoefficientsToImage, image_to_coefficients
+from models.qtgm import scaled_log
 
 _COEFFICIENTS = BLOCK * BLOCK
 _FEATURES = 4
@@ -48,13 +42,9 @@ class LevelCheck(nn.Module):
     computes in float32.
     """
 
-    basis: Tensor
-
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer(
-            "basis", torch.from_numpy(dct_basis()).to(torch.float32), persistent=False
-        )
+        self.to_image = CoefficientsToImage()
         self.luma = _PlaneCheck(1, 0, width, looks_around=True)
         self.chroma = _PlaneCheck(2, width, width, looks_around=False)
 
@@ -70,30 +60,11 @@ class LevelCheck(nn.Module):
         Returns:
             RGB image (B, 3, H, W), not clamped.
         """
-        ycbcr = rgb_to_ycbcr(image.clamp(0, 1) * 255) - 128
-        luma, context = self.luma(tables[:, :1], y_coef, self._coefficients(ycbcr[:, :1]), None)
-        chroma, _ = self.chroma(
-            tables[:, 1:],
-            c_coef,
-            self._coefficients(F.avg_pool2d(ycbcr[:, 1:], 2)),
-            F.avg_pool2d(context, 2),
-        )
-        change = torch.cat(
-            (
-                self._samples(luma),
-                F.interpolate(
-                    self._samples(chroma), scale_factor=2, mode="bilinear", align_corners=False
-                ),
-            ),
-            1,
-        )
-        return ycbcr_to_rgb(ycbcr + change + 128) / 255
-
-    def _coefficients(self, planes: Tensor) -> Tensor:
-        return self.basis @ plane_to_blocks(planes) @ self.basis.T
-
-    def _samples(self, coefficients: Tensor) -> Tensor:
-        return blocks_to_plane(self.basis.T @ coefficients @ self.basis)
+        image = image.clamp(0, 1)
+        y, c = image_to_coefficients(image)
+        luma, context = self.luma(tables[:, :1], y_coef, y, None)
+        chroma, _ = self.chroma(tables[:, 1:], c_coef, c, F.avg_pool2d(context, 2))
+        return image + self.to_image.unclamped(luma, chroma, level_shift=0) / 255
 
 
 class _PlaneCheck(nn.Module):
@@ -127,7 +98,7 @@ class _PlaneCheck(nn.Module):
         steps = tables[:, :, None, None]
         features = _features(levels, coefficients / steps - levels)
         seen = features if extra is None else torch.cat((features, extra), 1)
-        about_tables = self.from_tables((tables.flatten(1).log() - 3) / 1.5)
+        about_tables = self.from_tables(scaled_log(tables).flatten(1))
         context = F.relu(self.from_features(seen) + about_tables[:, :, None, None])
         around = 0.0
         if self.from_around is not None:

@@ -45,7 +45,12 @@ class TableTrunk(nn.Module):
     def forward(self, qts: Tensor) -> Tensor:
         if self.table_input == "raw_y_cb":
             return self.layers(qts[:, :2].flatten(1))
-        return self.layers((qts.flatten(1).log() - 3) / 1.5)
+        return self.layers(scaled_log(qts).flatten(1))
+
+
+def scaled_log(qts: Tensor) -> Tensor:
+    """Logarithms of table values from 1 to 255, brought to about [-2, 2]; any shape."""
+    return (qts.log() - 3) / 1.5
 
 
 class GuidanceHead(nn.Module):

@@ -95,7 +95,7 @@ def test_changes_are_measured_in_steps_of_the_table() -> None:
 
 
 def test_a_part_of_the_picture_gives_the_part_of_the_result() -> None:
-    """It sees 48 pixels and a little: two blocks of chroma, and from there two of luma."""
+    """It sees 58 pixels: a block of chroma, and from there five of luma; fewer than the halo."""
     tables, y, c, clean = _case(20, 256)
     check = _random()
     whole = check(tables, y, c, clean)[:, :, HALO:-HALO, HALO:-HALO]
