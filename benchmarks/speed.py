@@ -34,7 +34,7 @@ from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset
 from data.degradation import Degraded, SingleJpeg  # noqa: E402
 from data.jpeg import JpegImage  # noqa: E402
 from models import IJCN, load_checkpoint  # noqa: E402
-from models.restorer import Restorer, network_input, pick_device  # noqa: E402
+from models.restorer import Restorer, network_input, pick_device, pick_precision  # noqa: E402
 from utils.evaluation import evaluate  # noqa: E402
 from utils.memory import keep_freed_memory  # noqa: E402
 from utils.metrics import measure  # noqa: E402
@@ -49,7 +49,11 @@ EXAMPLES = """examples:
 Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
 MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
 NETWORKS = ("small", "published size")
-CONVOLUTION = "convolution"
+CONVOLUTIONS = {
+    "convolution, bfloat16": torch.bfloat16,
+    "convolution, float32": torch.float32,
+}
+"""What measures the ceiling, in the precision of the fastest mode."""
 CONVOLUTION_FLOPS = 2.0 * 9 * 256 * 256 * 256 * 384
 
 
@@ -99,7 +103,12 @@ def main() -> int:
     )
     parser.add_argument("--size", default="768x512", metavar="WxH", help="of the picture (768x512)")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES[:3])
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=MODES,
+        help="default: as published, float32, and bfloat16 where the hardware computes in it",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="timed runs per case")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
     parser.add_argument(
@@ -107,6 +116,11 @@ def main() -> int:
     )
     parser.add_argument("--serve", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    try:
+        args.modes = args.modes or _default_modes(args.device)
+        pick_device(args.device)
+    except ValueError as error:
+        parser.error(str(error))
     if not args.checkpoint.is_file():
         parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
     try:
@@ -128,13 +142,21 @@ def main() -> int:
     return 0
 
 
+def _default_modes(device: str) -> tuple[Mode, ...]:
+    """Emulated bfloat16 takes many times as long as float32, and nobody would use it."""
+    native = pick_precision("auto", pick_device(device)) == torch.bfloat16
+    return MODES[:3] if native else MODES[:2]
+
+
 def _restoring(
     args: argparse.Namespace, cases: list[Case], image: np.ndarray, pair: Degraded
 ) -> None:
     device = pick_device(args.device)
     flops = {network: _flops(network, args.checkpoint, pair) for network in args.networks}
     with ExitStack() as stack:
-        names = [*(case.name for case in cases), CONVOLUTION]
+        half = any(mode.startswith("bfloat16") for mode in args.modes)
+        convolution = f"convolution, {'bfloat16' if half else 'float32'}"
+        names = [*(case.name for case in cases), convolution]
         workers = {name: stack.enter_context(_Worker(name, args)) for name in names}
         work: dict[str, Callable[[], float]] = {
             name: worker.seconds for name, worker in workers.items()
@@ -148,11 +170,11 @@ def _restoring(
             for name, run in work.items():
                 seconds[name].append(run())
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ceiling = CONVOLUTION_FLOPS / medians[CONVOLUTION]
+    ceiling = CONVOLUTION_FLOPS / medians[convolution]
 
     print(f"{args.size} pixels, {args.repeats} repeats in turn, medians; {machine()},")
     print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads;")
-    print(f"ceiling: a 256-channel 3x3 convolution in bfloat16, {ceiling / 1e12:.2f} TFLOP/s\n")
+    print(f"ceiling: a 256-channel 3x3 {convolution}, {ceiling / 1e12:.3f} TFLOP/s\n")
     print("| work | s | speed-up | TFLOP/s | of the ceiling | memory over idle, MiB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for case in cases:
@@ -160,7 +182,7 @@ def _restoring(
         base = medians[next(c.name for c in cases if c.network == case.network)]
         speed = flops[case.network] / median
         print(
-            f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.2f} | "
+            f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.3f} | "
             f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} |",
             flush=True,
         )
@@ -175,12 +197,12 @@ def _flops(network: str, checkpoint: Path, pair: Degraded) -> float:
     return float(counter.get_total_flops())
 
 
-def _convolution(device: torch.device) -> Callable[[], object]:
+def _convolution(device: torch.device, precision: torch.dtype) -> Callable[[], object]:
     """The largest part of the published network, alone: what this hardware can do at best."""
     keep_freed_memory()
-    layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, torch.bfloat16)
+    layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(device, precision)
     layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(1, 256, 256, 384, device=device, dtype=torch.bfloat16)
+    x = torch.randn(1, 256, 256, 384, device=device, dtype=precision)
     return partial(torch.inference_mode()(layer), x.to(memory_format=torch.channels_last))
 
 
@@ -194,7 +216,7 @@ def _evaluating(args: argparse.Namespace) -> None:
         command += ["--checkpoint", str(args.checkpoint), "--serve"]
         published, ours = (
             float(subprocess.check_output([*command, f"{network}, {mode}"], text=True))
-            for mode in ("as published", "bfloat16")
+            for mode in ("as published", _default_modes(args.device)[-1])
         )
         print(f"| {network} | {published:.1f} | {ours:.1f} | {published / ours:.2f} |", flush=True)
 
@@ -292,8 +314,8 @@ class _Worker:
 def _serve(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> None:
     """Body of a :class:`_Worker`, or of one whole evaluation."""
     device = pick_device(args.device)
-    if args.serve == CONVOLUTION:
-        work = _convolution(device)
+    if args.serve in CONVOLUTIONS:
+        work = _convolution(device, CONVOLUTIONS[args.serve])
     else:
         (case,) = (each for each in cases if each.name == args.serve)
         if args.evaluation:

@@ -378,8 +378,8 @@ def _serve(args: argparse.Namespace) -> int:
     checkpoints = known_checkpoints(args.checkpoint)
     try:
         pick_device(args.device)
-    except (ValueError, RuntimeError) as error:
-        raise OptionsError(str(error).splitlines()[0]) from error
+    except ValueError as error:
+        raise OptionsError(str(error)) from error
     host = args.host.strip("[]")
     _require_free(host, args.port)
     limits = Limits(args.max_files, args.max_megabytes, args.max_pixels)

@@ -55,7 +55,10 @@ def pick_device(wanted: str) -> torch.device:
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(wanted)
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:  # its message lists twenty kinds that nobody here can use
+        raise ValueError(f"device {wanted}: expected auto, cpu, cuda or cuda:1 and so on") from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:

@@ -98,6 +98,8 @@ def test_lack_of_memory_is_one_line(failure: Exception, monkeypatch: pytest.Monk
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ValueError, match="device gpu: expected auto, cpu, cuda"):
+        pick_device("gpu")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA GPU"):
             pick_device("cuda")
