@@ -117,10 +117,10 @@ def main() -> int:
     parser.add_argument("--serve", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     try:
-        args.modes = args.modes or _default_modes(args.device)
-        pick_device(args.device)
+        usual = _default_modes(args.device)
     except ValueError as error:
         parser.error(str(error))
+    args.modes = args.modes or usual
     if not args.checkpoint.is_file():
         parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
     try:
