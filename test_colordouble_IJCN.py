@@ -9,6 +9,7 @@ from options.schema import DoubleTestOptions
 EXAMPLES = """  python test_colordouble_IJCN.py
   python test_colordouble_IJCN.py --testsets LIVE1_color --set "shifts=[[0,0],[4,4],[1,7]]"
   python test_colordouble_IJCN.py --set "qualities=[90]" "second_qualities=[10,95]"
+  python test_colordouble_IJCN.py --set "pairs=[[10,90],[90,10],[75,95],[95,75]]" output=far_apart
 """
 
 

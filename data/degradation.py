@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from data.costly_encoders import COSTLY_ENCODERS, missing_package
+from data.jpeg import (
+    PILLOW_SAMPLINGS,
+    JpegImage,
+    Sampling,
+    decode_jpeg,
+    encode_jpeg,
+    encode_with_tables,
+    read_jpeg,
+)
+from data.tables import TableKind, random_tables
 
 GRAY = "gray"
 
@@ -132,6 +142,16 @@ def _decoded(data: bytes, dimensions: int) -> NDArray[np.uint8]:
     return pixels[:, :, 0] if dimensions == 2 else pixels
 
 
+LIBJPEG = "libjpeg"
+
+ENCODERS: tuple[str, ...] = (*get_args(TableKind), *COSTLY_ENCODERS)
+"""What :class:`RandomCompression` can compress with: libjpeg with tables of some kind
+(:func:`data.tables.random_tables`), or another encoder (:mod:`data.costly_encoders`)."""
+
+Shares = tuple[tuple[str, float], ...]
+"""(name, share) pairs; the shares add up to 1."""
+
+
 @dataclass(frozen=True)
 class RandomCompression:
     """Training's degradation: a random quality, now and then two with a random grid shift.
@@ -140,8 +160,9 @@ class RandomCompression:
     ``fine_share`` uniformly from 95 to 100 (so that the network learns when not to act), else
     uniformly from ``lowest`` to ``highest``; bounds are included. With probability ``double_share``
     the image is compressed twice, both qualities drawn alike, with a shift of 0 to 7 in each
-    direction. ``samplings`` holds (name, share) pairs: a name of :class:`Sampling`, or "gray",
-    whose original is the picture's luma.
+    direction. ``samplings``: shares of the names of :class:`Sampling`, and of "gray", whose
+    original is the picture's luma. ``encoders``: shares of :data:`ENCODERS`; layouts that only
+    libjpeg's usual way writes are compressed that way.
     """
 
     listed: tuple[int, ...] = (10, 20, 30, 40)
@@ -150,7 +171,8 @@ class RandomCompression:
     highest: int = 100
     double_share: float = 0.0
     fine_share: float = 0.0
-    samplings: tuple[tuple[str, float], ...] = ((Sampling.S420.value, 1.0),)
+    samplings: Shares = ((Sampling.S420.value, 1.0),)
+    encoders: Shares = ((LIBJPEG, 1.0),)
 
     MARGIN = 7
     """Rows and columns that a shifted double compression takes away from the pixels given."""
@@ -171,22 +193,15 @@ class RandomCompression:
                 f"listed_share {self.listed_share} and fine_share {self.fine_share} exceed 1 "
                 "together"
             )
-
-        known = {GRAY, *(sampling.value for sampling in Sampling)}
-        for name, share in self.samplings:
-            if name not in known:
-                raise ValueError(f"unknown sampling {name}; known are {', '.join(sorted(known))}")
-            if not 0 <= share <= 1:
-                raise ValueError(f"shares lie in [0, 1], got {share} for {name}")
-        total = sum(share for _, share in self.samplings)
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"shares of the samplings must add up to 1, not {total:g}")
-
-    def sampling(self, rng: np.random.Generator) -> str:
-        """Draw one sampling mode, or "gray"."""
-        names = [name for name, _ in self.samplings]
-        shares = np.array([share for _, share in self.samplings])
-        return str(rng.choice(names, p=shares / shares.sum()))
+        _check_shares("sampling", self.samplings, (GRAY, *(each.value for each in Sampling)))
+        _check_shares("encoder", self.encoders, ENCODERS)
+        for name, share in self.encoders:
+            package = missing_package(name) if share and name in COSTLY_ENCODERS else None
+            if package:
+                raise ValueError(
+                    f'{name} needs the package {package}; install it: pip install -e ".[train]"; '
+                    f"or give {name} no share"
+                )
 
     def quality(self, rng: np.random.Generator) -> int:
         """Draw one quality."""
@@ -202,7 +217,7 @@ class RandomCompression:
         side = pixels.shape[0] - self.MARGIN, pixels.shape[1] - self.MARGIN
         rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
         window = np.s_[rows : rows + side[0], cols : cols + side[1]]
-        name = self.sampling(rng)
+        name = _drawn(self.samplings, rng)
         sampling = Sampling.S420 if name == GRAY else Sampling(name)
         source = pixels
         if name == GRAY:
@@ -211,7 +226,33 @@ class RandomCompression:
         if name == GRAY:
             original = np.repeat(original[:, :, None], 3, axis=2)
         if rng.random() < self.double_share:
-            once = decode_jpeg(encode_jpeg(source, self.quality(rng), sampling))
+            once = decode_jpeg(self._encoded(source, sampling, rng))
             source = once[:, :, 0] if name == GRAY else once
-        data = encode_jpeg(source[window], self.quality(rng), sampling)
+        data = self._encoded(np.ascontiguousarray(source[window]), sampling, rng)
         return Degraded(original, decode_jpeg(data), read_jpeg(data))
+
+    def _encoded(
+        self, pixels: NDArray[np.uint8], sampling: Sampling, rng: np.random.Generator
+    ) -> bytes:
+        quality, other = self.quality(rng), self.quality(rng)
+        encoder: Any = _drawn(self.encoders, rng)
+        if encoder == LIBJPEG or sampling not in PILLOW_SAMPLINGS:
+            return encode_jpeg(pixels, quality, sampling)
+        if encoder in COSTLY_ENCODERS:
+            return COSTLY_ENCODERS[encoder](pixels, quality, sampling)
+        return encode_with_tables(pixels, random_tables(encoder, quality, other, rng), sampling)
+
+
+def _check_shares(what: str, shares: Shares, known: tuple[str, ...]) -> None:
+    for name, share in shares:
+        if name not in known:
+            raise ValueError(f"unknown {what} {name}; known are {', '.join(sorted(known))}")
+        if not 0 <= share <= 1:
+            raise ValueError(f"shares lie in [0, 1], got {share} for {name}")
+    total = sum(share for _, share in shares)
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"shares of the {what}s must add up to 1, not {total:g}")
+
+
+def _drawn(shares: Shares, rng: np.random.Generator) -> str:
+    return str(rng.choice([name for name, _ in shares], p=[share for _, share in shares]))

@@ -1,14 +1,16 @@
 """What a JPEG file stores: quantised DCT levels, quantisation tables, geometry, colours.
 
 The only module that knows the backends: ``jpegio`` (bundled libjpeg-turbo) for the levels, OpenCV
-(its libjpeg-turbo) for encoding and for decoding to pixels.
+(its libjpeg-turbo) for encoding and for decoding to pixels, Pillow (its own) for encoding with
+tables of one's choice.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +21,7 @@ import cv2
 import jpegio
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from data.jpeg_markers import BYTES, END, JpegError, Usable, require_jpeg_marker, usable_part
 from utils.scratch import scratch_folder, stderr_lines
@@ -229,6 +232,36 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampl
     if not done:
         raise ValueError(f"libjpeg cannot encode an image of shape {rgb.shape}")
     return data.tobytes()
+
+
+PILLOW_SAMPLINGS = (Sampling.S420, Sampling.S422, Sampling.S444)
+"""What :func:`encode_with_tables` can write."""
+
+
+def encode_with_tables(
+    rgb: NDArray[np.uint8],
+    tables: Sequence[NDArray[np.int32]],
+    sampling: Sampling = Sampling.S420,
+) -> bytes:
+    """As :func:`encode_jpeg`, with quantisation tables of one's choice.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB, or (H, W) uint8 gray, of which the first table is.
+        tables: (8, 8) each, natural order, values 1..255, of Y, Cb and Cr; the last one given also
+            serves those that follow.
+        sampling: one of :data:`PILLOW_SAMPLINGS`.
+
+    Raises:
+        ValueError: a sampling or a table that cannot be written.
+    """
+    if sampling not in PILLOW_SAMPLINGS:
+        raise ValueError(f"{sampling.value} cannot be written with tables of one's choice")
+    if any(table.shape != (8, 8) or table.min() < 1 or table.max() > 255 for table in tables):
+        raise ValueError("tables must be 8x8, of values from 1 to 255")
+    lists = [table.ravel().tolist() for table in (tables[:1] if rgb.ndim == 2 else tables)]
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "jpeg", qtables=lists, subsampling=sampling.value)
+    return stream.getvalue()
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:

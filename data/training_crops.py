@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
+from data.drawn import drawn, to_gray
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from utils.image_io import ImageError, read_image
 
@@ -148,8 +149,20 @@ class TrainingCrops(Dataset[TrainingCrop]):
         seed: int,
         view: View,
         candidates: int = 1,
+        drawn_share: float = 0.0,
+        desaturated_share: float = 0.0,
     ) -> None:
-        """patch: side of a crop in pixels, a multiple of 64. view: models.layouts.network_view."""
+        """
+        Args:
+            images: where photographs come from.
+            patch: side of a crop in pixels, a multiple of 64.
+            compression: makes the JPEG.
+            seed: with the index, all that a crop depends on.
+            view: models.layouts.network_view.
+            candidates: see above.
+            drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
+            desaturated_share: crops, of the others, that are gray pictures with three channels.
+        """
         if patch < 64 or patch % 64:
             raise ValueError(f"patch must be a positive multiple of 64, got {patch}")
         if candidates < 1:
@@ -160,6 +173,8 @@ class TrainingCrops(Dataset[TrainingCrop]):
         self.seed = seed
         self.view = view
         self.candidates = candidates
+        self.drawn_share = drawn_share
+        self.desaturated_share = desaturated_share
         self._share = images.pixels / images.pixels.sum()
 
     def __getitem__(self, index: int) -> TrainingCrop:
@@ -168,7 +183,13 @@ class TrainingCrops(Dataset[TrainingCrop]):
         pixels = np.rot90(self._place(image, rng), int(rng.integers(4)))
         if rng.integers(2):
             pixels = pixels[:, ::-1]
-        original, jpeg, stored = self.compression(np.ascontiguousarray(pixels), rng)
+        pixels = np.ascontiguousarray(pixels)
+        draw = rng.random()
+        if draw < self.drawn_share:
+            pixels = drawn(pixels, rng)
+        elif draw < self.drawn_share + self.desaturated_share:
+            pixels = to_gray(pixels)
+        original, jpeg, stored = self.compression(pixels, rng)
         tables, y, c, detail = self.view(stored)
         if detail is None:
             detail = np.zeros((2, self.patch, self.patch), np.float32)

@@ -7,13 +7,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.datasets import DatasetError, folder_set
-from data.degradation import Degraded, SingleJpeg
+from data.datasets import DatasetError
 from data.training_crops import (
     TrainingBatch,
     TrainingCrops,
@@ -21,18 +18,17 @@ from data.training_crops import (
     crop_batches,
     default_workers,
 )
+from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.layouts import network_view
 from models.losses import RestorationLoss
-from models.restorer import Restorer, pick_device, pick_precision
+from models.restorer import pick_device, pick_precision
 from options.command_line import from_project
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, find_images, require_writable, write_atomically
-from utils.metrics import psnr
-from utils.pictures import picture_table
 from utils.run_record import RunRecord
-from utils.training import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError, Validated
+from utils.training import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
 
 
 def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
@@ -128,6 +124,8 @@ def _train_connected(
         options.seed,
         network_view,
         options.data.candidates,
+        options.data.drawn_share,
+        options.data.desaturated_share,
     )
     folder = options.output / options.name
     parts = world.size * options.optimisation.accumulate
@@ -233,75 +231,6 @@ def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:
     floor = (0.5 / 255) ** 2
     errors = [(x - clean).square().mean((1, 2, 3)).clamp_min(floor) for x in (restored, jpeg)]
     return 10 * (errors[1] / errors[0]).log10().mean()
-
-
-class Validation:
-    """PSNR gain over the JPEG in dB, per quality, mean over central crops of a folder's images.
-
-    The processes share the images out.
-    """
-
-    def __init__(self, options: TrainOptions, device: torch.device, world: World) -> None:
-        assert options.validation is not None
-        self.options = options.validation
-        self.precision = options.precision
-        self.device = device
-        self.world = world
-        side = self.options.crop
-        try:
-            entries = list(folder_set("validation", self.options.folder))
-        except DatasetError as error:
-            raise OptionsError(
-                f"validation.folder: {error} (--set validation.folder=my/validation)"
-            ) from error
-        self.total = len(entries)
-        images = []
-        for index in world.share(self.total):
-            image = entries[index].read()
-            if image.ndim == 2:
-                image = np.repeat(image[:, :, None], 3, axis=2)
-            top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
-            images.append(image[top : top + side, left : left + side])
-        self.cases = {
-            quality: [SingleJpeg(quality)(image) for image in images]
-            for quality in self.options.qualities
-        }
-
-    def __call__(self, network: nn.Module) -> Validated:
-        restorer = Restorer(_as_ijcn(network), self.device, self.precision, leave_fine=False)
-        sums = []
-        pictures: dict[str, NDArray[np.uint8]] = {}
-        for quality, cases in self.cases.items():
-            restored = [restorer.restore(case.stored) for case in cases]
-            gains = [
-                _bounded(psnr(restored=image, original=case.original))
-                - _bounded(psnr(restored=case.jpeg, original=case.original))
-                for image, case in zip(restored, cases, strict=True)
-            ]
-            sums.append(sum(gains))
-            if self.options.pictures and self.world.is_main:
-                pictures[f"QF{quality}"] = self._panel(quality, cases, restored)
-        totals = self.world.sums(sums, self.device)
-        figures = {
-            f"gain_QF{quality}": total / self.total
-            for quality, total in zip(self.cases, totals, strict=True)
-        }
-        return Validated(figures, pictures)
-
-    def _panel(
-        self, quality: int, cases: list[Degraded], restored: list[NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:
-        rows = [
-            (case.jpeg, image, case.original) for case, image in zip(cases, restored, strict=True)
-        ]
-        return picture_table(
-            rows[: self.options.pictures], (f"JPEG QF {quality}", "restored", "original")
-        )
-
-
-def _bounded(decibels: float) -> float:
-    """A flat picture's JPEG may be exact, which no mean survives."""
-    return min(decibels, 60.0)
 
 
 def _network(options: TrainOptions) -> IJCN:

@@ -65,6 +65,12 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
     return torch.stack((luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402), 1)
 
 
+def scaled_in_ycbcr(change: Tensor, factors: Tensor) -> Tensor:
+    """A change of RGB (B, 3, H, W), its Y, Cb and Cr parts times ``factors`` (B, 3, 1, 1)."""
+    middle = change.new_tensor([0, 128, 128])[:, None, None]
+    return ycbcr_to_rgb((rgb_to_ycbcr(change) - middle) * factors + middle)
+
+
 def image_to_coefficients(image: Tensor) -> tuple[Tensor, Tensor]:
     """What an encoder would quantise, had it not to round: the way of a clean image to DCT.
 

@@ -4,6 +4,8 @@ From quality 95 on, what rounding took cannot be seen, and what a network would 
 as likely wrong as right: most such files were saved again from an earlier JPEG, whose decoded
 picture they hold almost exactly, and nothing in them tells these from first savings. (BSDS500's
 pictures are JPEGs of quality 95: at QF 95 the decoded file has 49.7 dB, our network's answer 43.1.)
+
+Every component is judged by its own table: a file may hold fine luma beside coarse chroma.
 """
 
 from __future__ import annotations
@@ -11,27 +13,53 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.dct import LUMA_WEIGHTS
 from models.layouts import StoredJpeg
 
 UNTOUCHED_STEP = 6.0
-"""Mean step of the luma table up to which a file is left alone: libjpeg's quality 95 has 5.8."""
+"""Mean step of the luma table up to which luma is left alone: libjpeg's quality 95 has 5.8."""
 
 FULL_STEP = 11.0
 """Mean step from which the network's answer is taken as it is: quality 90 has 11.5."""
 
+CHROMA_FACTOR = 1.5
+"""The same of chroma tables: libjpeg's are that much coarser at the same quality."""
 
-def share_of_change(stored: StoredJpeg) -> float:
-    """Which part of the network's change to apply, 0 to 1: by the mean step of the luma table.
+
+def shares_of_change(stored: StoredJpeg) -> tuple[float, ...]:
+    """Which part of the network's change to apply to each component, 0 to 1: by its mean step.
 
     In between the two constants it grows linearly: 0.88 at quality 91, 0.18 at 94.
     """
-    step = float(stored.components[0].table.mean())
-    return float(np.clip((step - UNTOUCHED_STEP) / (FULL_STEP - UNTOUCHED_STEP), 0.0, 1.0))
+    shares = []
+    for index, component in enumerate(stored.components):
+        factor = CHROMA_FACTOR if stored.colors == "YCbCr" and index else 1.0
+        step = float(component.table.mean()) / factor
+        share = (step - UNTOUCHED_STEP) / (FULL_STEP - UNTOUCHED_STEP)
+        shares.append(float(np.clip(share, 0.0, 1.0)))
+    return tuple(shares)
 
 
 def blended(
-    restored: NDArray[np.uint8], decoded: NDArray[np.uint8], share: float
+    restored: NDArray[np.uint8],
+    decoded: NDArray[np.uint8],
+    shares: tuple[float, ...],
+    colors: str,
 ) -> NDArray[np.uint8]:
-    """``decoded`` plus ``share`` of the change to ``restored``; arrays of one shape."""
+    """``decoded`` plus the components' ``shares`` of the change to ``restored``.
+
+    restored, decoded: RGB (H, W, 3) or gray (H, W), both alike. colors: what the shares are of,
+    "gray", "YCbCr" or "RGB".
+    """
     change = restored.astype(np.float32) - decoded
-    return np.round(decoded + np.float32(share) * change).astype(np.uint8)
+    if colors == "YCbCr" and len(set(shares)) > 1:
+        luma = change @ np.array(LUMA_WEIGHTS, np.float32)
+        # Chroma in units of blue and red less luma: Cb and Cr but for a factor.
+        blue = shares[1] * (change[..., 2] - luma)
+        red = shares[2] * (change[..., 0] - luma)
+        luma *= shares[0]
+        green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / LUMA_WEIGHTS[1]
+        change = luma[..., None] + np.stack((red, green, blue), -1)
+    else:
+        change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)
+    return np.round(decoded + change).clip(0, 255).astype(np.uint8)

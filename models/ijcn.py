@@ -14,16 +14,23 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone
 from models.blocks import Activation
-from models.dct import CoefficientsToImage
+from models.dct import CoefficientsToImage, scaled_in_ycbcr
 from models.dual_attention import WINDOW, ChannelLogits
 from models.level_check import LevelCheck
 from models.logm import LOGM, Levels, dequantise
-from models.qtgm import QTGM, GuidanceHead, GuidancePair, TableInput, residual_scale
+from models.qtgm import (
+    QTGM,
+    GuidanceHead,
+    GuidancePair,
+    TableInput,
+    component_scales,
+    residual_scale,
+)
 
 SIZE_MULTIPLE = 16 * WINDOW
 """Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
 
-ScaleInput = Literal["none", "tables"]
+ScaleInput = Literal["none", "tables", "components"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class IJCNConfig:
     channel_logits: "sum" (published; depends on image size) or "mean".
     trunk_width: of the MLPs on the tables.
     table_input: "raw_y_cb" (published) or "log_y_cb_cr".
-    residual_scale: "none" or "tables" (see :func:`models.qtgm.residual_scale`).
+    residual_scale: "none", "tables" (one factor, see :func:`models.qtgm.residual_scale`) or
+        "components" (one for each of Y, Cb, Cr, see :func:`models.qtgm.component_scales`).
     max_drop: stochastic depth of the last attention block, in training only.
     level_check: channels of :class:`models.level_check.LevelCheck`; None: without it, as published.
 
@@ -141,11 +149,12 @@ class IJCN(nn.Module):
             *(head.beta for head in heads if isinstance(head, GuidanceHead)),
             self.backbone.tail,
         ]
-        if self.level_check is not None:
-            layers += [self.level_check.luma.change, self.level_check.chroma.change]
         for layer in layers:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
+        if self.level_check is not None:
+            self.level_check.luma.start()
+            self.level_check.chroma.start()
 
     def with_level_check(self, width: int) -> IJCN:
         """A network of the same weights with a fresh check of levels, which changes nothing yet.
@@ -209,6 +218,8 @@ class IJCN(nn.Module):
         residual = self.backbone(first, *(guidance or self.guidance(tables))).float()
         if self.config.residual_scale == "tables":
             residual = residual_scale(tables) * residual
+        elif self.config.residual_scale == "components":
+            residual = scaled_in_ycbcr(residual, component_scales(tables))
         return first + residual
 
     def checked(self, tables: Tensor, stored: Levels, image: Tensor) -> Tensor:

@@ -90,6 +90,13 @@ class NetworkView(NamedTuple):
     chroma_detail: Plane | None
 
 
+def is_colourless(stored: StoredJpeg) -> bool:
+    """Whether a file holds no colour at all: gray, or YCbCr of which every chroma level is zero."""
+    if stored.colors == "YCbCr":
+        return not any(component.levels.any() for component in stored.components[1:])
+    return stored.colors == "gray"
+
+
 def network_view(stored: StoredJpeg) -> NetworkView:
     """Bring a JPEG to the network's form; see the module's table.
 

@@ -31,6 +31,12 @@ _AROUND = 4
 """Blocks to each side whose mean is known. With chroma's own neighbours, blocks of 16 pixels, that
 makes 58 pixels: within the halo of a tile (models.tiling)."""
 
+_NEAREST = 0.5
+"""Half a step: how far an encoder that rounds leaves a coefficient from its level."""
+
+_LEAST = -3.0
+"""Sigmoid's argument for a bound of half a step and a little, with which training begins."""
+
 _FARTHEST = 1.5
 _LARGEST_LEVEL = 3.0
 
@@ -38,8 +44,8 @@ _LARGEST_LEVEL = 3.0
 class LevelCheck(nn.Module):
     """Restored picture, tables and stored levels -> picture, a little nearer to the original.
 
-    width: channels in which a block's neighbourhood is described. Starts as the identity. Always
-    computes in float32.
+    width: channels in which a block's neighbourhood is described. Starts as a mere clipping of the
+    stored coefficients to about their intervals. Always computes in float32.
     """
 
     def __init__(self, width: int) -> None:
@@ -84,9 +90,15 @@ class _PlaneCheck(nn.Module):
         self.spread = nn.Conv2d(width, _UNITS * count, 1)
         self.own = nn.Conv2d(_FEATURES * count, _UNITS * count, 1, groups=count, bias=False)
         self.change = nn.Conv2d(_UNITS * count, count, 1, groups=count)
-        nn.init.zeros_(self.change.weight)
-        assert self.change.bias is not None
-        nn.init.zeros_(self.change.bias)
+        self.reach = nn.Conv2d(width, count, 1)
+        self.start()
+
+    def start(self) -> None:
+        """Begin without changes but for the bound, half a step and a little."""
+        for layer in (self.change, self.reach):
+            nn.init.zeros_(layer.weight)
+            assert layer.bias is not None
+            nn.init.constant_(layer.bias, _LEAST if layer is self.reach else 0.0)
 
     def forward(
         self, tables: Tensor, levels: Tensor, coefficients: Tensor, extra: Tensor | None
@@ -96,7 +108,8 @@ class _PlaneCheck(nn.Module):
         Returns the changes to the coefficients, and the description (B, width, h, w) of each block.
         """
         steps = tables[:, :, None, None]
-        features = _features(levels, coefficients / steps - levels)
+        offsets = coefficients / steps - levels
+        features = _features(levels, offsets)
         seen = features if extra is None else torch.cat((features, extra), 1)
         about_tables = self.from_tables(scaled_log(tables).flatten(1))
         context = F.relu(self.from_features(seen) + about_tables[:, :, None, None])
@@ -107,8 +120,11 @@ class _PlaneCheck(nn.Module):
             )
         context = F.relu(context + self.from_neighbours(context) + around)
         units = F.relu(self.own(features) + self.spread(context))
-        change = _as_blocks(self.change(units), tables.shape[1])
-        return change * steps * (levels == levels.round()), context
+        planes = tables.shape[1]
+        reach = _NEAREST + _NEAREST * _as_blocks(self.reach(context).sigmoid(), planes)
+        moved = offsets + _as_blocks(self.change(units), planes)
+        moved = torch.maximum(torch.minimum(moved, reach), -reach)
+        return (moved - offsets) * steps * (levels == levels.round()), context
 
 
 def _features(levels: Tensor, offsets: Tensor) -> Tensor:
@@ -118,7 +134,7 @@ def _features(levels: Tensor, offsets: Tensor) -> Tensor:
     more than half a step; the level's sign; the level itself, as far as it is small.
     """
     offsets = offsets.clamp(-_FARTHEST, _FARTHEST)
-    beyond = offsets - offsets.clamp(-0.5, 0.5)
+    beyond = offsets - offsets.clamp(-_NEAREST, _NEAREST)
     small = levels.clamp(-_LARGEST_LEVEL, _LARGEST_LEVEL) / _LARGEST_LEVEL
     stacked = torch.stack((offsets, beyond, levels.sign(), small), -1)
     b, planes, rows, cols = levels.shape[:4]

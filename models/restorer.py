@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
-from models.fidelity import blended, share_of_change
+from models.fidelity import blended, shares_of_change
 from models.ijcn import IJCN
 from models.layouts import (
     MULTIPLE,
@@ -24,6 +24,7 @@ from models.layouts import (
     RestoreError,
     StoredJpeg,
     UnsupportedLayoutError,
+    is_colourless,
     network_view,
 )
 from models.logm import Levels
@@ -148,8 +149,8 @@ class Restorer:
                 without it.
             ensemble: 2 or 4: the backbone sees the picture mirrored too, and its answers are
                 averaged (self-ensemble, Timofte et al. 2016): a little better, 2 or 4 times slower.
-            leave_fine: return files of quality about 95 or better as libjpeg decodes them, and less
-                than the network's whole change from 90 on (models.fidelity).
+            leave_fine: return components of quality about 95 or better as libjpeg decodes them, and
+                less than the network's whole change from 90 on (models.fidelity).
 
         Raises:
             ValueError: a device that this machine does not have.
@@ -177,20 +178,22 @@ class Restorer:
             UnsupportedLayoutError: see :func:`models.layouts.network_view`.
             RestoreError: not enough memory.
         """
-        share = self._share(stored)
-        decoded = stored.decoded() if share < 1 else None
+        shares = self._shares(stored)
+        decoded = stored.decoded() if min(shares) < 1 else None
         if decoded is None:
             return self._restored(stored)
-        return decoded if share == 0 else blended(self._restored(stored), decoded, share)
+        if max(shares) == 0:
+            return decoded
+        return blended(self._restored(stored), decoded, shares, stored.colors)
 
     def leaves(self, stored: StoredJpeg) -> bool:
         """Whether a file is so fine that it is left as libjpeg decodes it."""
-        return self._share(stored) == 0
+        return max(self._shares(stored)) == 0
 
-    def _share(self, stored: StoredJpeg) -> float:
-        """Which part of the network's change to apply."""
+    def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
+        """Which part of the network's change to apply to each component."""
         restorable = stored.colors in RESTORED_COLORS
-        return share_of_change(stored) if self.leave_fine and restorable else 1.0
+        return shares_of_change(stored) if self.leave_fine and restorable else (1.0,)
 
     def _restored(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """The network's answer, in tiles as small as the memory calls for."""
@@ -250,7 +253,7 @@ class Restorer:
         while waiting:
             indices = [waiting.pop(0)]
             stored = many[indices[0]]
-            alone = not self.batches or self._share(stored) < 1
+            alone = not self.batches or min(self._shares(stored)) < 1
             if alone or self._tile_side(stored) < max(_padded_sides(stored)):
                 results[indices[0]] = self.restore(stored)
                 continue
@@ -262,7 +265,7 @@ class Restorer:
                     break
                 # A cheap look before levels are prepared.
                 same_size = _padded_sides(many[index]) == _padded_sides(stored)
-                if same_size and self._share(many[index]) == 1:
+                if same_size and min(self._shares(many[index])) == 1:
                     other = network_input(many[index])
                     if other.fits(first):
                         batch.append(other)
@@ -318,6 +321,7 @@ class Restorer:
             )
             for stored in many
         ]
+        gray = [is_colourless(stored) for stored in many]
         with torch.inference_mode(), self._autocast():
             tables, levels = self.model.corrected(
                 inputs.qts.to(self.device),
@@ -332,7 +336,7 @@ class Restorer:
                 stored = Levels(inputs.y_coef, inputs.c_coef)
                 image = self.model.checked(tables, self._part(stored, tile), image)
                 for index, result in enumerate(results):
-                    pixels = _pixels(image[index], tile, result.ndim == 2)
+                    pixels = _pixels(image[index], tile, gray[index], result.ndim)
                     part = result[slice(*tile.rows), slice(*tile.cols)]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
         return results
@@ -404,17 +408,20 @@ class Restorer:
         return max(1, min(_LARGEST_BATCH, int(self._budget(0) / (each * pixels))))
 
 
-def _pixels(image: Tensor, tile: Tile, gray: bool) -> NDArray[np.uint8]:
-    """The kept part of a tile, (3, H, W) in [0, 1], as 8-bit RGB (H, W, 3) or gray (H, W)."""
+def _pixels(image: Tensor, tile: Tile, gray: bool, dimensions: int) -> NDArray[np.uint8]:
+    """The kept part of a tile, (3, H, W) in [0, 1], as 8-bit RGB (H, W, 3) or gray (H, W).
+
+    gray: the file has no colour; what little the network adds is dropped.
+    """
     top, left = tile.rows.start - tile.seen_rows.start, tile.cols.start - tile.seen_cols.start
     image = image[:, top:, left:][
         :, : tile.rows.stop - tile.rows.start, : tile.cols.stop - tile.cols.start
     ]
     if gray:
-        # A gray JPEG has no colour; what little the network adds is dropped.
         image = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(0, True)
+        image = image.expand(3, -1, -1)
     pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
-    return (pixels[:, :, 0] if gray else pixels).cpu().numpy()
+    return (pixels[:, :, 0] if dimensions == 2 else pixels).cpu().numpy()
 
 
 def _sides(inputs: NetworkInput) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data.degradation import DoubleJpeg, Padding, RandomCompression, SingleJpeg
+from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
 from models.ijcn import IJCNConfig
 from models.losses import Penalty
@@ -91,6 +91,14 @@ class DoubleTestOptions(EvaluationOptions):
 
     qualities: Qualities = (30, 50)
     second_qualities: Qualities | None = None
+    pairs: (
+        Annotated[
+            tuple[tuple[Quality, Quality], ...],
+            Field(min_length=1),
+            AfterValidator(_without_repeats),
+        ]
+        | None
+    ) = None
     shifts: Annotated[
         tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...],
         Field(min_length=1),
@@ -98,8 +106,9 @@ class DoubleTestOptions(EvaluationOptions):
     ] = ((0, 0), (4, 4))
 
     def degradations(self) -> list[DoubleJpeg]:
-        """Every first quality with every second one, at each shift."""
-        pairs = list(product(self.qualities, self.second_qualities or self.qualities))
+        """Every first quality with every second one, or the given pairs, at each shift."""
+        second = self.second_qualities or self.qualities
+        pairs = self.pairs or tuple(product(self.qualities, second))
         return [
             DoubleJpeg(first, second, shift, self.sampling, self.padding)
             for shift, (first, second) in product(self.shifts, pairs)
@@ -143,6 +152,9 @@ class DataOptions(Options):
     highest_quality: Quality = 100
     double_share: Share = 0.0
     sampling_shares: dict[str, Share] = {Sampling.S420.value: 1.0}
+    encoder_shares: dict[str, Share] = {LIBJPEG: 1.0}
+    drawn_share: Share = 0.0
+    desaturated_share: Share = 0.0
 
     def compression(self) -> RandomCompression:
         """The degradation these options describe."""
@@ -154,10 +166,16 @@ class DataOptions(Options):
             self.double_share,
             self.fine_share,
             tuple(self.sampling_shares.items()),
+            tuple(self.encoder_shares.items()),
         )
 
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:
+        if self.drawn_share + self.desaturated_share > 1:
+            raise ValueError(
+                f"drawn_share {self.drawn_share} and desaturated_share {self.desaturated_share} "
+                "exceed 1 together"
+            )
         self.compression()
         return self
 
@@ -223,6 +241,7 @@ class ValidationOptions(Options):
     crop: Annotated[int, Field(ge=16)] = 256
     every_steps: Count = 500
     pictures: Annotated[int, Field(ge=0)] = 4
+    other_kinds: bool = False
 
 
 class TrainOptions(Options):

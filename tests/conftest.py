@@ -32,7 +32,7 @@ TINY = IJCNConfig(
     channel_logits="mean",
     trunk_width=16,
     table_input="log_y_cb_cr",
-    residual_scale="tables",
+    residual_scale="components",
     max_drop=0.0,
     level_check=8,
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import importlib.util
 
 import cv2
 import numpy as np
 import pytest
 
-from data.degradation import DoubleJpeg, Padding, RandomCompression, SingleJpeg
+from data.degradation import ENCODERS, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from tests.conftest import photograph
 
@@ -99,6 +100,35 @@ def test_random_compression_draws_as_told() -> None:
     assert all(drawn[quality] for quality in range(95, 101))
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_random_compression_uses_every_encoder(encoder: str) -> None:
+    pixels = photograph(71, 71)
+    compression = RandomCompression(encoders=((encoder, 1.0),), double_share=0.3)
+    for seed in range(4):
+        one, other = (compression(pixels, np.random.default_rng(seed)) for _ in range(2))
+        assert one.jpeg.shape == one.original.shape == (64, 64, 3)
+        np.testing.assert_array_equal(one.jpeg, other.jpeg)
+        levels = [pair.stored.components[0].levels for pair in (one, other)]
+        np.testing.assert_array_equal(*levels)
+        assert one.stored.sampling is Sampling.S420
+        assert np.abs(one.jpeg.astype(int) - one.original).mean() < 40
+
+
+def test_layouts_that_only_libjpeg_writes_are_left_to_it() -> None:
+    compression = RandomCompression(
+        samplings=((Sampling.S440.value, 1.0),), encoders=(("wild", 1.0),)
+    )
+    stored = compression(photograph(71, 71), np.random.default_rng(0)).stored
+    assert stored.sampling is Sampling.S440
+
+
+def test_a_missing_encoder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"trellis needs the package pyvips; install it: pip"):
+        RandomCompression(encoders=(("libjpeg", 0.5), ("trellis", 0.5)))
+    RandomCompression(encoders=(("libjpeg", 1.0), ("trellis", 0.0)))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -110,8 +140,12 @@ def test_random_compression_draws_as_told() -> None:
         {"samplings": (("4:2:1", 1.0),)},
         {"samplings": (("4:2:0", 0.5),)},
         {"samplings": (("4:2:0", 1.5), ("gray", -0.5))},
+        {"encoders": (("libjpeg", 0.9),)},
+        {"encoders": (("libjpg", 1.0),)},
     ],
 )
 def test_random_compression_refuses_contradictions(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"lie in|exceed|no quality|unknown sampling|add up to 1"):
+    with pytest.raises(
+        ValueError, match=r"lie in|exceed|no quality|unknown sampling|unknown encoder|add up to 1"
+    ):
         RandomCompression(**wrong)  # type: ignore[arg-type]

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from data.degradation import SingleJpeg
-from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from data.jpeg import Sampling, decode_jpeg, encode_jpeg, encode_with_tables, read_jpeg
 from data.pixels import pixels_as_jpeg
+from data.tables import standard_tables
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
-from models.fidelity import share_of_change
+from models.fidelity import blended, shares_of_change
 from models.restorer import Restorer
 from tests.conftest import photograph, tiny_network
 from utils.image_io import read_image, write_png
@@ -33,7 +34,14 @@ def always() -> Restorer:
 
 
 def test_the_share_falls_from_quality_90_to_95() -> None:
-    shares = [share_of_change(read_jpeg(encode_jpeg(PICTURE, q))) for q in range(85, 101)]
+    each = [shares_of_change(read_jpeg(encode_jpeg(PICTURE, q))) for q in range(85, 101)]
+    for component in range(3):
+        _falls([shares[component] for shares in each])
+    of_gray = [shares_of_change(read_jpeg(encode_jpeg(PICTURE[:, :, 0], q))) for q in (85, 100)]
+    assert of_gray == [(1.0,), (0.0,)]
+
+
+def _falls(shares: list[float]) -> None:
     assert shares[:6] == [1.0] * 6
     assert shares[10:] == [0.0] * 6
     assert shares[5:11] == sorted(shares[5:11], reverse=True)
@@ -67,12 +75,56 @@ def test_in_between_a_part_of_the_change_is_made(restorer: Restorer, always: Res
     stored, decoded = read_jpeg(data), decode_jpeg(data).astype(int)
     whole = always.restore(stored).astype(int) - decoded
     part = restorer.restore(stored).astype(int) - decoded
-    assert abs(part - share_of_change(stored) * whole).max() <= 0.5 + 1e-3
+    share = shares_of_change(stored)
+    assert max(share) - min(share) < 0.05  # libjpeg's chroma is as fine as its luma
+    assert abs(part - share[0] * whole).max() <= 0.5 + 0.05 * abs(whole).max()
     assert 0 < abs(part).sum() < abs(whole).sum()
     np.testing.assert_array_equal(
         restorer.restore(read_jpeg(encode_jpeg(PICTURE, 90))),
         always.restore(read_jpeg(encode_jpeg(PICTURE, 90))),
     )
+
+
+def _apart(luma: int, chroma: int) -> bytes:
+    tables = standard_tables(luma)[0], standard_tables(chroma)[1], standard_tables(chroma)[1]
+    return encode_with_tables(PICTURE, tables)
+
+
+def _luma(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.asarray(picture @ np.array([0.299, 0.587, 0.114]))
+
+
+def test_each_component_is_judged_by_its_own_table(restorer: Restorer, always: Restorer) -> None:
+    """Fine luma beside coarse chroma: the colours are restored, the luma stays."""
+    data = _apart(98, 30)
+    stored, decoded = read_jpeg(data), decode_jpeg(data)
+    assert shares_of_change(stored) == (0.0, 1.0, 1.0)
+    assert not restorer.leaves(stored)
+    restored = restorer.restore(stored)
+    assert (restored != decoded).any()
+    inside = ((restored > 3) & (restored < 252)).all(2)
+    assert np.abs(_luma(restored) - _luma(decoded))[inside].max() <= 1.0
+
+    stored, decoded = read_jpeg(_apart(30, 98)), decode_jpeg(_apart(30, 98))
+    assert shares_of_change(stored) == (1.0, 0.0, 0.0)
+    change = restorer.restore(stored).astype(float) - decoded
+    inside = (np.abs(decoded - 128.0) < 90).all(2)
+    assert np.abs(np.diff(change, axis=2))[inside].max() <= 1.01  # all three channels alike
+
+
+def test_shares_of_all_components_alike_scale_the_whole_change() -> None:
+    rng = np.random.default_rng(0)
+    restored, decoded = (rng.integers(40, 200, (9, 9, 3)).astype(np.uint8) for _ in range(2))
+    change = restored.astype(float) - decoded
+    for share in (0.25, 1.0):
+        plain = blended(restored, decoded, (share,) * 3, "YCbCr")
+        # Nearly equal shares take the other way, through luma and chroma.
+        parted = blended(restored, decoded, (share, share, share - 1e-6), "YCbCr")
+        np.testing.assert_allclose(plain, decoded + share * change, atol=0.51)
+        np.testing.assert_allclose(parted, plain, atol=1)
+    one = blended(restored, decoded, (0.0, 1.0, 0.0), "RGB")
+    np.testing.assert_array_equal(one[..., 1], restored[..., 1])
+    np.testing.assert_array_equal(one[..., ::2], decoded[..., ::2])
 
 
 def test_batches_leave_fine_files_too(restorer: Restorer) -> None:

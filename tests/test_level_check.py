@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -32,19 +36,44 @@ def _random(width: int = 8) -> LevelCheck:
     return check.requires_grad_(False)
 
 
-def test_a_fresh_check_changes_nothing() -> None:
+def _offsets(tables: Tensor, y: Tensor, c: Tensor, image: Tensor) -> Tensor:
+    """Distances of luma's coefficients from the stored levels, in steps."""
+    return image_to_coefficients(image)[0] / tables[:, :1, None, None] - y
+
+
+def test_a_fresh_check_changes_nothing_within_the_intervals() -> None:
     tables, y, c, clean = _case(30)
-    torch.testing.assert_close(LevelCheck(8)(tables, y, c, clean), clean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(LevelCheck(8)(tables, y, c, clean), clean, atol=1e-3, rtol=0)
 
 
-def test_a_network_with_a_fresh_check_computes_what_it_did() -> None:
+def test_coefficients_end_within_a_step_of_the_level() -> None:
+    """Whatever the weights and whatever the picture: the bound is not learned beyond that."""
+    tables, y, c, clean = _case(40)
+    torch.manual_seed(0)
+    wild = torch.rand_like(clean) * 0.6 + 0.2
+    fresh = LevelCheck(8)
+    assert _offsets(tables, y, c, wild).abs().max() > 3
+    assert _offsets(tables, y, c, fresh(tables, y, c, wild)).abs().max() < 0.55
+    check = _random()
+    for plane in (check.luma, check.chroma):
+        torch.nn.init.normal_(plane.reach.weight, std=30)
+    result = check(tables, y, c, wild)
+    assert 0.6 < _offsets(tables, y, c, result).abs().max() < 1.01
+
+
+def test_a_network_with_a_fresh_check_only_clips() -> None:
     network = tiny_network(level_check=None)
     longer = network.with_level_check(16)
     assert longer.config.level_check == 16
     assert not longer.training
     tables, y, c, _ = _case(30)
-    before, after = (n(tables, y, c).image.clamp(0, 1) for n in (network, longer))
-    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    before = network(tables, y, c).image.clamp(0, 1)
+    after = longer(tables, y, c).image
+    outside = _offsets(tables, y, c, before).abs() > 0.52
+    assert outside.any()
+    unchanged = (_offsets(tables, y, c, before) - _offsets(tables, y, c, after)).abs()
+    assert unchanged[~outside].max() < 0.01
+    assert _offsets(tables, y, c, after).abs().max() < 0.55
     with pytest.raises(ValueError, match="level check of width 16"):
         longer.with_level_check(8)
 
@@ -55,7 +84,32 @@ def test_starting_from_the_jpeg_resets_it() -> None:
     assert not torch.allclose(network(tables, y, c).image, network(tables, y, c).first, atol=1e-3)
     network.start_from_jpeg()
     output = network(tables, y, c)
-    torch.testing.assert_close(output.image, output.first, atol=1e-5, rtol=0)
+    luma, same = (_offsets(tables, y, c, x) for x in (output.first, output.image))
+    torch.testing.assert_close(same, luma, atol=0.02, rtol=0)
+    # Chroma that was enlarged smoothly is not quite found again: a little is clipped.
+    torch.testing.assert_close(output.image, output.first, atol=0.03, rtol=0)
+
+
+def test_files_from_before_the_bound_can_be_loaded(tmp_path: Path) -> None:
+    network = tiny_network()
+    assert network.level_check is not None
+    save_checkpoint(network, tmp_path / "new.safetensors")
+    weights, notes = _read(tmp_path / "new.safetensors")
+    old = {name: tensor for name, tensor in weights.items() if ".reach." not in name}
+    assert len(old) == len(weights) - 4
+    safetensors.torch.save_file(old, tmp_path / "old.safetensors", notes)
+    loaded = load_checkpoint(tmp_path / "old.safetensors")
+    assert loaded.level_check is not None
+    fresh = LevelCheck(8)
+    assert torch.equal(loaded.level_check.luma.reach.bias, fresh.luma.reach.bias)
+    assert torch.equal(
+        loaded.level_check.luma.change.weight, network.level_check.luma.change.weight
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safetensors.safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
 def test_it_survives_a_checkpoint(tmp_path: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 import models.logm
+from data.quality import standard_tables
 from models import IJCN, IJCNConfig, load_checkpoint
-from models.dct import ZIGZAG
+from models.dct import ZIGZAG, rgb_to_ycbcr, scaled_in_ycbcr
 from models.dual_attention import ChannelAttention, DualAttention
 from models.logm import LOGM, Levels
-from models.qtgm import residual_scale
+from models.qtgm import component_scales, residual_scale
 from tests.conftest import GOLDEN, TINY, tiny_network
 
 TOLERANCE = {"y_pred": 2e-5, "c_pred": 2e-5, "image": 1e-4}
@@ -173,6 +175,31 @@ def test_residual_scale_follows_the_tables() -> None:
     assert 1.5 < coarse < 2.5
 
 
+def test_each_component_is_scaled_by_its_own_table() -> None:
+    """As one scale for all where the tables are libjpeg's, else luma's and chroma's apart."""
+    for quality in range(1, 101):
+        luma, chroma = (torch.from_numpy(t.copy()).float() for t in standard_tables(quality))
+        tables = torch.stack((luma, chroma, chroma))[None]
+        scales, one = component_scales(tables).flatten(), residual_scale(tables)[0, 0, 0, 0]
+        assert (scales / one - 1).abs().max() < 0.03
+    apart = torch.stack((luma, standard_table_of_chroma(10), chroma))[None]
+    y, cb, cr = component_scales(apart).flatten().tolist()
+    assert y == cr < 0.3
+    assert cb > 1.5
+
+
+def standard_table_of_chroma(quality: int) -> torch.Tensor:
+    return torch.from_numpy(standard_tables(quality)[1].copy()).float()
+
+
+def test_a_change_is_scaled_in_luma_and_chroma() -> None:
+    change = torch.rand(2, 3, 4, 4) - 0.5
+    factors = torch.tensor([2.0, 0.0, 1.0])[:, None, None].expand(2, 3, 1, 1)
+    middle = torch.tensor([0.0, 128, 128])[:, None, None]
+    before, after = (rgb_to_ycbcr(x) - middle for x in (change, scaled_in_ycbcr(change, factors)))
+    torch.testing.assert_close(after, before * factors, atol=1e-4, rtol=0)
+
+
 def test_stochastic_depth_acts_in_training_only() -> None:
     torch.manual_seed(0)
     attention = DualAttention(32, heads=2, depth=2, max_drop=0.9)
@@ -185,7 +212,7 @@ def test_stochastic_depth_acts_in_training_only() -> None:
 
 
 def test_untrained_network_starts_from_the_jpeg() -> None:
-    model = IJCN(TINY).eval()
+    model = IJCN(replace(TINY, level_check=None)).eval()  # which would clip such random levels
     model.start_from_jpeg()
     y = torch.randint(-20, 20, (1, 1, 8, 8, 8, 8)).float()
     c = torch.randint(-20, 20, (1, 2, 4, 4, 8, 8)).float()

@@ -123,6 +123,22 @@ def test_gray_tiles_agree_with_the_whole() -> None:
     assert np.abs(restorer.restore_in_tiles(stored, 96).astype(int) - whole).max() <= 1
 
 
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, Sampling.S411])
+def test_no_colour_in_no_colour_out(sampling: Sampling) -> None:
+    """A gray picture that is stored in colour: every chroma level is zero."""
+    gray = np.repeat(photograph(150, 200)[:, :, :1], 3, axis=2)
+    stored = read_jpeg(encode_jpeg(gray, 10, sampling))
+    assert not stored.components[1].levels.any()
+    restorer = Restorer(tiny_network(), precision="float32", leave_fine=False)
+    for picture in (restorer.restore(stored), restorer.restore_in_tiles(stored, 64)):
+        assert picture.shape == gray.shape
+        assert np.ptp(picture, axis=2).max() == 0
+    colored = gray.copy()
+    colored[:40, :40, 0] //= 2
+    stored = read_jpeg(encode_jpeg(colored, 10, sampling))
+    assert np.ptp(restorer.restore(stored), axis=2).max() > 0
+
+
 def test_little_memory_means_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = read_jpeg(encode_jpeg(photograph(600, 900), 30))
     sides: list[int] = []

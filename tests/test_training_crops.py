@@ -74,6 +74,22 @@ def test_candidates_draw_crops_by_their_share_of_the_error(tmp_path: Path) -> No
     assert busy_share(6) > 0.95
 
 
+def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
+    images = TrainingImages([folder / "0.png", folder / "1.png"], 71, 1.0, quiet=True)
+
+    def gray_share(drawn: float, desaturated: float) -> float:
+        crops = TrainingCrops(
+            images, 64, RandomCompression(), 1, network_view, 1, drawn, desaturated
+        )
+        np.testing.assert_array_equal(crops[3].image, crops[3].image)
+        return float(np.mean([np.ptp(crops[i].image, axis=0).max() == 0 for i in range(60)]))
+
+    assert gray_share(0, 0) == 0
+    assert gray_share(0, 1) == 1
+    assert 0.3 < gray_share(0, 0.5) < 0.7
+    assert 0.3 < gray_share(1, 0) < 0.75  # half of the drawn ones, and some black on white
+
+
 def test_levels_belong_to_the_crop(folder: Path) -> None:
     """The luma DC level times its step is 8 times the block's mean luma, within half a step."""
     compression = RandomCompression((), 0.0, 60, 90)

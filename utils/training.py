@@ -78,10 +78,11 @@ class Loss(NamedTuple):
 
 
 class Validated(NamedTuple):
-    """Figures whose mean decides which weights are best, and RGB pictures to look at."""
+    """Figures whose mean decides which weights are best, RGB pictures to look at, more figures."""
 
     figures: Mapping[str, float]
     pictures: Mapping[str, NDArray[np.uint8]]
+    watched: Mapping[str, float] = {}
 
 
 class Batches(Generic[Batch]):
@@ -386,11 +387,12 @@ class Trainer(Generic[Batch]):
     def _validate(self) -> None:
         if self.validate is None:
             return
-        figures, pictures = self.validate(self.ema)
-        text = "  ".join(f"{name} {value:+.3f}" for name, value in figures.items())
+        figures, pictures, watched = self.validate(self.ema)
+        shown = {**figures, **watched}
+        text = "  ".join(f"{name} {value:+.3f}" for name, value in shown.items())
         if not all(math.isfinite(value) for value in figures.values()):
             text += "  (not finite: no weights are chosen by it)"
-        self.record.curve(VALIDATION_CURVE, self.step, figures)
+        self.record.curve(VALIDATION_CURVE, self.step, shown)
         for name, picture in pictures.items():
             self.record.picture(name, self.step, picture)
         score = sum(figures.values()) / len(figures) if figures else -math.inf

@@ -1,0 +1,287 @@
+"""Does any kind of JPEG come out worse? Gains over libjpeg's decoding by tables and by content.
+
+Photographs are compressed with the tables of many encoders; drawn pictures (text, dither, codes,
+...) and photographs without colour at several qualities. Prints a Markdown table, a line for each
+group: PSNR gain (dB) of the mean and of the worst case, how many cases lose more than the group's
+tolerance, and how many of the file's levels are found again when the restored picture is compressed
+with the file's own tables (in brackets: of the levels that are not zero).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+if str(PROJECT) not in sys.path:
+    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+
+from data.costly_encoders import COSTLY_ENCODERS, missing_package  # noqa: E402
+from data.datasets import DatasetError, open_testset  # noqa: E402
+from data.drawn import KINDS, drawn, to_gray  # noqa: E402
+from data.jpeg import (  # noqa: E402
+    PILLOW_SAMPLINGS,
+    JpegImage,
+    Sampling,
+    encode_jpeg,
+    encode_with_tables,
+    read_jpeg,
+)
+from data.tables import (  # noqa: E402
+    Tables,
+    mozjpeg_tables,
+    preset_tables,
+    scaled,
+    standard_tables,
+    wild_tables,
+)
+from models import CheckpointError, Restorer, load_checkpoint  # noqa: E402
+from utils.image_io import write_atomically  # noqa: E402
+from utils.metrics import psnr  # noqa: E402
+
+EXAMPLES = """examples:
+  python benchmarks/kinds.py
+  python benchmarks/kinds.py --groups "drawn: text" "drawn: ordered" --csv cases.csv
+  python benchmarks/kinds.py --every 5 --side 128
+"""
+
+Picture = NDArray[np.uint8]
+
+TABLES_TOLERANCE, CONTENT_TOLERANCE = 0.05, 0.1
+"""dB that a case may lose before it counts as worse: of photographs, of other pictures."""
+
+APART = (5, 10, 25, 50, 75, 90, 100)
+DRAWN_QUALITIES = (30, 50, 75, 85, 92)
+SEEDS = 3
+"""Drawn pictures of each kind; other ones than any training draws (:class:`TrainingCrops` seeds its
+generators with pairs of numbers)."""
+
+_HIGHEST = 60.0
+"""dB that a picture without error counts as."""
+
+
+class Case(NamedTuple):
+    """One JPEG: ``label`` tells it from others of its ``group``."""
+
+    group: str
+    label: str
+    original: Picture
+    encode: Callable[[Picture], bytes]
+
+
+class Outcome(NamedTuple):
+    """PSNR (dB) of the decoded JPEG; gain of the restored one; shares of levels found again."""
+
+    jpeg: float
+    gain: float
+    levels: float
+    levels_not_zero: float
+
+
+def table_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
+    """Photographs, with every set of tables."""
+
+    def with_tables(
+        group: str, label: str, tables: Tables, sampling: Sampling = Sampling.S420
+    ) -> Iterator[Case]:
+        for name, picture in photographs.items():
+            yield Case(
+                f"{group}, {sampling.value}",
+                f"{label} {name}",
+                picture,
+                lambda pixels: encode_with_tables(pixels, tables, sampling),
+            )
+
+    for sampling in (Sampling.S420, Sampling.S444):
+        for index, tables in enumerate(wild_tables()[1]):
+            yield from with_tables("found tables", f"set {index}", tables, sampling)
+        for name, tables in preset_tables().items():
+            yield from with_tables("Pillow's presets", name, tables, sampling)
+    for luma in APART:
+        for chroma in APART:
+            c = standard_tables(chroma)[1]
+            tables = standard_tables(luma)[0], c, c
+            yield from with_tables("luma and chroma apart", f"{luma} and {chroma}", tables)
+    for index, each in enumerate(mozjpeg_tables(), 1):
+        for quality in (30, 75):
+            luma_table, chroma_table = scaled(each[0], quality), scaled(each[-1], quality)
+            tables = luma_table, chroma_table, chroma_table
+            yield from with_tables("mozjpeg's tables", f"set {index} at {quality}", tables)
+
+
+def encoder_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
+    """Photographs by encoders that do not round to the nearest level."""
+    for encoder, quality in (("trellis", 40), ("trellis", 75), ("jpegli", 75)):
+        if missing_package(encoder):
+            print(f"{encoder} left out: {missing_package(encoder)} missing", file=sys.stderr)
+            continue
+        for name, picture in photographs.items():
+            yield Case(
+                f"{encoder} at {quality}",
+                name,
+                picture,
+                lambda pixels, encoder=encoder, quality=quality: COSTLY_ENCODERS[encoder](  # type: ignore[misc]
+                    pixels, quality, Sampling.S420
+                ),
+            )
+
+
+def content_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
+    """Drawn pictures in colour and gray, and photographs without colour."""
+    pictures = list(photographs.values())
+    for kind in KINDS:
+        for seed in range(SEEDS):
+            source = pictures[seed % len(pictures)]
+            # Half of all drawn pictures are gray; of each seed one of either sort is taken.
+            found: dict[bool, Picture] = {}
+            attempt = 0
+            while len(found) < 2:
+                picture = drawn(source, np.random.default_rng((7, seed, attempt)), kind)
+                found.setdefault(bool(np.ptp(picture, axis=2).max()), picture)
+                attempt += 1
+                if attempt > 40:  # black on white has no colour either way
+                    break
+            for colored, picture in found.items():
+                sorts = ["colour"] if colored else ["gray", "gray as colour"]
+                for sort in sorts:
+                    pixels = picture[:, :, 0] if sort == "gray" else picture
+                    for quality in DRAWN_QUALITIES:
+                        yield Case(
+                            f"drawn: {kind}",
+                            f"{seed} {sort} at {quality}",
+                            np.ascontiguousarray(pixels),
+                            lambda pixels, quality=quality: encode_jpeg(pixels, quality),  # type: ignore[misc]
+                        )
+    for name, picture in photographs.items():
+        for quality in (10, *DRAWN_QUALITIES):
+            yield Case(
+                "gray photographs as colour",
+                f"{name} at {quality}",
+                to_gray(picture),
+                lambda pixels, quality=quality: encode_jpeg(pixels, quality),  # type: ignore[misc]
+            )
+
+
+def measured(case: Case, restorer: Restorer) -> Outcome:
+    """Restore one case."""
+    stored = read_jpeg(case.encode(case.original))
+    decoded = stored.decoded()
+    assert decoded is not None
+    restored = restorer.restore(stored)
+    if case.original.ndim > decoded.ndim:  # jpegli and gray
+        decoded, restored = (np.repeat(x[:, :, None], 3, 2) for x in (decoded, restored))
+    before, after = (
+        min(_HIGHEST, psnr(restored=picture, original=case.original))
+        for picture in (decoded, restored)
+    )
+    return Outcome(before, after - before, *levels_found_again(stored, restored))
+
+
+def levels_found_again(stored: JpegImage, restored: Picture) -> tuple[float, float]:
+    """Shares of a file's levels, and of those not zero, that ``restored`` gives when compressed
+    with the file's tables; not a number for layouts that cannot be written."""
+    gray = restored.ndim == 2
+    sampling = Sampling.S420 if gray else stored.sampling
+    if sampling not in PILLOW_SAMPLINGS:
+        return float("nan"), float("nan")
+    tables = [component.table for component in stored.components]
+    again = read_jpeg(encode_with_tables(restored, tables, sampling))
+    pairs = list(zip(stored.components, again.components, strict=True))
+    same = np.concatenate([(a.levels == b.levels).ravel() for a, b in pairs])
+    present = np.concatenate([(a.levels != 0).ravel() for a, _ in pairs])
+    return float(same.mean()), float(same[present].mean()) if present.any() else 1.0
+
+
+def _photographs(testset: str, count: int, side: int) -> dict[str, Picture]:
+    """The middle of the first ``count`` pictures, smaller than a whole for the sake of time."""
+    chosen = {}
+    for each in list(open_testset(testset, PROJECT / "testsets"))[:count]:
+        picture = each.read()
+        if picture.ndim == 2:
+            picture = np.repeat(picture[:, :, None], 3, axis=2)
+        top, left = (max(0, (n - side) // 2) for n in picture.shape[:2])
+        chosen[each.name] = np.ascontiguousarray(picture[top : top + side, left : left + side])
+    return chosen
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
+        help="weights (default: the shipped ones)",
+    )
+    parser.add_argument(
+        "--testset", default="Sample", metavar="NAME", help="photographs: see testsets/README.md"
+    )
+    parser.add_argument("--pictures", type=int, default=3, metavar="N", help="how many (default 3)")
+    parser.add_argument("--side", type=int, default=256, help="pixels of their middle (256)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th case")
+    parser.add_argument("--groups", nargs="+", metavar="GROUP", help="lines of the table to make")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every case to this file")
+    args = parser.parse_args()
+    if min(args.pictures, args.every) < 1 or args.side < 64:
+        parser.error("--pictures and --every start at 1, --side at 64")
+    try:
+        photographs = _photographs(args.testset, args.pictures, args.side)
+        restorer = Restorer(load_checkpoint(args.checkpoint))
+    except (DatasetError, CheckpointError) as error:
+        parser.error(str(error))
+    cases = [*table_cases(photographs), *encoder_cases(photographs), *content_cases(photographs)]
+    known = list(dict.fromkeys(case.group for case in cases))
+    for name in args.groups or []:
+        if name not in known:
+            parser.error(f"no group {name}; there are {'; '.join(known)}")
+    wanted = args.groups or known
+    cases = [case for case in cases if case.group in wanted][:: args.every]
+    outcomes = [(case, measured(case, restorer)) for case in tqdm(cases, unit="case", disable=None)]
+    print(f"{args.checkpoint.name}, {restorer.precision}, {args.testset}, {args.side} pixels\n")
+    print("| group | cases | gain, dB | worst, dB | of | worse | levels found again |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for group in known:
+        own = [(case, outcome) for case, outcome in outcomes if case.group == group]
+        if own:
+            print(_line(group, own))
+    if args.csv:
+        write_atomically(args.csv, _csv(outcomes).encode())
+    return 0
+
+
+def _line(group: str, own: list[tuple[Case, Outcome]]) -> str:
+    content = group.startswith(("drawn", "gray"))
+    tolerance = CONTENT_TOLERANCE if content else TABLES_TOLERANCE
+    gains = np.array([outcome.gain for _, outcome in own])
+    worst, lowest = min(own, key=lambda each: each[1].gain)
+    levels, not_zero = (
+        f"{np.nanmean([getattr(outcome, name) for _, outcome in own]):.2%}"
+        for name in ("levels", "levels_not_zero")
+    )
+    return (
+        f"| {group} | {len(own)} | {gains.mean():+.2f} | {lowest.gain:+.2f} | {worst.label} | "
+        f"{(gains < -tolerance).sum()} | {levels} ({not_zero}) |"
+    )
+
+
+def _csv(outcomes: list[tuple[Case, Outcome]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("group", "case", *Outcome._fields))
+    for case, outcome in outcomes:
+        writer.writerow((case.group, case.label, *(f"{value:.4f}" for value in outcome)))
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

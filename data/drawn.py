@@ -1,0 +1,282 @@
+"""Pictures that are no photographs, drawn at random: what a network meets in scans and screens.
+
+Everything is drawn with what the packages bring themselves (Pillow's font, OpenCV's strokes), so
+that a seed gives the same picture on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Picture = NDArray[np.uint8]
+"""(side, side, 3) RGB."""
+
+Rng = np.random.Generator
+_Color = tuple[int, int, int]
+
+_LETTERS = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?()+-%")
+
+
+def drawn(photograph: Picture, rng: Rng, kind: str | None = None) -> Picture:
+    """A drawn picture of the size of ``photograph``, which dithered and pixelated kinds are of.
+
+    Args:
+        photograph: (side, side, 3) uint8 RGB; left as it is.
+        rng: decides all.
+        kind: one of :data:`KINDS`; None: any.
+
+    Half of all pictures are gray, with three equal channels.
+    """
+    name = kind or list(KINDS)[int(rng.integers(len(KINDS)))]
+    gray = rng.random() < 0.5
+    source = to_gray(photograph) if gray else photograph
+    picture = KINDS[name](source, rng)
+    return to_gray(picture) if gray else picture
+
+
+def to_gray(picture: Picture) -> Picture:
+    """Three equal channels, of the picture's luma."""
+    gray = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def _color(rng: Rng) -> _Color:
+    red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
+    return red, green, blue
+
+
+def _paper_and_ink(rng: Rng) -> tuple[_Color, _Color]:
+    """Most often black on white."""
+    draw = rng.random()
+    if draw < 0.5:
+        return (255, 255, 255), (0, 0, 0)
+    if draw < 0.6:
+        return (0, 0, 0), (255, 255, 255)
+    paper, ink = _color(rng), _color(rng)
+    if abs(sum(paper) - sum(ink)) < 150:
+        ink = (0, 0, 0) if sum(paper) > 380 else (255, 255, 255)
+    return paper, ink
+
+
+def _word(rng: Rng) -> str:
+    return "".join(rng.choice(_LETTERS, int(rng.integers(1, 10))))
+
+
+def _text(photograph: Picture, rng: Rng) -> Picture:
+    """Lines of words in one or several sizes, smooth or not, on paper or on a photograph."""
+    side = photograph.shape[0]
+    paper, ink = _paper_and_ink(rng)
+    canvas = np.full_like(photograph, paper)
+    if rng.random() < 0.15:
+        canvas = np.asarray(cv2.addWeighted(photograph, 0.6, canvas, 0.4, 0), np.uint8)
+    strokes = rng.random() < 0.25
+    image = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(image)
+    pen.fontmode = "1" if rng.random() < 0.2 else "L"
+    several = rng.random() < 0.3
+    size = int(np.exp(rng.uniform(np.log(7), np.log(36))))
+    y = int(rng.integers(-size, size))
+    while y < side:
+        if several:
+            size = int(np.exp(rng.uniform(np.log(7), np.log(36))))
+        line = " ".join(_word(rng) for _ in range(2 * side // (3 * size) + 1))
+        x = int(rng.integers(-2 * size, max(1, side // 6)))
+        if strokes:
+            cv2.putText(
+                canvas, line, (x, y), int(rng.integers(8)), size / 26, ink,
+                1 if size < 24 else int(rng.integers(1, 4)), cv2.LINE_AA,
+            )  # fmt: skip
+        else:
+            pen.text((x, y), line, fill=ink, font=ImageFont.load_default(size))
+        y += int(size * rng.uniform(1.0, 1.8)) + 1
+        if several and rng.random() < 0.2:
+            ink = _paper_and_ink(rng)[1]
+    return canvas if strokes else np.array(image)
+
+
+def _points(count: int, side: int, rng: Rng) -> NDArray[np.int32]:
+    return rng.integers(-side // 8, side + side // 8, (count, 1, 2)).astype(np.int32)
+
+
+def _smoothness(rng: Rng) -> int:
+    return cv2.LINE_AA if rng.random() < 0.7 else cv2.LINE_8
+
+
+def _lines(photograph: Picture, rng: Rng) -> Picture:
+    """Thin strokes, curves, circles, hatching, grids."""
+    side = photograph.shape[0]
+    paper, ink = _paper_and_ink(rng)
+    canvas = np.full_like(photograph, paper)
+    smooth = _smoothness(rng)
+    colored = rng.random() < 0.4
+    for _ in range(int(rng.integers(5, 40))):
+        color = _color(rng) if colored else ink
+        width = int(rng.integers(1, 4))
+        shape = rng.integers(4)
+        if shape == 0:
+            cv2.polylines(canvas, [_points(int(rng.integers(2, 6)), side, rng)], False, color, width, smooth)  # fmt: skip  # noqa: E501
+        elif shape == 1:
+            center = tuple(int(n) for n in rng.integers(0, side, 2))
+            axes = tuple(int(n) for n in rng.integers(2, max(3, side // 2), 2))
+            start = int(rng.integers(360))
+            cv2.ellipse(canvas, center, axes, int(rng.integers(180)), start, start + int(rng.integers(40, 361)), color, width, smooth)  # fmt: skip  # noqa: E501
+        elif shape == 2:
+            ends = np.linspace(0, side - 1, int(rng.integers(3, 24))).astype(int)
+            lean = int(rng.integers(-side, side))
+            for at in ends:
+                if rng.random() < 0.5:
+                    cv2.line(canvas, (int(at), 0), (int(at) + lean * (lean % 2), side), color, 1, smooth)  # fmt: skip  # noqa: E501
+                else:
+                    cv2.line(canvas, (0, int(at)), (side, int(at)), color, 1, smooth)
+        else:
+            t = np.linspace(0, 1, 30)[:, None]
+            a, b, c, d = _points(4, side, rng)[:, 0].astype(float)
+            curve = (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t**2 * (1 - t) * c + t**3 * d
+            cv2.polylines(canvas, [curve.round().astype(np.int32)[:, None]], False, color, width, smooth)  # fmt: skip  # noqa: E501
+    return canvas
+
+
+def _shapes(photograph: Picture, rng: Rng) -> Picture:
+    """Flat areas with thin borders: charts, maps, logos, windows."""
+    side = photograph.shape[0]
+    canvas = np.full_like(photograph, _paper_and_ink(rng)[0])
+    smooth = _smoothness(rng)
+    border = _color(rng) if rng.random() < 0.3 else (0, 0, 0)
+    for _ in range(int(rng.integers(4, 25))):
+        fill = _color(rng)
+        shape = rng.integers(3)
+        corners = _points(int(rng.integers(3, 7)), side, rng)
+        if shape == 0:
+            x, y, right, bottom = (int(n) for n in corners[:2].ravel())
+            right, bottom = x + (right - x) // 3, y + (bottom - y) // 3
+            corners = np.array([[[x, y]], [[right, y]], [[right, bottom]], [[x, bottom]]], np.int32)
+        elif shape == 1:
+            radius = int(rng.integers(2, max(3, side // 4)))
+            angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+            circle = corners[0] + radius * np.stack((np.cos(angles), np.sin(angles)), 1)
+            corners = circle.round().astype(np.int32)[:, None]
+        cv2.fillPoly(canvas, [corners], fill, smooth)
+        if rng.random() < 0.6:
+            cv2.polylines(canvas, [corners], True, border, int(rng.integers(1, 3)), smooth)
+    return canvas
+
+
+def _pixel_art(photograph: Picture, rng: Rng) -> Picture:
+    """Large square pixels of few colours: a sprite, or a photograph made small."""
+    side = photograph.shape[0]
+    scale = int(rng.integers(2, 13))
+    cells = -(-side // scale)
+    levels = int(rng.integers(2, 7))
+    if rng.random() < 0.5:
+        small = np.asarray(cv2.resize(photograph, (cells, cells), interpolation=cv2.INTER_AREA))
+        small = np.round(small / 255 * (levels - 1)) * (255 / (levels - 1))
+    else:
+        palette = np.array([_color(rng) for _ in range(levels)])
+        half = rng.integers(0, levels, (cells, -(-cells // 2)))
+        small = palette[np.concatenate((half, half[:, ::-1]), 1)[:, :cells]]
+    return _blown_up(small.astype(np.uint8), scale, side, rng)
+
+
+def _codes(photograph: Picture, rng: Rng) -> Picture:
+    """Black and white modules at random, with the corner marks of QR codes; or bars."""
+    side = photograph.shape[0]
+    scale = int(rng.integers(1, 11))
+    cells = -(-side // scale) + 1
+    modules = (rng.random((cells, cells)) < rng.uniform(0.35, 0.65)).astype(np.uint8)
+    if rng.random() < 0.2:
+        modules[:] = modules[:1]
+    else:
+        mark = np.pad(np.pad(np.zeros((3, 3), np.uint8), 1, constant_values=1), 1)
+        mark = np.pad(mark, 1, constant_values=1)  # a light rim
+        for _ in range(int(rng.integers(1, 4))):
+            row, col = (int(n) for n in rng.integers(0, max(1, cells - 9), 2))
+            part = modules[row : row + 9, col : col + 9]
+            part[...] = mark[: part.shape[0], : part.shape[1]]
+    if rng.random() < 0.3:
+        rim = int(rng.integers(1, max(2, cells // 3)))
+        modules[:rim] = 1
+    paper, ink = _paper_and_ink(rng)
+    small = np.where(modules[:, :, None] > 0, np.array(paper), np.array(ink))
+    return _blown_up(small.astype(np.uint8), scale, side, rng)
+
+
+def _blown_up(small: Picture, scale: int, side: int, rng: Rng) -> Picture:
+    """Each pixel ``scale`` times as large, cut to ``side`` at a random phase."""
+    large = small.repeat(scale, 0).repeat(scale, 1)
+    row, col = (int(rng.integers(n - side + 1)) for n in large.shape[:2])
+    return np.ascontiguousarray(large[row : row + side, col : col + side])
+
+
+def _error_diffused(photograph: Picture, rng: Rng) -> Picture:
+    """Floyd and Steinberg's, to two levels a channel or to the web palette."""
+    image = Image.fromarray(_toned(photograph, rng))
+    if rng.random() < 0.3:
+        return np.array(image.convert("P").convert("RGB"))
+    return np.stack([np.array(plane.convert("1").convert("L")) for plane in image.split()], -1)
+
+
+def _ordered(photograph: Picture, rng: Rng) -> Picture:
+    """Bayer's matrix, to two or a few levels a channel."""
+    matrix = np.zeros((1, 1))
+    for _ in range(int(rng.integers(1, 4))):
+        matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
+    side = photograph.shape[0]
+    repeats = -(-side // len(matrix))
+    threshold = np.tile((matrix + 0.5) / matrix.size, (repeats, repeats))[:side, :side, None]
+    return _to_levels(_toned(photograph, rng), threshold, rng)
+
+
+def _halftoned(photograph: Picture, rng: Rng) -> Picture:
+    """Dots that grow with darkness on a turned grid, an angle of its own for each channel."""
+    rows, cols = np.mgrid[0 : photograph.shape[0], 0 : photograph.shape[1]].astype(np.float64)
+    period = rng.uniform(3, 12)
+    same = rng.random() < 0.5
+    angle = rng.uniform(0, np.pi)
+    thresholds = []
+    for channel in range(3):
+        turn = angle if same else angle + channel * np.pi / 6
+        u = (cols * np.cos(turn) + rows * np.sin(turn)) * 2 * np.pi / period
+        v = (rows * np.cos(turn) - cols * np.sin(turn)) * 2 * np.pi / period
+        screen = np.cos(u) + np.cos(v)
+        thresholds.append(np.argsort(np.argsort(screen, None)).reshape(screen.shape) / screen.size)
+    threshold = np.stack(thresholds, -1)
+    toned = _toned(photograph, rng)
+    if rng.random() < 0.3:  # as printed and scanned
+        sharp = (toned / 255 - threshold) * rng.uniform(2, 8) + 0.5
+        return (sharp.clip(0, 1) * 255).astype(np.uint8)
+    return _to_levels(toned, threshold, rng, levels=2)
+
+
+def _toned(photograph: Picture, rng: Rng) -> Picture:
+    """Smoothed and with other contrast: a dithered picture's texture is the dither's own."""
+    result = cv2.GaussianBlur(photograph, (0, 0), rng.uniform(0.3, 2.0))
+    mean = float(result.mean())
+    toned = (result.astype(np.float32) - mean) * rng.uniform(0.6, 1.6) + rng.uniform(70, 190)
+    return toned.clip(0, 255).astype(np.uint8)
+
+
+def _to_levels(
+    picture: Picture, threshold: NDArray[np.float64], rng: Rng, levels: int | None = None
+) -> Picture:
+    levels = levels or (2 if rng.random() < 0.6 else int(rng.integers(3, 7)))
+    steps = np.floor(picture / 255 * (levels - 1) + threshold).clip(0, levels - 1)
+    return (steps * (255 / (levels - 1))).round().astype(np.uint8)
+
+
+KINDS: dict[str, Callable[[Picture, Rng], Any]] = {
+    "text": _text,
+    "lines": _lines,
+    "shapes": _shapes,
+    "pixel_art": _pixel_art,
+    "codes": _codes,
+    "error_diffused": _error_diffused,
+    "ordered": _ordered,
+    "halftoned": _halftoned,
+}
+"""What :func:`drawn` can draw."""

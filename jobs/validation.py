@@ -1,0 +1,119 @@
+"""What a training is judged by: gains on pictures that it does not learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from data.datasets import DatasetError, folder_set
+from data.degradation import Degraded, SingleJpeg
+from data.drawn import drawn
+from data.jpeg import decode_jpeg, encode_with_tables, read_jpeg
+from data.tables import random_tables
+from models import IJCN
+from models.restorer import Restorer
+from options.schema import OptionsError, TrainOptions
+from utils.distributed import World
+from utils.metrics import psnr
+from utils.pictures import picture_table
+from utils.training import Validated
+
+_KINDS_SEED = 7
+"""Training's generators are seeded with pairs of numbers, these with three: none draws the same."""
+
+
+class Validation:
+    """PSNR gain over the JPEG in dB, mean over central crops of a folder's images.
+
+    Per quality; with ``validation.other_kinds`` also of the crops compressed with tables found in
+    files, and of pictures drawn from them, which are watched only and choose no weights: their
+    gains differ far more than photographs'. The processes share the images out.
+    """
+
+    def __init__(self, options: TrainOptions, device: torch.device, world: World) -> None:
+        assert options.validation is not None
+        self.options = options.validation
+        self.precision = options.precision
+        self.device = device
+        self.world = world
+        side = self.options.crop
+        try:
+            entries = list(folder_set("validation", self.options.folder))
+        except DatasetError as error:
+            raise OptionsError(
+                f"validation.folder: {error} (--set validation.folder=my/validation)"
+            ) from error
+        self.total = len(entries)
+        images = []
+        kinds: dict[str, list[Degraded]] = {name: [] for name in ("found_tables", "drawn")}
+        for index in world.share(self.total):
+            image = entries[index].read()
+            if image.ndim == 2:
+                image = np.repeat(image[:, :, None], 3, axis=2)
+            top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
+            crop = np.ascontiguousarray(image[top : top + side, left : left + side])
+            images.append(crop)
+            rng = np.random.default_rng((_KINDS_SEED, index, 0))
+            kinds["found_tables"].append(_with_found_tables(crop, rng))
+            quality = int(rng.integers(30, 93))
+            # Square, as drawn pictures are.
+            least = min(crop.shape[:2])
+            kinds["drawn"].append(SingleJpeg(quality)(drawn(crop[:least, :least], rng)))
+        self.cases = {
+            quality: [SingleJpeg(quality)(image) for image in images]
+            for quality in self.options.qualities
+        }
+        self.kinds = kinds if self.options.other_kinds else {}
+
+    def __call__(self, network: nn.Module) -> Validated:
+        assert isinstance(network, IJCN)
+        restorer = Restorer(network, self.device, self.precision, leave_fine=False)
+        sums = []
+        pictures: dict[str, NDArray[np.uint8]] = {}
+        for quality, cases in self.cases.items():
+            restored = [restorer.restore(case.stored) for case in cases]
+            sums.append(_gains(restored, cases))
+            if self.options.pictures and self.world.is_main:
+                pictures[f"QF{quality}"] = self._panel(quality, cases, restored)
+        for cases in self.kinds.values():
+            sums.append(_gains([restorer.restore(case.stored) for case in cases], cases))
+        totals = self.world.sums(sums, self.device)
+        names = [
+            *(f"gain_QF{quality}" for quality in self.cases),
+            *(f"gain_{k}" for k in self.kinds),
+        ]
+        means = {name: total / self.total for name, total in zip(names, totals, strict=True)}
+        figures = dict(list(means.items())[: len(self.cases)])
+        watched = dict(list(means.items())[len(self.cases) :])
+        return Validated(figures, pictures, watched)
+
+    def _panel(
+        self, quality: int, cases: list[Degraded], restored: list[NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        rows = [
+            (case.jpeg, image, case.original) for case, image in zip(cases, restored, strict=True)
+        ]
+        return picture_table(
+            rows[: self.options.pictures], (f"JPEG QF {quality}", "restored", "original")
+        )
+
+
+def _with_found_tables(image: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:
+    data = encode_with_tables(image, random_tables("wild", 75, 75, rng))
+    return Degraded(image, decode_jpeg(data), read_jpeg(data))
+
+
+def _gains(restored: list[NDArray[np.uint8]], cases: list[Degraded]) -> float:
+    """Sum of what PSNR gained."""
+    return sum(
+        _bounded(psnr(restored=image, original=case.original))
+        - _bounded(psnr(restored=case.jpeg, original=case.original))
+        for image, case in zip(restored, cases, strict=True)
+    )
+
+
+def _bounded(decibels: float) -> float:
+    """A flat picture's JPEG may be exact, which no mean survives."""
+    return min(decibels, 60.0)
