@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, load_checkpoint
+from models.dct import LUMA_WEIGHTS
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
 from utils.image_io import ImageError, require_writable, write_atomically
@@ -145,7 +146,10 @@ def _require_free(path: Path, overwrite: bool) -> None:
 
 
 class _Graph(nn.Module):
-    """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: autocast, shape checks."""
+    """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: autocast, shape checks.
+
+    Where all chroma levels are zero, R = G = B, as in :class:`models.restorer.Restorer`.
+    """
 
     def __init__(self, network: IJCN) -> None:
         super().__init__()
@@ -158,7 +162,9 @@ class _Graph(nn.Module):
         image = network.refined(qts, first, network.qtgm(qts))
         if network.level_check is not None:
             image = network.level_check(qts, y_coef, c_coef, image)
-        return image.clamp(0, 1)
+        luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
+        colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
+        return torch.where(colourless, luma, image).clamp(0, 1)
 
 
 def _plain_copy(model: IJCN) -> IJCN:

@@ -105,18 +105,22 @@ def residual_scale(qts: Tensor) -> Tensor:
     return expected_error(qts)[:, None, None, None]
 
 
+_CHROMA_EXCESS = 0.546
+"""By how much the mean logarithm of libjpeg's chroma table exceeds luma's."""
+
+
 def component_scales(qts: Tensor) -> Tensor:
     """As :func:`residual_scale`, for Y, Cb and Cr each by its own table, (B, 3, 1, 1).
 
     Luma and chroma are not always compressed alike. With libjpeg's own tables all three equal
-    :func:`residual_scale` within 2 %: there the mean logarithm of chroma's table exceeds luma's by
-    0.546, less where values are clipped to 1 or 255.
+    :func:`residual_scale` within 2 %: there the mean logarithms of chroma's and luma's tables differ
+    by a constant, and by less where values are clipped to 1 or 255.
     """
     logs = qts.log().mean((2, 3))
     luma, chroma = logs[:, :1], logs[:, 1:]
     highest = math.log(255)
-    above = torch.minimum(1.31 * luma, 0.68 * (highest - luma)).clamp(0, 0.546)
-    below = torch.minimum(0.57 * chroma, 2.3 * (highest - chroma)).clamp(0, 0.546)
+    above = torch.minimum(1.31 * luma, 0.68 * (highest - luma)).clamp(0.0, _CHROMA_EXCESS)
+    below = torch.minimum(0.57 * chroma, 2.3 * (highest - chroma)).clamp(0.0, _CHROMA_EXCESS)
     equivalent = torch.cat((luma + 2 / 3 * above, chroma - below / 3), 1)
     return _error_of(equivalent)[:, :, None, None]
 

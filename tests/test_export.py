@@ -138,6 +138,14 @@ def test_the_comparison_would_notice_a_wrong_block(
     assert np.abs(image - by_pytorch(network, inputs)).max() > 5 * NOISE
 
 
+def test_no_colour_in_no_colour_out(ours: Exported) -> None:
+    inputs = sample_input(2, 64, 64)
+    inputs["c_coef"][1] = 0
+    (image,) = ours.session().run(None, inputs)
+    assert np.ptp(image[0], axis=0).max() > 1e-3
+    assert np.ptp(image[1], axis=0).max() == 0
+
+
 @pytest.mark.parametrize(("rows", "cols"), [(6, 4), (4, 8)])
 def test_levels_that_do_not_fit_are_refused(ours: Exported, rows: int, cols: int) -> None:
     """Sides that are no multiples of 64; chroma that is wider than its luma."""

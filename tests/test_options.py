@@ -192,3 +192,28 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_wrong_assignments_are_refused(text: str) -> None:
     with pytest.raises(OptionsError, match="--set"):
         parse_assignment(text)
+
+
+def test_double_jpeg_pairs_replace_the_qualities() -> None:
+    path = ROOT / "options" / "test_colordouble.yml"
+    far_apart = [parse_assignment("pairs=[[10,90],[90,10],[75,95],[95,75]]")]
+    labels = [d.label for d in load_options(DoubleTestOptions, path, far_apart).degradations()]
+    assert labels == [
+        *("QF10-90+0+0", "QF90-10+0+0", "QF75-95+0+0", "QF95-75+0+0"),
+        *("QF10-90+4+4", "QF90-10+4+4", "QF75-95+4+4", "QF95-75+4+4"),
+    ]
+    for wrong in ("pairs=[[10,101]]", "pairs=[]", "pairs=[[10,90],[10,90]]"):
+        with pytest.raises(OptionsError, match=r"pairs"):
+            load_options(DoubleTestOptions, path, [parse_assignment(wrong)])
+
+
+def test_shares_of_encoders_are_checked() -> None:
+    path = ROOT / "options" / "train_small.yml"
+    wild = load_options(TrainOptions, path, [("data.encoder_shares", {"wild": 1.0})])
+    assert wild.data.compression().encoders == (("wild", 1.0),)
+    with pytest.raises(OptionsError, match=r"shares of the encoders must add up to 1, not 0.5"):
+        load_options(TrainOptions, path, [("data.encoder_shares", {"wild": 0.5})])
+    with pytest.raises(OptionsError, match=r"drawn_share 0.8 and desaturated_share 0.3 exceed 1"):
+        load_options(
+            TrainOptions, path, [("data.drawn_share", 0.8), ("data.desaturated_share", 0.3)]
+        )

@@ -77,6 +77,22 @@ def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_
     assert "resuming at step 10" in (run / "log.txt").read_text()
 
 
+def test_other_kinds_of_jpegs_are_watched_but_choose_nothing(images: Path, tmp_path: Path) -> None:
+    kinds = ("validation.other_kinds=true", "data.drawn_share=0.5", "data.desaturated_share=0.2")
+    encoders = "data.encoder_shares={wild: 0.5, bent: 0.5}"
+    done = run_script(SCRIPT, *_arguments(images, tmp_path, *kinds, encoders))
+    assert done.returncode == 0, done.stderr
+    rows = csv_rows(tmp_path / "smoke" / "validation.csv")
+    for name in ("gain_found_tables", "gain_drawn"):
+        assert all(np.isfinite(float(row[name])) for row in rows)
+        assert name in done.stdout
+    # A new best is one of the photographs' gains, whatever the others say.
+    gains = [float(row["gain_QF10"]) for row in rows]
+    assert ("best so far" in done.stdout.split("step 20:")[1].splitlines()[0]) == (
+        gains[1] > gains[0]
+    )
+
+
 def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     done = run_script(SCRIPT, *_arguments(images, tmp_path))

@@ -1,0 +1,94 @@
+"""benchmarks/kinds.py: which JPEGs it makes, and what it finds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import kinds
+from data.jpeg import encode_jpeg, read_jpeg
+from models import Restorer, save_checkpoint
+from tests.conftest import ROOT, csv_rows, photograph, tiny_network
+
+PICTURE = photograph(80, 80)
+
+
+def test_the_groups_are_those_promised() -> None:
+    photographs = {"one": PICTURE}
+    tables = list(kinds.table_cases(photographs))
+    assert len([case for case in tables if case.group == "found tables, 4:2:0"]) == 95
+    assert len([case for case in tables if case.group == "luma and chroma apart, 4:2:0"]) == 49
+    content = list(kinds.content_cases(photographs))
+    sorts = {(case.group, case.label.split(" at ")[0][2:]) for case in content}
+    for kind in ("text", "lines", "shapes", "pixel_art", "codes", "ordered", "halftoned"):
+        for sort in ("colour", "gray", "gray as colour"):
+            assert (f"drawn: {kind}", sort) in sorts
+    for case in [*tables, *content]:
+        stored = read_jpeg(case.encode(case.original))
+        assert (stored.height, stored.width) == case.original.shape[:2]
+        if "gray as colour" in case.label or case.group.startswith("gray"):
+            assert len(stored.components) == 3
+            assert not stored.components[1].levels.any()
+
+
+def test_a_decoded_file_gives_its_levels_again() -> None:
+    """But for what rounding and clipping to 8 bits change; another picture does not."""
+    stored = read_jpeg(encode_jpeg(PICTURE, 30))
+    decoded = stored.decoded()
+    assert decoded is not None
+    assert min(kinds.levels_found_again(stored, decoded)) > 0.95
+    assert kinds.levels_found_again(stored, decoded[::-1].copy())[1] < 0.5
+    gray = read_jpeg(encode_jpeg(PICTURE[:, :, 0], 30))
+    assert min(kinds.levels_found_again(gray, gray.decoded())) > 0.95  # type: ignore[arg-type]
+
+
+def test_gain_is_measured_against_the_decoded_file() -> None:
+    network = tiny_network()
+    network.start_from_jpeg()
+    restorer = Restorer(network, "cpu", "float32")
+    case = kinds.Case("group", "label", PICTURE, lambda pixels: encode_jpeg(pixels, 30))
+    outcome = kinds.measured(case, restorer)
+    assert 20 < outcome.jpeg < 40
+    assert abs(outcome.gain) < 0.5  # it returns the JPEG, with chroma enlarged a little differently
+
+
+def test_the_command_prints_a_line_for_each_group(tmp_path: Path) -> None:
+    save_checkpoint(tiny_network(), tmp_path / "tiny.safetensors")
+    command = [sys.executable, "benchmarks/kinds.py", "--checkpoint", tmp_path / "tiny.safetensors"]
+    done = subprocess.run(
+        [*command, "--every", "20", "--side", "64", "--pictures", "1", "--csv", tmp_path / "a.csv",
+         "--groups", "found tables, 4:2:0", "drawn: text"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| found tables, 4:2:0",
+        "| drawn: text",
+    ]
+    rows = csv_rows(tmp_path / "a.csv")
+    assert len(rows) == sum(int(line.split(" | ")[1]) for line in lines[2:])
+    assert np.isfinite([float(row["gain"]) for row in rows]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--groups", "drawn: nothing"], "no group drawn: nothing; there are found tables"),
+        (["--side", "10"], "--side at 64"),
+        (["--testset", "nowhere"], "test set nowhere not found"),
+        (["--checkpoint", "nowhere.pth"], "nowhere.pth not found"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["kinds.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        kinds.main()
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err.splitlines()[-1]
