@@ -67,8 +67,13 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 def scaled_in_ycbcr(change: Tensor, factors: Tensor) -> Tensor:
     """A change of RGB (B, 3, H, W), its Y, Cb and Cr parts times ``factors`` (B, 3, 1, 1)."""
-    middle = change.new_tensor([0, 128, 128])[:, None, None]
-    return ycbcr_to_rgb((rgb_to_ycbcr(change) - middle) * factors + middle)
+    # Not by way of YCbCr's middle of 128, which would cost small changes their last digits.
+    red, green, blue = change.unbind(1)
+    luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
+    y, cb, cr = factors.unbind(1)
+    red, blue = cr * (red - luma), cb * (blue - luma)  # chroma but for a constant
+    green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / LUMA_WEIGHTS[1]
+    return (y * luma)[:, None] + torch.stack((red, green, blue), 1)
 
 
 def image_to_coefficients(image: Tensor) -> tuple[Tensor, Tensor]:
