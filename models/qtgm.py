@@ -113,8 +113,8 @@ def component_scales(qts: Tensor) -> Tensor:
     """As :func:`residual_scale`, for Y, Cb and Cr each by its own table, (B, 3, 1, 1).
 
     Luma and chroma are not always compressed alike. With libjpeg's own tables all three equal
-    :func:`residual_scale` within 2 %: there the mean logarithms of chroma's and luma's tables differ
-    by a constant, and by less where values are clipped to 1 or 255.
+    :func:`residual_scale` within 2 %: there the mean logarithms of chroma's and luma's tables
+    differ by a constant, and by less where values are clipped to 1 or 255.
     """
     logs = qts.log().mean((2, 3))
     luma, chroma = logs[:, :1], logs[:, 1:]
