@@ -177,8 +177,6 @@ def measured(case: Case, restorer: Restorer) -> Outcome:
     decoded = stored.decoded()
     assert decoded is not None
     restored = restorer.restore(stored)
-    if case.original.ndim > decoded.ndim:  # jpegli and gray
-        decoded, restored = (np.repeat(x[:, :, None], 3, 2) for x in (decoded, restored))
     before, after = (
         min(_HIGHEST, psnr(restored=picture, original=case.original))
         for picture in (decoded, restored)

@@ -11,9 +11,10 @@ Every component is judged by its own table: a file may hold fine luma beside coa
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from models.dct import LUMA_WEIGHTS
+from models.dct import scaled_in_ycbcr
 from models.layouts import StoredJpeg
 
 UNTOUCHED_STEP = 6.0
@@ -53,13 +54,9 @@ def blended(
     """
     change = restored.astype(np.float32) - decoded
     if colors == "YCbCr" and len(set(shares)) > 1:
-        luma = change @ np.array(LUMA_WEIGHTS, np.float32)
-        # Chroma in units of blue and red less luma: Cb and Cr but for a factor.
-        blue = shares[1] * (change[..., 2] - luma)
-        red = shares[2] * (change[..., 0] - luma)
-        luma *= shares[0]
-        green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / LUMA_WEIGHTS[1]
-        change = luma[..., None] + np.stack((red, green, blue), -1)
+        planes = torch.from_numpy(change).permute(2, 0, 1)[None]
+        factors = torch.tensor(shares)[None, :, None, None]
+        change = scaled_in_ycbcr(planes, factors)[0].permute(1, 2, 0).numpy()
     else:
         change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)
     return np.round(decoded + change).clip(0, 255).astype(np.uint8)
