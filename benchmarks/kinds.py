@@ -9,7 +9,6 @@ with the file's own tables (in brackets: of the levels that are not zero).
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import sys
@@ -25,6 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
 
+from benchmarks.command_line import benchmark_parser  # noqa: E402
 from data.costly_encoders import COSTLY_ENCODERS, missing_package  # noqa: E402
 from data.datasets import DatasetError, open_testset  # noqa: E402
 from data.drawn import KINDS, drawn, to_gray  # noqa: E402
@@ -212,15 +212,7 @@ def _photographs(testset: str, count: int, side: int) -> dict[str, Picture]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
-        help="weights (default: the shipped ones)",
-    )
+    parser = benchmark_parser(__doc__, EXAMPLES, "weights (default: the shipped ones)")
     parser.add_argument(
         "--testset", default="Sample", metavar="NAME", help="photographs: see testsets/README.md"
     )

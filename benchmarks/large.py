@@ -22,6 +22,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
 
+from benchmarks.command_line import benchmark_parser  # noqa: E402
 from benchmarks.speed import machine, peak_mebibytes  # noqa: E402
 from data.jpeg import encode_jpeg, read_jpeg  # noqa: E402
 from jobs.plan_files import FileJob  # noqa: E402
@@ -39,15 +40,7 @@ QUALITY = 30
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
-        help="weights",
-    )
+    parser = benchmark_parser(__doc__, EXAMPLES)
     parser.add_argument(
         "--megapixels", type=float, nargs="*", default=[0.25, 1, 4, 12, 24, 40], help="sizes"
     )

@@ -7,7 +7,6 @@ their grid is unknown, and restores these pixels as it would a PNG.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
 
+from benchmarks.command_line import benchmark_parser  # noqa: E402
 from data.datasets import DatasetError, TestSet, open_testset  # noqa: E402
 from data.degradation import DoubleJpeg, SingleJpeg  # noqa: E402
 from data.jpeg import Sampling  # noqa: E402
@@ -44,15 +44,7 @@ CUT = (3, 5)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
-        help="weights",
-    )
+    parser = benchmark_parser(__doc__, EXAMPLES)
     parser.add_argument(
         "--testset", default="Sample", metavar="NAME", help="see testsets/README.md"
     )

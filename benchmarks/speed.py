@@ -30,6 +30,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 if str(PROJECT) not in sys.path:
     sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
 
+from benchmarks.command_line import benchmark_parser  # noqa: E402
 from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset  # noqa: E402
 from data.degradation import Degraded, SingleJpeg  # noqa: E402
 from data.jpeg import JpegImage  # noqa: E402
@@ -92,15 +93,7 @@ def _as_published(model: IJCN, stored: JpegImage) -> np.ndarray:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=PROJECT / "model_zoo" / "Color_IJCN.safetensors",
-        help="weights of the small variant",
-    )
+    parser = benchmark_parser(__doc__, EXAMPLES, "weights of the small variant")
     parser.add_argument("--size", default="768x512", metavar="WxH", help="of the picture (768x512)")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument(
