@@ -62,8 +62,7 @@ TABLES_TOLERANCE, CONTENT_TOLERANCE = 0.05, 0.1
 APART = (5, 10, 25, 50, 75, 90, 100)
 DRAWN_QUALITIES = (30, 50, 75, 85, 92)
 SEEDS = 3
-"""Drawn pictures of each kind; other ones than any training draws (:class:`TrainingCrops` seeds its
-generators with pairs of numbers)."""
+"""Drawn pictures of each kind; training draws others, as its generators choose a place first."""
 
 _HIGHEST = 60.0
 """dB that a picture without error counts as."""

@@ -21,7 +21,7 @@ from utils.pictures import picture_table
 from utils.training import Validated
 
 _KINDS_SEED = 7
-"""Training's generators are seeded with pairs of numbers, these with three: none draws the same."""
+"""Training's generators draw an image and a place first: none of their crops is drawn so."""
 
 
 class Validation:
