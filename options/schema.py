@@ -387,6 +387,8 @@ def _first_complaint(error: ValidationError, schema: type[BaseModel]) -> str:
     if not key:
         return message
     value = detail["input"]
+    if detail["type"] == "value_error" and isinstance(value, dict):
+        return f"{key}: {message}"  # of a whole section; the message names what is wrong in it
     return f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(value, default=str)}"
 
 

@@ -211,7 +211,7 @@ def test_shares_of_encoders_are_checked() -> None:
     path = ROOT / "options" / "train_small.yml"
     wild = load_options(TrainOptions, path, [("data.encoder_shares", {"wild": 1.0})])
     assert wild.data.compression().encoders == (("wild", 1.0),)
-    with pytest.raises(OptionsError, match=r"shares of the encoders must add up to 1, not 0.5"):
+    with pytest.raises(OptionsError, match=r"shares of the encoders must add up to 1, not 0.5$"):
         load_options(TrainOptions, path, [("data.encoder_shares", {"wild": 0.5})])
     with pytest.raises(OptionsError, match=r"drawn_share 0.8 and desaturated_share 0.3 exceed 1"):
         load_options(
