@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from models.blocks import Activation, GuidanceBlock, residual_blocks
@@ -55,7 +56,7 @@ class Backbone(nn.Module):
         def decode(level: int, x: Tensor) -> Tensor:
             return self.decoder_guides[level](self.decoder_blocks[level](x), *decoder[level])
 
-        skip2 = self.down1(encode(0, self.head(image)))
+        skip2 = self.down1(encode(0, self._features(image)))
         skip3 = self.down2(encode(1, skip2))
         skip4 = encode(2, skip3)
         x = self.body2(self.body1(skip4)) + skip4
@@ -63,3 +64,18 @@ class Backbone(nn.Module):
         x = decode(1, self.up2(x)) + skip2
         x = decode(0, self.up1(x))
         return self.tail(x)
+
+    def _features(self, image: Tensor) -> Tensor:
+        """The first convolution, in float32 also under autocast.
+
+        Samples of [0, 1] in bfloat16 are rounded by up to half a gray level; their features are
+        not harmed as much.
+        """
+        device = image.device.type
+        with torch.autocast(device, enabled=False):
+            features = self.head(image.float())
+        return (
+            features.to(torch.get_autocast_dtype(device))
+            if torch.is_autocast_enabled(device)
+            else features
+        )

@@ -72,7 +72,7 @@ def test_bfloat16_gives_the_same_table(
     photographs: TestSet, reference: NDArray[np.float64], tmp_path: Path
 ) -> None:
     table = _table(photographs, _restorer("bfloat16").restore, tmp_path)
-    np.testing.assert_allclose(table[:, 0], reference[:, 0], atol=0.005)
+    np.testing.assert_allclose(table[:, 0], reference[:, 0], atol=0.003)
     np.testing.assert_allclose(table[:, 1], reference[:, 1], atol=2e-4)
 
 
