@@ -24,8 +24,10 @@ EXIT_FAILED = 1
 EXAMPLES = """examples:
   python main_train_IJCN.py --opt options/train_small.yml
   python main_train_IJCN.py --opt options/train_small.yml --resume auto --max_minutes 60
-  python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=20000
-  data.batch=16
+  python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=20000 \\
+    data.batch=16
+  python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=null \\
+    optimisation.minutes=90
   torchrun --nproc_per_node=4 main_train_IJCN.py --opt options/train_color.yml
   tensorboard --logdir runs
 """

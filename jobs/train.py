@@ -115,6 +115,7 @@ def _train_connected(
     if device.type == "cuda":
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
     prepared = _prepare(options, resume, world, device)
     network, images = prepared.network, prepared.images
     crops = TrainingCrops(
@@ -190,7 +191,10 @@ def _train_connected(
                     f"the processes do not see the same {folder}; put output on a shared disk"
                 )
         if options.optimisation.compile:
-            _compile(network, device, pick_precision(options.precision, device), record)
+            precision = pick_precision(options.precision, device)
+            _compile(
+                network, options.data.batch // parts, options.data.patch, device, precision, record
+            )
         if world.is_main:
             write_atomically(folder / "options.json", options.model_dump_json(indent=2))
         outcome = trainer.fit()
@@ -299,24 +303,32 @@ def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
         accumulate=o.accumulate,
         save_minutes=options.save_minutes,
         report_steps=options.report_steps,
-        validate_steps=options.validation.every_steps if options.validation else o.steps,
+        validate_steps=options.validation.every_steps if options.validation else None,
         max_minutes=max_minutes,
         seed=options.seed,
     )
 
 
 def _compile(
-    network: IJCN, device: torch.device, precision: torch.dtype, record: RunRecord
+    network: IJCN,
+    crops: int,
+    patch: int,
+    device: torch.device,
+    precision: torch.dtype,
+    record: RunRecord,
 ) -> None:
-    """Compile the backbone in place, or say why not and go on without."""
+    """Compile the backbone in place for so many crops of side ``patch``, or say why not."""
     record.say("compiling the backbone: up to some minutes")
     plain = network.backbone._compiled_call_impl
-    network.backbone.compile()
-    try:
-        tables = torch.ones(1, 3, 8, 8, device=device)
-        image = torch.zeros(1, 3, 64, 64, device=device)
+    network.backbone.compile(dynamic=False)
+    blocks = patch // 8
+    try:  # all of the network, so that the backbone meets the strides that training gives it
+        tables = torch.ones(crops, 3, 8, 8, device=device)
+        luma = torch.zeros(crops, 1, blocks, blocks, 8, 8, device=device)
+        chroma = torch.zeros(crops, 2, blocks // 2, blocks // 2, 8, 8, device=device)
+        detail = torch.zeros(crops, 2, patch, patch, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-            network.refined(tables, image).sum().backward()
+            network.train()(tables, luma, chroma, detail).image.sum().backward()
     except Exception as error:  # compilers fail in as many ways as there are compilers
         network.backbone._compiled_call_impl = plain
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]

@@ -195,7 +195,8 @@ class OptimisationOptions(Options):
 
     optimiser: OptimiserKind = "adamw"
     kernel_rate: Positive = 0.4
-    steps: Count
+    steps: Count | None = None
+    minutes: Positive | None = None
     learning_rate: Positive = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     schedule: ScheduleKind = "trapezoid"
@@ -215,7 +216,7 @@ class OptimisationOptions(Options):
     parts: tuple[Literal["logm", "qtgm", "backbone", "level_check"], ...] = ()
 
     def course(self) -> Schedule:
-        """The learning rate by step."""
+        """The learning rate by step, or by the clock."""
         return Schedule(
             self.steps,
             self.learning_rate,
@@ -225,6 +226,7 @@ class OptimisationOptions(Options):
             self.final_share,
             self.milestones,
             self.milestone_factor,
+            self.minutes,
         )
 
     @model_validator(mode="after")

@@ -76,17 +76,35 @@ def test_multistep_falls_at_its_milestones() -> None:
     )
 
 
+def test_by_the_clock_the_rate_falls_to_zero_at_the_end_however_fast_the_steps_go() -> None:
+    schedule = Schedule(None, 1.0, 9, cooldown_share=0.5, minutes=60.0)
+    assert schedule.rate(0, 0.0) == pytest.approx(0.1)
+    for step in (20, 2_000_000):
+        assert [schedule.rate(step, minutes) for minutes in (20, 30, 45, 60, 70)] == pytest.approx(
+            [1.0, 1.0, 0.5, 0.0, 0.0]
+        )
+    assert schedule.done(7, 59.0) < 1 <= schedule.done(7, 60.0)
+    cosine = Schedule(None, 1.0, 0, "cosine", final_share=0.1, minutes=60.0)
+    assert [cosine.rate(5, minutes) for minutes in (0, 30, 60)] == pytest.approx([1.0, 0.55, 0.1])
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"milestones": (5, 5)}, "increase"),
         ({"kind": "multistep"}, "milestones"),
         ({"warmup_steps": 100}, "fewer"),
+        ({"minutes": 5.0}, "not both"),
+        ({"steps": None}, "steps or minutes"),
+        (
+            {"steps": None, "minutes": 5.0, "kind": "multistep", "milestones": (5,)},
+            "not minutes",
+        ),
     ],
 )
 def test_impossible_schedules_are_refused(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Schedule(100, 1.0, **wrong)  # type: ignore[arg-type]
+        Schedule(**{"steps": 100, "peak": 1.0, **wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])

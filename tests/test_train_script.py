@@ -353,7 +353,7 @@ def test_without_a_compiler_training_goes_on(
 
     monkeypatch.setattr(network.backbone, "compile", compiled)
     with RunRecord(tmp_path, tensorboard=False) as record:
-        train_job._compile(network, torch.device("cpu"), torch.float32, record)
+        train_job._compile(network, 2, 64, torch.device("cpu"), torch.float32, record)
     network(torch.ones(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, 8, 8), torch.zeros(1, 2, 4, 4, 8, 8))
     assert "going on without torch.compile: no C++ compiler" in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,41 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, optimiser:
     for curve, column in (("validation.csv", "step"), ("validation.csv", "gain")):
         one, two = (_column(tmp_path / name / curve, column) for name in ("whole", "parts"))
         assert one == two
+
+
+class _Clock:
+    """Stands in for the time module: every look at it takes so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now = seconds, 0.0
+        self.perf_counter = time.perf_counter
+
+    def monotonic(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+@pytest.mark.parametrize("seconds", [1.0, 7.0])
+def test_a_run_of_minutes_ends_on_time_in_parts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(training, "time", _Clock(seconds))
+    schedule = Schedule(None, 0.01, 2, cooldown_share=0.5, minutes=4.0)
+    recipe = replace(RECIPE, schedule=schedule, report_steps=1, max_minutes=1.0)
+    parts = 0
+    while True:
+        trainer = _trainer(tmp_path, recipe)
+        assert trainer.resume() == (parts > 0)
+        parts += 1
+        if trainer.fit().finished:
+            break
+    assert 4 <= parts <= 5
+    assert 4 <= trainer.minutes <= 4 + 10 * seconds / 60
+    rates = [float(rate) for rate in _column(tmp_path / "train.csv", "learning_rate")]
+    assert max(rates) == 0.01
+    assert rates[-1] < 0.01 * 10 * seconds / 120
+    assert _column(tmp_path / "validation.csv", "step")[-1] == str(trainer.step)
+    assert _trainer(tmp_path, recipe).resume()
 
 
 def test_accumulated_parts_equal_the_whole_batch(tmp_path: Path) -> None:

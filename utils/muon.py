@@ -20,21 +20,21 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """Approximately the nearest semi-orthogonal matrix, singular values in about [0.7, 1.2].
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Approximately the nearest semi-orthogonal matrices, singular values in about [0.7, 1.2].
 
-    Newton-Schulz iteration in bfloat16; (rows, cols) in, the same shape in float32 out.
+    Newton-Schulz iteration in bfloat16; (..., rows, cols) in, the same shape in float32 out.
     """
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).float()
+    return (x.mT if tall else x).float()
 
 
 class Muon(torch.optim.Optimizer):
@@ -57,16 +57,30 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                average = state["momentum"]
-                average.lerp_(weight.grad, 1 - group["momentum"])
-                direction = weight.grad.lerp(average, group["momentum"])
-                update = orthogonalise(direction.flatten(1)).reshape(weight.shape)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if not self.state[weight]:
+                    self.state[weight]["momentum"] = torch.zeros_like(weight)
+            gradients = [weight.grad for weight in weights]
+            averages = [self.state[weight]["momentum"] for weight in weights]
+            torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+            directions = torch._foreach_lerp(gradients, averages, group["momentum"])
+            updates = _orthogonalised(directions)
+            for weight, update in zip(weights, updates, strict=True):
                 scale = 0.2 * max(update.shape[0], update[0].numel()) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * scale)
+
+
+def _orthogonalised(kernels: Iterable[Tensor]) -> list[Tensor]:
+    """Each kernel's update; those of one shape are worked on together, which a GPU needs."""
+    kernels = list(kernels)
+    alike: dict[torch.Size, list[int]] = {}
+    for index, kernel in enumerate(kernels):
+        alike.setdefault(kernel.shape, []).append(index)
+    updates = list(kernels)
+    for shape, indices in alike.items():
+        matrices = torch.stack([kernels[index].flatten(1) for index in indices])
+        for index, update in zip(indices, orthogonalise(matrices), strict=True):
+            updates[index] = update.reshape(shape)
+    return updates

@@ -57,7 +57,7 @@ def build_optimisers(
             ],
             lr=rate,
             betas=betas,
-            foreach=True,
+            fused=True,
         )
     ]
     if kernels:

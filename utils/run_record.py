@@ -76,8 +76,8 @@ class RunRecord:
                     header, rows = _read_csv(path)
                     _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
 
-    def progress(self, step: int, total: int, figures: Mapping[str, str]) -> None:
-        """Move the bar to ``step`` of ``total``; ``figures`` stand behind it."""
+    def progress(self, step: int, total: int | None, figures: Mapping[str, str]) -> None:
+        """Move the bar to ``step`` of ``total``, if that is known; ``figures`` stand behind it."""
         if not self.speaks:
             return
         if self._bar is None:

@@ -65,7 +65,7 @@ class Recipe:
     accumulate: int = 1
     save_minutes: float = 5.0
     report_steps: int = 50
-    validate_steps: int = 500
+    validate_steps: int | None = None
     max_minutes: float | None = None
     seed: int = 0
 
@@ -156,8 +156,10 @@ class Trainer(Generic[Batch]):
             recipe.kernel_rate,
         )
         self.step = 0
+        self.minutes = 0.0
         self.skipped = 0
         self.best = -math.inf
+        self._rate = 0.0
         self._bad_in_a_row = 0
         self._failure: TrainingError | None = None
 
@@ -203,27 +205,29 @@ class Trainer(Generic[Batch]):
             TrainingError: the loss was not finite many times in a row, or a state could not be
                 written.
         """
-        recipe, total = self.recipe, self.recipe.schedule.steps
-        if self.step >= total:
-            self.record.say(f"nothing to do: {self.step} of {total} steps are done")
+        recipe = self.recipe
+        if self._ended():
+            self.record.say(f"nothing to do: {self._progress()} are done")
             return Outcome(self.step, True)
+        before = self.minutes
         start = saved = time.monotonic()
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
             stream = self.batches.start(self.step)
-            self.record.progress(self.step, total, {})
-            while self.step < total:
-                limit = recipe.max_minutes
-                expired = limit is not None and time.monotonic() - start > 60 * limit
+            self.record.progress(self.step, recipe.schedule.steps, {})
+            while not self._ended():
+                limit, spent = recipe.max_minutes, (time.monotonic() - start) / 60
+                expired = limit is not None and spent > limit
                 wants_stop = bool(stop) or (expired and self.world.is_main)
                 figures, stopping = self._train_step(wrapped, stream, meter, wants_stop)
                 self.step += 1
+                self.minutes = self._agreed(before + (time.monotonic() - start) / 60)
                 meter.finish_step(figures)
                 self._show(meter)
-                if self.step % recipe.report_steps == 0 or self.step == total:
+                if self.step % recipe.report_steps == 0 or self._ended():
                     self._report(meter)
-                validates = self.step % recipe.validate_steps == 0 or self.step == total
+                validates = self._validates()
                 if validates or time.monotonic() - saved > 60 * recipe.save_minutes:
                     # Before a validation too: whoever ends a run may not wait for that.
                     self.save()
@@ -237,7 +241,27 @@ class Trainer(Generic[Batch]):
             if self.world.is_main:
                 self.export(self.ema, "last")
             self._check_failure()
-        return Outcome(self.step, self.step >= total)
+        return Outcome(self.step, self._ended())
+
+    def _ended(self) -> bool:
+        return self.recipe.schedule.done(self.step, self.minutes) >= 1
+
+    def _validates(self) -> bool:
+        every = self.recipe.validate_steps
+        return self._ended() or (every is not None and self.step % every == 0)
+
+    def _progress(self) -> str:
+        schedule = self.recipe.schedule
+        if schedule.steps is not None:
+            return f"{self.step} of {schedule.steps} steps"
+        return f"{self.minutes:.1f} of {schedule.minutes:g} minutes"
+
+    def _agreed(self, minutes: float) -> float:
+        """The clock by which all processes go, where the schedule follows one."""
+        if self.recipe.schedule.steps is not None or self.world.size == 1:
+            return minutes
+        (mean,) = self.world.means([minutes], self.device)
+        return mean
 
     def save(self) -> None:
         """Write the whole state; the main process does it, the others go on.
@@ -271,6 +295,7 @@ class Trainer(Generic[Batch]):
                     "ema": self.ema.state_dict(),
                     "optimisers": optimiser_state(self.network, self.optimisers),
                     "step": self.step,
+                    "minutes": self.minutes,
                     "skipped": self.skipped,
                     "best": self.best,
                 },
@@ -300,6 +325,7 @@ class Trainer(Generic[Batch]):
         if fresh:
             self.record.say(f"another optimiser: {fresh} weights start with fresh averages")
         self.step, self.skipped, self.best = state["step"], state["skipped"], state["best"]
+        self.minutes = state.get("minutes", 0.0)  # older states go by steps
 
     def _train_step(
         self, wrapped: nn.Module, stream: Iterator[Batch], meter: _Meter, wants_stop: bool
@@ -307,7 +333,8 @@ class Trainer(Generic[Batch]):
         """One update; returns the step's figures over all processes, and whether to stop."""
         recipe = self.recipe
         _seed_step(recipe.seed, self.step, self.world.rank)
-        set_rate(self.optimisers, recipe.schedule.rate(self.step))
+        self._rate = recipe.schedule.rate(self.step, self.minutes)
+        set_rate(self.optimisers, self._rate)
         self.network.train()
         self.network.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
@@ -324,7 +351,10 @@ class Trainer(Generic[Batch]):
                 figures[name] = figures.get(name, torch.zeros_like(value)) + value
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
 
-        values = (torch.stack(list(figures.values())) / recipe.accumulate).tolist()
+        # The one place where a step waits for the device.
+        *values, norm = torch.stack(
+            [*(value / recipe.accumulate for value in figures.values()), norm]
+        ).tolist()
         failing = float(self._failure is not None)
         *means, stopping, failed = self.world.means(
             [*values, float(wants_stop), failing], self.device
@@ -332,7 +362,7 @@ class Trainer(Generic[Batch]):
         if failed:
             raise self._failure or TrainingError(OTHER_FAILED)
         result = dict(zip(figures, means, strict=True))
-        if not (math.isfinite(result["loss"]) and math.isfinite(norm.item())):
+        if not (math.isfinite(result["loss"]) and math.isfinite(norm)):
             self.skipped += 1
             self._bad_in_a_row += 1
             if self._bad_in_a_row >= MAX_BAD_STEPS:
@@ -345,7 +375,7 @@ class Trainer(Generic[Batch]):
         for optimiser in self.optimisers:
             optimiser.step()
         self._update_ema()
-        return {**result, "gradient_norm": norm.item()}, stopping > 0
+        return {**result, "gradient_norm": norm}, stopping > 0
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -358,9 +388,12 @@ class Trainer(Generic[Batch]):
         shown = {name: f"{value:.4g}" for name, value in meter.running.items()}
         rate = meter.steps_per_second * self.batches.crops
         shown = {key: shown[key] for key in ("loss", "gain") if key in shown}
+        schedule = self.recipe.schedule
+        if schedule.steps is None:
+            shown = {"done": self._progress(), **shown}
         self.record.progress(
             self.step,
-            self.recipe.schedule.steps,
+            schedule.steps,
             {**shown, "crops/s": f"{rate:.1f}", "skipped": str(self.skipped)},
         )
 
@@ -371,7 +404,7 @@ class Trainer(Generic[Batch]):
             self.step,
             {
                 **meter.window_means(),
-                "learning_rate": self.recipe.schedule.rate(self.step - 1),
+                "learning_rate": self._rate,
                 "crops_per_second": rate,
                 "waiting_for_data": meter.waiting_share,
                 "skipped": self.skipped,
