@@ -23,18 +23,26 @@ _ITERATIONS = 5
 def orthogonalise(matrices: Tensor) -> Tensor:
     """Approximately the nearest semi-orthogonal matrices, singular values in about [0.7, 1.2].
 
-    Newton-Schulz iteration in bfloat16; (..., rows, cols) in, the same shape in float32 out.
+    Newton-Schulz iteration; (..., rows, cols) in, the same shape in float32 out. Each iterate is a
+    polynomial in x x^T, times x: so the iteration runs on these small square matrices, and x is
+    multiplied once, at the end.
     """
     a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16()
+    x = matrices.float()
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(_ITERATIONS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).float()
+    gram = x @ x.mT
+    identity = torch.eye(gram.shape[-1], device=x.device)
+    product = identity
+    for iteration in range(_ITERATIONS):
+        factor = a * identity + b * gram + c * gram @ gram
+        product = factor @ product
+        if iteration < _ITERATIONS - 1:
+            gram = factor @ gram @ factor
+    x = product @ x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):
