@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import zlib
@@ -19,6 +20,10 @@ from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
 from models import IJCN, IJCNConfig
+
+# A job runner may have started this process with interrupts ignored, which children would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"

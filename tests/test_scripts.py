@@ -147,12 +147,19 @@ def test_unwritable_output_is_refused_before_any_work(
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path) -> None:
+def _started_with_interrupts(ignored: bool) -> list[str]:
+    """What to put before a command so that it starts as from nohup or a job runner."""
+    return ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignored else []
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["foreground", "started with it ignored"])
+def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path, ignored: bool) -> None:
     for index in range(60):
         (tmp_path / f"{index:02}.jpg").write_bytes(encode_jpeg(photograph(400, 400), 50))
     output = tmp_path / "out"
     process = subprocess.Popen(
         [
+            *_started_with_interrupts(ignored),
             *(sys.executable, "test_real_IJCN.py", "--input", tmp_path, "--output", output),
             *("--checkpoint", checkpoint, "--set", "threads=1"),
         ],
@@ -323,12 +330,20 @@ def test_real_refuses_missing_inputs(inputs: str, tmp_path: Path, checkpoint: Pa
     assert inputs in error_line(done)
 
 
+@pytest.mark.parametrize("ignored", [False, True], ids=["foreground", "started with it ignored"])
 @pytest.mark.parametrize(
     "script", ["test_color_IJCN.py", "test_real_IJCN.py", "main_train_IJCN.py", "app.py"]
 )
-def test_an_interrupt_while_libraries_load_ends_quietly(script: str) -> None:
+def test_an_interrupt_while_libraries_load_ends_quietly(script: str, ignored: bool) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", ROOT / script, "--help"],
+        [
+            *_started_with_interrupts(ignored),
+            sys.executable,
+            "-X",
+            "importtime",
+            ROOT / script,
+            "--help",
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -42,6 +42,7 @@ from utils.image_io import (
     read_image,
     write_atomically,
 )
+from utils.interrupts import heed_interrupts
 
 HERE = Path(__file__).resolve().parent
 
@@ -725,6 +726,7 @@ def _parser() -> _Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    heed_interrupts()
     parser = _parser()
     args = parser.parse_args(arguments)
     names = list(dict.fromkeys(args.names))
