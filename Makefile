@@ -6,7 +6,7 @@ INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: demo tables test lint bench fuzz clean-venv help
+.PHONY: demo tables test test-all lint bench fuzz clean-venv help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,11 @@ demo: $(READY) ## restore and score the built-in photographs, write pictures
 tables: $(READY) ## measure on every test set that is found, print all tables
 	$(RUN) -m jobs.tables
 
-test: $(DEV_READY) ## run the whole test suite
-	$(RUN) -m pytest
+test: $(DEV_READY) ## run the tests that take seconds, on all cores
+	$(RUN) -m pytest --numprocesses auto -m "not slow"
+
+test-all: $(DEV_READY) ## run every test, on all cores
+	$(RUN) -m pytest --numprocesses auto
 
 lint: $(DEV_READY) ## check style and types
 	$(RUN) -m ruff check .
