@@ -141,7 +141,7 @@ class _TellingRestorer(Restorer):
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
         height, width = (n + -n % MULTIPLE for n in (stored.height, stored.width))
-        self.tiles = sum(1 for _ in tiles(height, width, side))
+        self.tiles = sum(1 for _ in tiles(height, width, side, self.around))
         return super().restore_in_tiles(stored, side)
 
 

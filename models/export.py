@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from models.checkpoint import CheckpointError, load_checkpoint
 from models.dct import LUMA_WEIGHTS
 from models.ijcn import IJCN, SIZE_MULTIPLE
-from models.logm import Levels, dequantise
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.run_log import file_hash
 
@@ -146,7 +145,7 @@ def _require_free(path: Path, overwrite: bool) -> None:
 
 
 class _Graph(nn.Module):
-    """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: autocast, shape checks.
+    """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: shape checks.
 
     Where all chroma levels are zero, R = G = B, as in :class:`models.restorer.Restorer`.
     """
@@ -156,12 +155,7 @@ class _Graph(nn.Module):
         self.network = network
 
     def forward(self, qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> Tensor:
-        network = self.network
-        levels = network.logm(qts, Levels(y_coef, c_coef))
-        first = network.to_image(*dequantise(levels, qts))
-        image = network.refined(qts, first, network.qtgm(qts))
-        if network.level_check is not None:
-            image = network.level_check(qts, y_coef, c_coef, image)
+        image = self.network.restored(qts, y_coef, c_coef).image
         luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
         colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
         return torch.where(colourless, luma, image).clamp(0, 1)
@@ -170,7 +164,7 @@ class _Graph(nn.Module):
 def _plain_copy(model: IJCN) -> IJCN:
     """The same network on the CPU, in float32, not compiled, contiguous, for inference."""
     with torch.random.fork_rng(devices=[]):
-        copy = IJCN(model.config)
+        copy = type(model)(model.config)
     copy.load_state_dict(model.state_dict())
     return copy.eval().requires_grad_(False)
 

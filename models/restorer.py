@@ -17,7 +17,7 @@ from torch import Tensor
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
 from models.fidelity import blended, shares_of_change
-from models.ijcn import IJCN
+from models.ijcn import IJCN, Known, Stage
 from models.layouts import (
     MULTIPLE,
     RESTORED_COLORS,
@@ -28,8 +28,7 @@ from models.layouts import (
     network_view,
 )
 from models.logm import Levels
-from models.qtgm import GuidancePair
-from models.tiling import MIN_SIDE, Tile, backbone_bytes_per_pixel, largest_side, tiles
+from models.tiling import MIN_SIDE, STEP, Tile, backbone_bytes_per_pixel, largest_side, tiles
 from utils.memory import available_memory, keep_freed_memory
 
 __all__ = [
@@ -330,11 +329,12 @@ class Restorer:
                 strip=_strip_rows(inputs.c_coef.shape[3]),
             )
             guidance = self.model.guidance(tables)
-            for tile in tiles(height, width, side):
-                first = self._first_image(tables, levels, inputs.detail, tile)
-                image = self._refined(tables, first, guidance)
-                stored = Levels(inputs.y_coef, inputs.c_coef)
-                image = self.model.checked(tables, self._part(stored, tile), image)
+            for tile in tiles(height, width, side, self.around):
+                stored = self._part(Levels(inputs.y_coef, inputs.c_coef), tile)
+                known = Known(tables, stored, guidance)
+                image = self._first_image(tables, levels, inputs.detail, tile)
+                for stage in self.model.stages():
+                    image = self._run(stage, known, image)
                 for index, result in enumerate(results):
                     pixels = _pixels(image[index], tile, gray[index], result.ndim)
                     part = result[slice(*tile.rows), slice(*tile.cols)]
@@ -355,13 +355,12 @@ class Restorer:
         chroma = np.s_[:, :, rows.start // 16 : rows.stop // 16, cols.start // 16 : cols.stop // 16]
         return Levels(levels.y[luma].to(self.device), levels.c[chroma].to(self.device))
 
-    def _refined(self, tables: Tensor, first: Tensor, guidance: GuidancePair) -> Tensor:
-        total: Tensor | None = None
-        for axes in self.mirrors:
-            image = self.model.refined(tables, first.flip(axes), guidance).flip(axes)
-            total = image if total is None else total + image
-        assert total is not None
-        return total / len(self.mirrors)
+    def _run(self, stage: Stage, known: Known, image: Tensor) -> Tensor:
+        """A stage's picture; of a self-ensemble, the mean over mirrored ones."""
+        if not stage.mirrors:
+            return stage.run(known, image)
+        answers = [stage.run(known, image.flip(axes)).flip(axes) for axes in self.mirrors]
+        return torch.stack(answers).mean(0) if len(answers) > 1 else answers[0]
 
     def _autocast(self) -> torch.autocast:
         half = self.precision != torch.float32
@@ -377,8 +376,9 @@ class Restorer:
         try:
             with torch.inference_mode(), self._autocast():
                 tables = torch.full((1, 3, 8, 8), 16.0, device=self.device)
-                first = torch.zeros(1, 3, 64, 128, device=self.device)
-                self.model.refined(tables, first)
+                luma = torch.zeros(1, 1, 8, 16, 8, 8, device=self.device)
+                chroma = torch.zeros(1, 2, 4, 8, 8, 8, device=self.device)
+                self.model(tables, luma, chroma)
         except Exception as error:  # compilers fail in as many ways as there are compilers
             backbone._compiled_call_impl = None
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
@@ -394,13 +394,21 @@ class Restorer:
             total = available_memory() * 0.5
         return total - pixels * _WHOLE_BYTES_PER_PIXEL
 
+    @property
+    def around(self) -> int:
+        """Pixels beside a tile that the stages must see: what the farthest-looking one needs."""
+        farthest = max(stage.around for stage in self.model.stages())
+        return -(-farthest // STEP) * STEP
+
     def _bytes_per_pixel(self) -> float:
         each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
         return each * _GAPS if self._keeps_memory else each
 
     def _tile_side(self, stored: StoredJpeg) -> int:
         height, width = _padded_sides(stored)
-        return largest_side(height, width, self._bytes_per_pixel(), self._budget(height * width))
+        return largest_side(
+            height, width, self.around, self._bytes_per_pixel(), self._budget(height * width)
+        )
 
     def _batch_size(self, stored: StoredJpeg) -> int:
         pixels = math.prod(_padded_sides(stored))

@@ -14,9 +14,9 @@ from torch import Tensor
 from data.degradation import SingleJpeg
 from models import load_checkpoint, save_checkpoint
 from models.dct import image_to_coefficients
+from models.ijcn import CHECK_SEES
 from models.level_check import LevelCheck
 from models.restorer import network_input
-from models.tiling import HALO
 from tests.conftest import photograph, tiny_network
 
 
@@ -152,10 +152,12 @@ def test_a_part_of_the_picture_gives_the_part_of_the_result() -> None:
     """It sees 58 pixels: a block of chroma, and from there five of luma; fewer than the halo."""
     tables, y, c, clean = _case(20, 256)
     check = _random()
-    whole = check(tables, y, c, clean)[:, :, HALO:-HALO, HALO:-HALO]
+    whole = check(tables, y, c, clean)[:, :, CHECK_SEES:-CHECK_SEES, CHECK_SEES:-CHECK_SEES]
     rows = slice(4, 24), slice(2, 12), slice(32, 192)  # luma, chroma, pixels
     part = check(tables, *(x[:, :, r] for x, r in zip((y, c, clean), rows, strict=True)))
-    torch.testing.assert_close(part[:, :, 64:96, HALO:-HALO], whole[:, :, 32:64], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        part[:, :, 64:96, CHECK_SEES:-CHECK_SEES], whole[:, :, 32:64], atol=1e-5, rtol=0
+    )
 
 
 def test_it_learns_to_stay_within_the_intervals() -> None:

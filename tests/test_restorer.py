@@ -14,6 +14,7 @@ from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from models.blocks import Activation
 from models.dual_attention import ChannelLogits
 from models.logm import Levels
+from models.qtgm import GuidancePair
 from models.restorer import (
     RestoreError,
     Restorer,
@@ -202,16 +203,16 @@ def test_batches_are_cut_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) 
     restorer.batches = True
     stored = [read_jpeg(encode_jpeg(photograph(60, 60, seed=i), 30)) for i in range(3)]
     whole = restorer.restore_batch(stored)
-    refined = restorer.model.refined
+    guidance = restorer.model.guidance
     sizes: list[int] = []
 
-    def two_are_too_many(tables: torch.Tensor, *args: object) -> torch.Tensor:
+    def two_are_too_many(tables: torch.Tensor) -> GuidancePair:
         sizes.append(len(tables))
         if len(tables) > 1:
             raise RuntimeError("DefaultCPUAllocator: not enough memory")
-        return refined(tables, *args)  # type: ignore[arg-type]
+        return guidance(tables)
 
-    monkeypatch.setattr(restorer.model, "refined", two_are_too_many)
+    monkeypatch.setattr(restorer.model, "guidance", two_are_too_many)
     again = restorer.restore_batch(stored)
     assert sizes == [3, 1, 1, 1]
     for one, other in zip(whole, again, strict=True):
