@@ -47,6 +47,12 @@ class LayoutOnly:
         network_view(stored)
         return np.full((stored.height, stored.width), 128, np.uint8)
 
+    def restore_source(
+        self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
+        """As :meth:`restore`, of the pixels' size."""
+        return self.restore(stored)[: pixels.shape[0], : pixels.shape[1]]
+
 
 WARM_UP = 500
 """Files after which caches are full, so that what memory grows from then on is lost."""

@@ -60,3 +60,11 @@ def blended(
     else:
         change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)
     return np.round(decoded + change).clip(0, 255).astype(np.uint8)
+
+
+def weakened(
+    restored: NDArray[np.uint8], decoded: NDArray[np.uint8], strength: float
+) -> NDArray[np.uint8]:
+    """``decoded`` plus ``strength``, 0 to 1, of the change to ``restored``; all of one shape."""
+    change = restored.astype(np.float32) - decoded
+    return np.round(decoded + np.float32(strength) * change).astype(np.uint8)

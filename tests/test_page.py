@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.jpeg import JpegError, Sampling, encode_jpeg, read_jpeg
+from data.jpeg import JpegError, Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from data.quality import estimate_quality, standard_tables
 from jobs.page import (
     Desk,
@@ -105,6 +105,24 @@ def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> N
         assert each.after is not None
         assert each.before is not None
         assert read_image(each.after).shape[:2] == read_image(each.before).shape[:2] == size
+
+
+def test_strength_is_told_and_applied(tmp_path: Path, checkpoint: Path) -> None:
+    data = encode_jpeg(photograph(40, 60), 25)
+    (tmp_path / "a.jpg").write_bytes(data)
+    desk = Desk(Limits(), "cpu")
+    pictures = {}
+    for strength in (1.0, 0.5, 0.0):
+        folder = tmp_path / f"{strength}"
+        paths = [str(tmp_path / "a.jpg")]
+        (shown,) = desk.restore(paths, folder, str(checkpoint), "float32", _quiet, strength)
+        assert ("strength 0.5." in shown.facts) == (strength == 0.5)
+        assert shown.restored == (strength > 0)
+        assert shown.after is not None
+        pictures[strength] = read_image(shown.after).astype(float)
+    assert np.array_equal(pictures[0.0], decode_jpeg(data))
+    half = (pictures[0.0] + pictures[1.0]) / 2
+    assert np.abs(pictures[0.5] - half).max() <= 0.5
 
 
 def test_limits_are_one_message(tmp_path: Path, checkpoint: Path) -> None:
