@@ -340,9 +340,10 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
     for plane, info, table in zip(stored.coef_arrays, stored.comp_info, usable.tables, strict=True):
         rows, cols = info.height_in_blocks, info.width_in_blocks
         blocks = np.asarray(plane).reshape(rows, 8, cols, 8).swapaxes(1, 2)
+        levels, table = _without_zero_steps(np.ascontiguousarray(blocks, dtype=np.int16), table)
         components.append(
             Component(
-                np.ascontiguousarray(blocks, dtype=np.int16),
+                levels,
                 table,
                 int(info.h_samp_factor),
                 int(info.v_samp_factor),
@@ -356,6 +357,19 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
         warnings,
         bytes(usable.data),
     )
+
+
+def _without_zero_steps(
+    levels: NDArray[np.int16], table: NDArray[np.int32]
+) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """What decodes as libjpeg has it, for which a level times a step of 0 is 0.
+
+    Nothing is known of such a frequency then, as if it had been quantised with the largest step.
+    """
+    lost = table == 0
+    if not lost.any():
+        return levels, table
+    return np.where(lost, np.int16(0), levels), np.where(lost, max(1, int(table.max())), table)
 
 
 def _one_line(error: BaseException) -> str:
