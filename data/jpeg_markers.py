@@ -55,6 +55,17 @@ def scan_header(data: bytes) -> JpegHeader:
     )
 
 
+def component_count(data: bytes) -> int:
+    """Components that the first frame header states, found without looking at scans; 0: none."""
+    position = 2
+    while (match := _MARKER.search(data, position)) is not None:
+        code, after = data[match.start() + 1], match.end()
+        if code in _FRAME_HEADERS:
+            return data[after + 7] if len(data) > after + 7 else 0
+        position = after + max(2, int.from_bytes(data[after : after + 2], "big"))
+    return 0
+
+
 def is_jpeg(data: bytes) -> bool:
     """Whether a file, of which three bytes suffice, begins as JPEGs do."""
     return data[:3] == b"\xff\xd8\xff"

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
 from jobs.plan_files import FileJob
 from models.fidelity import shares_of_change
 from models.layouts import RestoreError, UnsupportedLayoutError
+from models.parts import has_ink
 from utils.distributed import ALONE, World
 from utils.image_io import ImageError, read_image_bytes, write_png
 from utils.picture_files import (
@@ -237,9 +239,14 @@ def _restore(
                 notes.append(f"decoded, not restored: {reason}")
             restored = restorer.restore(stored)
         except UnsupportedLayoutError as error:
-            with stderr_lines():  # they have been reported by read_jpeg
-                restored, status = decode_jpeg(data), "decoded"
+            decoded = stored.decoded()
+            if decoded is None:
+                raise
+            restored, status = decoded, "decoded"
             notes.append(f"decoded, not restored: {error}")
+        if has_ink(stored):
+            way = "its ICC profile" if cmyk_profile(data) else "plain arithmetic (no ICC profile)"
+            notes.append(f"{stored.colors} became RGB through {way}")
         if job.comparison is not None and status == "restored":
             try:
                 with stderr_lines():

@@ -34,7 +34,8 @@ def shares_of_change(stored: StoredJpeg) -> tuple[float, ...]:
     """
     shares = []
     for index, component in enumerate(stored.components):
-        factor = CHROMA_FACTOR if stored.colors == "YCbCr" and index else 1.0
+        chroma = stored.colors in ("YCbCr", "YCCK") and index in (1, 2)
+        factor = CHROMA_FACTOR if chroma else 1.0
         step = float(component.table.mean()) / factor
         share = (step - UNTOUCHED_STEP) / (FULL_STEP - UNTOUCHED_STEP)
         shares.append(float(np.clip(share, 0.0, 1.0)))

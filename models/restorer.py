@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -28,6 +28,7 @@ from models.layouts import (
     network_view,
 )
 from models.logm import Levels
+from models.parts import has_ink, has_parts, joined, parts_of
 from models.qtgm import GuidancePair
 from models.tiling import MIN_SIDE, Span, Tile, backbone_bytes_per_pixel, largest_side, tiles
 from utils.memory import available_memory, keep_freed_memory
@@ -215,14 +216,18 @@ class Restorer:
         """The answer at strength 1."""
         shares = self._shares(stored)
         decoded = stored.decoded() if min(shares) < 1 else None
+        if decoded is not None and max(shares) == 0:
+            return decoded
+        if has_parts(stored):
+            return self._in_parts(stored, self._whole)
         if decoded is None:
             return self._restored(stored)
-        if max(shares) == 0:
-            return decoded
         return blended(self._restored(stored), decoded, shares, stored.colors)
 
     def _plain(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """What levels show that stand for no file."""
+        if has_parts(stored):
+            return self._in_parts(stored, self._plain)
         inputs = network_input(stored)
         with torch.inference_mode():
             tables = inputs.qts.to(self.device, torch.float32)
@@ -232,6 +237,13 @@ class Restorer:
         ndim = 2 if stored.colors == "gray" else 3
         pixels = _pixels(image, whole, is_colourless(stored), ndim)
         return pixels[: stored.height, : stored.width]
+
+    def _in_parts(
+        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """RGB of a JPEG whose parts are restored one by one."""
+        picture = joined(stored, [restore(part) for part in parts_of(stored)])
+        return stored.ink_in_rgb(picture) if has_ink(stored) else picture
 
     def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
         """Which part of the network's change to apply to each component."""
@@ -310,7 +322,7 @@ class Restorer:
         while waiting:
             indices = [waiting.pop(0)]
             stored = many[indices[0]]
-            alone = not self.batches or min(self._shares(stored)) < 1
+            alone = not self.batches or has_parts(stored) or min(self._shares(stored)) < 1
             if alone or self._tile_side(stored) < max(_padded_sides(stored)):
                 results[indices[0]] = self._whole(stored)
                 continue
@@ -322,6 +334,7 @@ class Restorer:
                     break
                 # A cheap look before levels are prepared.
                 same_size = _padded_sides(many[index]) == _padded_sides(stored)
+                same_size &= not has_parts(many[index])
                 if same_size and min(self._shares(many[index])) == 1:
                     other = network_input(many[index])
                     if other.fits(first):
@@ -333,6 +346,8 @@ class Restorer:
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
         """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
+        if has_parts(stored):
+            return self._in_parts(stored, lambda part: self.restore_in_tiles(part, side))
         return self._in_tiles(network_input(stored), [stored], side)[0]
 
     def _restore_bytes(self, data: bytes, name: str) -> NDArray[np.uint8]:
