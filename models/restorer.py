@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
-from models.fidelity import blended, shares_of_change, weakened
+from models.fidelity import blended, extremes_kept, shares_of_change, weakened
 from models.ijcn import IJCN
 from models.layouts import (
     MULTIPLE,
@@ -411,7 +411,10 @@ class Restorer:
                     pixels = _pixels(image[index], tile, gray[index], result.ndim)
                     part = result[slice(*tile.rows), slice(*tile.cols)]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
-        return results
+        return [
+            extremes_kept(result, self._before(stored))
+            for result, stored in zip(results, many, strict=True)
+        ]
 
     def _first_image(
         self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile

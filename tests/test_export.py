@@ -18,7 +18,7 @@ from data.jpeg import Sampling, encode_jpeg, read_jpeg
 from models import IJCN, export, load_checkpoint, save_checkpoint
 from models.dual_attention import ChannelAttention, WindowAttention
 from models.export import INPUTS, ExportError, MismatchError, export_onnx, sample_input
-from models.restorer import Restorer
+from models.restorer import Restorer, network_input
 from tests.conftest import ROOT, error_line, photograph, tiny_network
 from utils.image_io import ImageError, read_image
 from utils.run_log import file_hash
@@ -144,6 +144,26 @@ def test_no_colour_in_no_colour_out(ours: Exported) -> None:
     (image,) = ours.session().run(None, inputs)
     assert np.ptp(image[0], axis=0).max() > 1e-3
     assert np.ptp(image[1], axis=0).max() == 0
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_white_and_black_stay_as_the_restorer_keeps_them(ours: Exported, value: int) -> None:
+    page = np.full((128, 192, 3), value, np.uint8)
+    page[60:120, 90:170] = photograph(60, 80)
+    stored = read_jpeg(encode_jpeg(page, 10))
+    inputs = network_input(stored)
+    named = {
+        "qts": inputs.qts,
+        "y_coef": inputs.y_coef,
+        "c_coef": inputs.c_coef,
+    }
+    levels = {name: tensor.numpy().astype(np.float32) for name, tensor in named.items()}
+    (image,) = ours.session().run(None, levels)
+    image = np.rint(image[0].transpose(1, 2, 0) * 255)
+    assert (by_pytorch(ours.network, levels)[0, :, :40, :64] * 255 != value).any()
+    assert (image[:40] == value).all()
+    restored = Restorer(ours.network, "cpu", "float32").restore(stored)
+    assert np.abs(image - restored).max() <= 1
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(6, 4), (4, 8)])
