@@ -28,6 +28,7 @@ from utils.run_log import describe_run, write_run_file
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
   python test_real_IJCN.py --input panorama.jpg --max_memory 2
+  python test_real_IJCN.py --input portrait.jpg --strength 0.5
   python test_real_IJCN.py --input old.png --overwrite --report
   python test_real_IJCN.py --testsets Real --json report.json
   torchrun --nproc_per_node=4 test_real_IJCN.py --input archive/
@@ -43,6 +44,9 @@ def main() -> int:
         nargs="+",
         metavar="PATH",
         help="files, globs, folders; of folders JPEGs are taken (--set all_pictures=true: all)",
+    )
+    parser.add_argument(
+        "--strength", type=float, metavar="0..1", help="how much of the change to apply (1: all)"
     )
     parser.add_argument("--format", choices=("png", "webp", "jpg"), help="of results (png)")
     parser.add_argument("--quality", type=int, metavar="1..100", help="of webp and jpg (95)")
@@ -69,7 +73,7 @@ def main() -> int:
     def body() -> int:
         named = (
             *("input", "format", "quality", "overwrite", "compare"),
-            *("max_memory", "max_pixels", "json_report"),
+            *("max_memory", "max_pixels", "json_report", "strength"),
         )
         if args.input and args.testsets:
             raise OptionsError("give --input or --testsets, not both")

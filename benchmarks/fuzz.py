@@ -8,6 +8,7 @@ descriptors or memory were lost, and how many files libjpeg gave up at, which lo
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -28,6 +30,7 @@ sys.path.insert(0, str(PROJECT))
 from data.jpeg import Sampling, encode_jpeg  # noqa: E402
 from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
 from models.layouts import StoredJpeg, network_view  # noqa: E402
+from models.parts import has_parts, parts_of  # noqa: E402
 from utils.image_io import find_images  # noqa: E402
 
 EXAMPLES = """examples:
@@ -44,8 +47,15 @@ class LayoutOnly:
 
     def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """A gray picture of the right size."""
-        network_view(stored)
+        for part in parts_of(stored) if has_parts(stored) else (stored,):
+            network_view(part)
         return np.full((stored.height, stored.width), 128, np.uint8)
+
+    def restore_source(
+        self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
+        """As :meth:`restore`, of the pixels' size."""
+        return self.restore(stored)[: pixels.shape[0], : pixels.shape[1]]
 
 
 WARM_UP = 500
@@ -92,10 +102,13 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def built_in_seeds() -> list[bytes]:
-    """Small files of each sampling, and gray; progressive and with restart markers."""
+    """Small files of each sampling, gray and CMYK; progressive and with restart markers."""
     rng = np.random.default_rng(0)
     image = np.clip(rng.normal(128, 40, (40, 56, 3)).cumsum(1) / 20 + 100, 0, 255).astype(np.uint8)
     files = [*(encode_jpeg(image, 60, s) for s in Sampling), encode_jpeg(image[:, :, 0], 60)]
+    inks = io.BytesIO()
+    Image.fromarray(image).convert("CMYK").save(inks, "JPEG", quality=60)
+    files.append(inks.getvalue())
     for option in (cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_RST_INTERVAL):
         files.append(cv2.imencode(".jpg", image, [option, 1])[1].tobytes())
     return files

@@ -2,7 +2,7 @@
 
 The only module that knows the backends: ``jpegio`` (bundled libjpeg-turbo) for the levels, OpenCV
 (its libjpeg-turbo) for encoding and for decoding to pixels, Pillow (its own) for encoding with
-tables of one's choice.
+tables of one's choice and, in data.cmyk, for decoding four inks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -23,7 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.jpeg_markers import BYTES, END, JpegError, Usable, require_jpeg_marker, usable_part
+from data.cmyk import cmyk_profile, decode_ink, ink_to_rgb
+from data.jpeg_markers import (
+    BYTES,
+    END,
+    JpegError,
+    Usable,
+    component_count,
+    require_jpeg_marker,
+    usable_part,
+)
 from utils.scratch import scratch_folder, stderr_lines
 
 MAX_SIDE = 65535
@@ -138,14 +147,25 @@ class JpegImage:
 
     def decoded(self) -> NDArray[np.uint8] | None:
         """:func:`decode_jpeg` of ``data``, (H, W) if gray; None where that cannot be had."""
+        pixels = self._decoded_by(decode_jpeg)
+        gray = pixels is not None and self.color_transform is ColorTransform.GRAY
+        return pixels[:, :, 0] if pixels is not None and gray else pixels
+
+    def decoded_ink(self) -> NDArray[np.uint8] | None:
+        """The inks of CMYK or YCCK, see :data:`data.cmyk.Ink`; None where they cannot be had."""
+        return self._decoded_by(_ink)
+
+    def ink_in_rgb(self, ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 4) inks as (H, W, 3) RGB, through the file's profile where it has one."""
+        return ink_to_rgb(ink, cmyk_profile(self.data) if self.data else None)
+
+    def _decoded_by(self, decode: Callable[[bytes], NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
         try:
             with stderr_lines(bool(self.warnings)):  # they are known already
-                pixels = decode_jpeg(self.data)
+                pixels = decode(self.data)
         except JpegError:
             return None
-        if pixels.shape[:2] != (self.height, self.width):
-            return None
-        return pixels[:, :, 0] if self.color_transform is ColorTransform.GRAY else pixels
+        return pixels if pixels.shape[:2] == (self.height, self.width) else None
 
 
 _SAMPLING_OF_RATIO = {
@@ -267,20 +287,35 @@ def encode_with_tables(
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     """Pixels as libjpeg decodes them (islow DCT, fancy upsampling): the JPEG row of every table.
 
-    Returns (H, W, 3) uint8 RGB; gray files give three equal channels. Orientation tags are ignored,
-    so that rows and columns are the stored ones. Truncated and damaged files are decoded as far as
-    read_jpeg reads them.
+    Returns (H, W, 3) uint8 RGB; gray files give three equal channels, CMYK and YCCK go through
+    their ICC profile (data.cmyk). Orientation tags are ignored, so that rows and columns are the
+    stored ones. Truncated and damaged files are decoded as far as read_jpeg reads them.
 
     Raises:
         JpegError: not a JPEG that can be decoded.
     """
     require_jpeg_marker(data[:3], BYTES)
+    if component_count(data) == 4:
+        return ink_to_rgb(_ink(data), cmyk_profile(data))
     bgr = _decoded(data)
     if bgr is None:  # OpenCV takes no file that ends too early
         bgr = _decoded(usable_part(data, BYTES).data + END)
     if bgr is None:
         raise JpegError(f"{BYTES} cannot be decoded: not a whole JPEG")
     return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
+
+
+def _ink(data: bytes) -> NDArray[np.uint8]:
+    """The inks of a file with four components.
+
+    Raises:
+        JpegError: it cannot be decoded.
+    """
+    require_jpeg_marker(data[:3], BYTES)
+    try:
+        return decode_ink(usable_part(data, BYTES).data + END)
+    except OSError as error:
+        raise JpegError(f"{BYTES} cannot be decoded: {_one_line(error)}") from error
 
 
 def _decoded(data: bytes | bytearray) -> NDArray[Any] | None:
@@ -340,9 +375,10 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
     for plane, info, table in zip(stored.coef_arrays, stored.comp_info, usable.tables, strict=True):
         rows, cols = info.height_in_blocks, info.width_in_blocks
         blocks = np.asarray(plane).reshape(rows, 8, cols, 8).swapaxes(1, 2)
+        levels, table = _without_zero_steps(np.ascontiguousarray(blocks, dtype=np.int16), table)
         components.append(
             Component(
-                np.ascontiguousarray(blocks, dtype=np.int16),
+                levels,
                 table,
                 int(info.h_samp_factor),
                 int(info.v_samp_factor),
@@ -356,6 +392,19 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
         warnings,
         bytes(usable.data),
     )
+
+
+def _without_zero_steps(
+    levels: NDArray[np.int16], table: NDArray[np.int32]
+) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """What decodes as libjpeg has it, for which a level times a step of 0 is 0.
+
+    Nothing is known of such a frequency then, as if it had been quantised with the largest step.
+    """
+    lost = table == 0
+    if not lost.any():
+        return levels, table
+    return np.where(lost, np.int16(0), levels), np.where(lost, max(1, int(table.max())), table)
 
 
 def _one_line(error: BaseException) -> str:

@@ -55,6 +55,17 @@ def scan_header(data: bytes) -> JpegHeader:
     )
 
 
+def component_count(data: bytes) -> int:
+    """Components that the first frame header states, found without looking at scans; 0: none."""
+    position = 2
+    while (match := _MARKER.search(data, position)) is not None:
+        code, after = data[match.start() + 1], match.end()
+        if code in _FRAME_HEADERS:
+            return data[after + 7] if len(data) > after + 7 else 0
+        position = after + max(2, int.from_bytes(data[after : after + 2], "big"))
+    return 0
+
+
 def is_jpeg(data: bytes) -> bool:
     """Whether a file, of which three bytes suffice, begins as JPEGs do."""
     return data[:3] == b"\xff\xd8\xff"
@@ -158,7 +169,7 @@ class _Markers:
         self.fault = ""
         self.end = len(data)
         self._latched: dict[int, NDArray[np.int32]] = {}
-        self._quantisation: dict[int, NDArray[np.int32] | None] = {}
+        self._quantisation: dict[int, NDArray[np.int32]] = {}
         self._huffman: dict[int, bool] = {}
         self.data: bytes | bytearray = data
         self.unknown: int | None = None
@@ -198,8 +209,7 @@ class _Markers:
             table = self._latched.get(index, self._quantisation.get(slot))
             if table is None:
                 raise JpegError(
-                    f"{name}: quantisation table {slot} of component {index} is missing or has a "
-                    "step of 0"
+                    f"{name}: quantisation table {slot} of component {index} is missing"
                 )
             tables.append(table)
         return tables
@@ -296,9 +306,7 @@ class _Markers:
                 slot = frame.components[index][3]
                 table = self._quantisation.get(slot)
                 if table is None:
-                    raise _Fault(
-                        f"a scan whose quantisation table {slot} is missing or has a step of 0"
-                    )
+                    raise _Fault(f"a scan whose quantisation table {slot} is missing")
                 self._latched[index] = table
         self._complete = (
             not frame.progressive and not self.scans and len(chosen) == len(frame.components)
@@ -357,9 +365,9 @@ def _frame_header(code: int, body: bytes) -> _Frame:
 
 
 @lru_cache(maxsize=256)
-def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32] | None], ...]:
-    """(slot, (8, 8) table in natural order) of a DQT segment (T.81 B.2.4.1); None: a step of 0."""
-    tables: list[tuple[int, NDArray[np.int32] | None]] = []
+def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32]], ...]:
+    """(slot, (8, 8) table in natural order) of a DQT segment (T.81 B.2.4.1); steps may be 0."""
+    tables: list[tuple[int, NDArray[np.int32]]] = []
     position = 0
     while position < len(body):
         wide, slot = body[position] >> 4, body[position] & 15
@@ -370,7 +378,7 @@ def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32] | No
         table = np.empty(64, np.int32)
         table[_NATURAL] = values
         table.flags.writeable = False
-        tables.append((slot, table.reshape(8, 8) if values.all() else None))
+        tables.append((slot, table.reshape(8, 8)))
         position = after
     return tuple(tables)
 
@@ -398,7 +406,8 @@ def _huffman_tables(body: bytes) -> tuple[tuple[int, bool], ...]:
 class Usable:
     """What can be handed to libjpeg.
 
-    data: without what it would give up at. tables: (8, 8) int32, natural order, of each component.
+    data: without what it would give up at. tables: (8, 8) int32, natural order, of each component,
+    as stored: damaged ones may hold steps of 0.
     """
 
     data: bytes | bytearray

@@ -56,6 +56,7 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
         options.compile,
         options.ensemble,
         options.leave_fine,
+        options.strength,
     )
     with connected(world, device):
         yield Session(restorer, world)

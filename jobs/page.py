@@ -160,11 +160,12 @@ class Desk:
         checkpoint: str,
         precision: Precision,
         tell: Callable[[float, str], None],
+        strength: float = 1.0,
     ) -> list[Shown]:
         """What became of each file, in order.
 
         folder: where pictures go. tell: called with the share that is done and the name of the file
-        at hand.
+        at hand. strength: how much of the change to apply, 0 to 1.
 
         Raises:
             OptionsError: too many files. CheckpointError: unusable weights.
@@ -174,7 +175,7 @@ class Desk:
                 f"{len(paths)} files are more than {self.limits.files} at once; drop fewer, or use "
                 "test_real_IJCN.py"
             )
-        self.load(checkpoint, precision)
+        self.load(checkpoint, precision).strength = strength
         shown = []
         for index, path in enumerate(map(Path, paths)):
             tell(index / len(paths), path.name)
@@ -182,7 +183,7 @@ class Desk:
             shown.append(self._restore_one(path, folder / str(index)))
         return shown
 
-    def load(self, checkpoint: str, precision: Precision = "auto") -> None:
+    def load(self, checkpoint: str, precision: Precision = "auto") -> Restorer:
         """Take a network at hand.
 
         Raises:
@@ -192,6 +193,7 @@ class Desk:
         if self._loaded is None or self._loaded[0] != key:
             network = load_checkpoint(Path(checkpoint))
             self._loaded = key, _TellingRestorer(network, self.device, precision)
+        return self._loaded[1]
 
     def _restore_one(self, path: Path, folder: Path) -> Shown:
         try:
@@ -216,7 +218,8 @@ class Desk:
         if restored:
             by = f"with {Path(checkpoint).name}, backbone in {_name(restorer.precision)}"
             many = f", in {restorer.tiles} tiles" if restorer.tiles > 1 else ""
-            done = f"Restored in {result.seconds:.1f} s {by}{many}.\n\n{done}"
+            part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
+            done = f"Restored in {result.seconds:.1f} s {by}{many}{part}.\n\n{done}"
         orientation = read_metadata(data).orientation
         facts = f"{done}\n\n{_facts(data, orientation)}"
         before = folder / "before" / target.name
@@ -501,6 +504,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
         paths: list[str] | None,
         checkpoint: str,
         precision: Precision,
+        strength: float,
         request: Any,
         progress: Any = gradio.Progress(),  # noqa: B008 - how Gradio passes it in
     ) -> tuple[Any, ...]:
@@ -515,7 +519,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
 
         folder = visits.begin(visitor, paths)
         try:
-            shown = desk.restore(paths, folder, checkpoint, precision, tell)
+            shown = desk.restore(paths, folder, checkpoint, precision, tell, strength)
         except (OptionsError, CheckpointError) as error:
             gradio.Warning(str(error))
             return overview([], 0, f"**Not restored**: {error}")
@@ -600,6 +604,15 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                         label="Precision of the backbone",
                         info="auto: bfloat16 where the hardware has it",
                     )
+                    strength = gradio.Slider(
+                        0,
+                        1,
+                        value=1,
+                        step=0.05,
+                        label="Strength",
+                        info="how much of the change to apply",
+                        elem_id="strength",
+                    )
                     again = gradio.Button("Restore again")
                 choice = gradio.Radio([], label="Picture", visible=False, elem_id="choice")
                 done = gradio.File(
@@ -641,7 +654,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
             # What was taken off the list meanwhile is not shown either.
             event(
                 run,
-                [files, checkpoint, precision],
+                [files, checkpoint, precision, strength],
                 outputs,
                 concurrency_limit=1,
                 concurrency_id="network",

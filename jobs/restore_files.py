@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
-from data.pixels import PixelSource, pixels_as_jpeg
+from data.pixels import pixels_as_jpeg
 from jobs.plan_files import FileJob
+from models.fidelity import shares_of_change
 from models.layouts import RestoreError, UnsupportedLayoutError
+from models.parts import has_ink
 from utils.distributed import ALONE, World
 from utils.image_io import ImageError, read_image_bytes, write_png
 from utils.picture_files import (
@@ -37,6 +40,7 @@ MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
 
 FINE = "of quality about 95 or better, where nothing is to be seen (option leave_fine)"
+UNCHANGED = "strength 0 applies nothing of the change"
 """Why a file was left as it is."""
 
 Status = Literal["restored", "decoded", "skipped", "failed"]
@@ -46,6 +50,9 @@ class CanRestore(Protocol):
     """models.restorer.Restorer, or what stands for it in tests."""
 
     def restore(self, stored: JpegImage) -> NDArray[np.uint8]: ...
+    def restore_source(
+        self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]: ...
     def leaves(self, stored: JpegImage) -> bool: ...
 
 
@@ -228,12 +235,18 @@ def _restore(
         try:
             if restorer.leaves(stored):
                 status = "decoded"
-                notes.append(f"decoded, not restored: {FINE}")
+                reason = UNCHANGED if max(shares_of_change(stored)) else FINE
+                notes.append(f"decoded, not restored: {reason}")
             restored = restorer.restore(stored)
         except UnsupportedLayoutError as error:
-            with stderr_lines():  # they have been reported by read_jpeg
-                restored, status = decode_jpeg(data), "decoded"
+            decoded = stored.decoded()
+            if decoded is None:
+                raise
+            restored, status = decoded, "decoded"
             notes.append(f"decoded, not restored: {error}")
+        if has_ink(stored):
+            way = "its ICC profile" if cmyk_profile(data) else "plain arithmetic (no ICC profile)"
+            notes.append(f"{stored.colors} became RGB through {way}")
         if job.comparison is not None and status == "restored":
             try:
                 with stderr_lines():
@@ -251,7 +264,10 @@ def _restore(
         source = pixels_as_jpeg(pixels)
         notes.append(source.note)
         layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
-        restored = _cut(restorer.restore(source.stored), source, pixels)
+        restored = restorer.restore_source(source.stored, source.offset, pixels)
+        if restored is pixels:
+            status = "decoded"
+            notes.append(f"decoded, not restored: {UNCHANGED}")
         before = pixels if job.comparison is not None else None
     seconds = time.perf_counter() - start
     return _Restored(job, settings, data, restored, alpha, before, status, notes, layout, seconds)
@@ -277,13 +293,6 @@ def _read_pixels(data: bytes, path: Path, notes: list[str]) -> NDArray[np.uint8]
         raise ImageError("; ".join([str(error), *lines])) from error
     notes += lines
     return pixels
-
-
-def _cut(
-    restored: NDArray[np.uint8], source: PixelSource, before: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    top, left = source.offset
-    return restored[top : top + before.shape[0], left : left + before.shape[1]]
 
 
 def _read_bytes(path: Path, max_pixels: int) -> bytes:

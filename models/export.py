@@ -22,12 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, load_checkpoint
-from models.dct import LUMA_WEIGHTS
+from models.dct import BLOCK, LUMA_WEIGHTS
 from models.ijcn import IJCN, SIZE_MULTIPLE
+from models.logm import Levels, dequantise
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.run_log import file_hash
 
@@ -147,7 +149,8 @@ def _require_free(path: Path, overwrite: bool) -> None:
 class _Graph(nn.Module):
     """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: shape checks.
 
-    Where all chroma levels are zero, R = G = B, as in :class:`models.restorer.Restorer`.
+    As in :class:`models.restorer.Restorer`, R = G = B where all chroma levels are zero, and white
+    and black stay where large areas of the file are so.
     """
 
     def __init__(self, network: IJCN) -> None:
@@ -158,7 +161,21 @@ class _Graph(nn.Module):
         image = self.network.restored(qts, y_coef, c_coef).image
         luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
         colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
-        return torch.where(colourless, luma, image).clamp(0, 1)
+        image = torch.where(colourless, luma, image).clamp(0, 1)
+        decoded = self.network.to_image(*dequantise(Levels(y_coef, c_coef), qts))
+        white, black = _large_areas(decoded > _ALMOST), _large_areas(decoded < 1 - _ALMOST)
+        return torch.where(white, 1.0, torch.where(black, 0.0, image))
+
+
+_ALMOST = 254.5 / 255
+"""What is above is white once it is rounded."""
+
+
+def _large_areas(found: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 1, H, W): whole blocks, with all their neighbours, in all channels."""
+    missing = 1.0 - found.to(torch.float32).amin(1, keepdim=True)
+    blocks = F.max_pool2d(F.max_pool2d(missing, BLOCK), 3, 1, 1)
+    return F.interpolate(blocks, scale_factor=BLOCK, mode="nearest") == 0
 
 
 def _plain_copy(model: IJCN) -> IJCN:

@@ -6,15 +6,19 @@ picture they hold almost exactly, and nothing in them tells these from first sav
 pictures are JPEGs of quality 95: at QF 95 the decoded file has 49.7 dB, our network's answer 43.1.)
 
 Every component is judged by its own table: a file may hold fine luma beside coarse chroma.
+
+White and black stay where large areas of the file decode so: such an area was white or black, or
+next to it, and a page or a sky must not become spotted.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.dct import scaled_in_ycbcr
+from models.dct import BLOCK, scaled_in_ycbcr
 from models.layouts import StoredJpeg
 
 UNTOUCHED_STEP = 6.0
@@ -34,7 +38,8 @@ def shares_of_change(stored: StoredJpeg) -> tuple[float, ...]:
     """
     shares = []
     for index, component in enumerate(stored.components):
-        factor = CHROMA_FACTOR if stored.colors == "YCbCr" and index else 1.0
+        chroma = stored.colors in ("YCbCr", "YCCK") and index in (1, 2)
+        factor = CHROMA_FACTOR if chroma else 1.0
         step = float(component.table.mean()) / factor
         share = (step - UNTOUCHED_STEP) / (FULL_STEP - UNTOUCHED_STEP)
         shares.append(float(np.clip(share, 0.0, 1.0)))
@@ -60,3 +65,29 @@ def blended(
     else:
         change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)
     return np.round(decoded + change).clip(0, 255).astype(np.uint8)
+
+
+def weakened(
+    restored: NDArray[np.uint8], decoded: NDArray[np.uint8], strength: float
+) -> NDArray[np.uint8]:
+    """``decoded`` plus ``strength``, 0 to 1, of the change to ``restored``; all of one shape."""
+    change = restored.astype(np.float32) - decoded
+    return np.round(decoded + np.float32(strength) * change).astype(np.uint8)
+
+
+def extremes_kept(restored: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``restored``, white and black where whole blocks of ``decoded`` and all their neighbours are.
+
+    Both RGB (H, W, 3) or gray (H, W); white: all samples are 255, black: all are 0.
+    """
+    channels = decoded if decoded.ndim == 3 else decoded[:, :, None]
+    starts = [np.arange(0, side, BLOCK) for side in decoded.shape[:2]]
+    result = restored.copy()
+    for value, over in ((255, np.minimum), (0, np.maximum)):
+        blocks = over.reduceat(over.reduceat(over.reduce(channels, 2), starts[0], 0), starts[1], 1)
+        whole = (blocks == value).astype(np.uint8)
+        # Beyond the picture's border nothing speaks against it.
+        inner = np.asarray(cv2.erode(whole, np.ones((3, 3), np.uint8)), bool)
+        pixels = inner.repeat(BLOCK, 0).repeat(BLOCK, 1)
+        result[pixels[: decoded.shape[0], : decoded.shape[1]]] = value
+    return result

@@ -11,7 +11,8 @@ first image as it is.
   luma be the smaller); chroma levels are those an encoder would have found at half resolution,
   unrounded, in units of the stored table; detail is the enlarged plane less its half.
 - Gray: luma levels as stored, chroma zero with luma's table, no detail.
-- RGB without colour transform: as 4:4:4, of the luma and chroma computed from the three planes.
+
+RGB without colour transform, CMYK and YCCK come here in parts, see models.parts.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dct import BLOCK, LUMA_WEIGHTS, dct_basis
+from models.dct import BLOCK, dct_basis
 from models.dual_attention import WINDOW
 
 MCU = 2 * BLOCK
@@ -63,8 +64,14 @@ class StoredJpeg(Protocol):
     def decoded(self) -> NDArray[np.uint8] | None:
         """(H, W, 3) RGB or (H, W) gray as libjpeg decodes it; None if only levels are known."""
 
+    def decoded_ink(self) -> NDArray[np.uint8] | None:
+        """Of CMYK and YCCK: (H, W, 4), 255 being full ink; None as above."""
 
-RESTORED_COLORS = ("gray", "YCbCr", "RGB")
+    def ink_in_rgb(self, ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Such inks as (H, W, 3) RGB."""
+
+
+RESTORED_COLORS = ("gray", "YCbCr", "RGB", "YCCK", "CMYK")
 """What the network has a path for."""
 
 
@@ -73,7 +80,7 @@ class RestoreError(ValueError):
 
 
 class UnsupportedLayoutError(RestoreError):
-    """A JPEG whose colours the network has no path for: CMYK, YCCK, unknown ones."""
+    """A JPEG whose colours the network has no path for: two components, for example."""
 
 
 class NetworkView(NamedTuple):
@@ -101,7 +108,7 @@ def network_view(stored: StoredJpeg) -> NetworkView:
     """Bring a JPEG to the network's form; see the module's table.
 
     Raises:
-        UnsupportedLayoutError: neither gray nor YCbCr nor RGB.
+        UnsupportedLayoutError: neither gray nor YCbCr, nor a part of another JPEG (models.parts).
     """
     height, width = (n + -n % MULTIPLE for n in (stored.height, stored.width))
     components = stored.components
@@ -114,13 +121,11 @@ def network_view(stored: StoredJpeg) -> NetworkView:
             np.zeros((2, rows // 2, cols // 2, BLOCK, BLOCK), np.int16),
             None,
         )
-    if stored.colors not in RESTORED_COLORS or len(components) != 3:
+    if stored.colors != "YCbCr" or len(components) != 3:
         raise UnsupportedLayoutError(
-            f"{stored.describe()}: only gray, YCbCr and RGB JPEGs can be restored; "
-            "convert it to one of them"
+            f"{stored.describe()}: only gray, YCbCr and RGB JPEGs can be restored, CMYK and YCCK "
+            "too; convert it to one of them"
         )
-    if stored.colors == "RGB":
-        return _of_planes(*_rgb_to_ycbcr(stored, height, width))
 
     y, cb, cr = components
     ratios = _ratios(components)
@@ -254,25 +259,3 @@ def _doubled(half: Plane) -> Plane:
     rows, cols = half.shape
     doubled = cv2.resize(half, (2 * cols, 2 * rows), interpolation=cv2.INTER_LINEAR)
     return np.asarray(doubled, np.float32)
-
-
-def _rgb_to_ycbcr(
-    stored: StoredJpeg, height: int, width: int
-) -> tuple[NDArray[np.int32], Plane, Plane]:
-    """Tables, luma (H, W) and chroma (2, H, W), both less their middle. ITU-T T.871."""
-    components = stored.components
-    red, green, blue = (
-        _enlarged(component, ratio, height, width)
-        for component, ratio in zip(components, _ratios(components), strict=True)
-    )
-    luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
-    chroma = np.stack(((blue - luma) / 1.772, (red - luma) / 1.402))
-    # The channel that weighs most in luma, Cb and Cr.
-    return np.stack([components[i].table for i in (1, 2, 0)]), luma, chroma
-
-
-def _of_planes(tables: NDArray[np.int32], luma: Plane, chroma: Plane) -> NetworkView:
-    halves = [_halved(_halved(plane, 0), 1) for plane in chroma]
-    levels = [_levels(half, table) for half, table in zip(halves, tables[1:], strict=True)]
-    detail = [plane - _doubled(half) for plane, half in zip(chroma, halves, strict=True)]
-    return NetworkView(tables, _levels(luma, tables[0]), np.stack(levels), np.stack(detail))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
-from models.fidelity import blended, shares_of_change
+from models.fidelity import blended, extremes_kept, shares_of_change, weakened
 from models.ijcn import IJCN, Known, Stage
 from models.layouts import (
     MULTIPLE,
@@ -28,7 +28,8 @@ from models.layouts import (
     network_view,
 )
 from models.logm import Levels
-from models.tiling import MIN_SIDE, STEP, Tile, backbone_bytes_per_pixel, largest_side, tiles
+from models.parts import has_ink, has_parts, joined, parts_of
+from models.tiling import MIN_SIDE, STEP, Span, Tile, backbone_bytes_per_pixel, largest_side, tiles
 from utils.memory import available_memory, keep_freed_memory
 
 __all__ = [
@@ -135,6 +136,7 @@ class Restorer:
         compile: bool = False,
         ensemble: Ensemble = 1,
         leave_fine: bool = True,
+        strength: float = 1.0,
     ) -> None:
         """
         Args:
@@ -150,15 +152,17 @@ class Restorer:
                 averaged (self-ensemble, Timofte et al. 2016): a little better, 2 or 4 times slower.
             leave_fine: return components of quality about 95 or better as libjpeg decodes them, and
                 less than the network's whole change from 90 on (models.fidelity).
+            strength: how much of the change to apply, 0 to 1; 0 gives the plain decoding.
 
         Raises:
-            ValueError: a device that this machine does not have.
+            ValueError: a device that this machine does not have, a strength outside 0 to 1.
         """
         self.device = pick_device(str(device))
         self.precision = pick_precision(precision, self.device)
         self.max_memory = max_memory
         self.mirrors = _MIRRORS[:ensemble]
         self.leave_fine = leave_fine
+        self.strength = strength
         self.batches = self.device.type != "cpu"
         if self.device.type == "cuda":
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
@@ -177,17 +181,68 @@ class Restorer:
             UnsupportedLayoutError: see :func:`models.layouts.network_view`.
             RestoreError: not enough memory.
         """
-        shares = self._shares(stored)
-        decoded = stored.decoded() if min(shares) < 1 else None
-        if decoded is None:
-            return self._restored(stored)
-        if max(shares) == 0:
-            return decoded
-        return blended(self._restored(stored), decoded, shares, stored.colors)
+        if self.strength == 0:
+            return self._before(stored)
+        return self._weaker(self._whole(stored), stored)
+
+    @property
+    def strength(self) -> float:
+        """How much of the change is applied, 0 to 1."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        if not 0 <= strength <= 1:  # NaN neither
+            raise ValueError(f"strength {strength}: expected a number from 0 to 1")
+        self._strength = float(strength)
 
     def leaves(self, stored: StoredJpeg) -> bool:
-        """Whether a file is so fine that it is left as libjpeg decodes it."""
-        return max(self._shares(stored)) == 0
+        """Whether a file is left as libjpeg decodes it: it is that fine, or strength is 0."""
+        return self.strength == 0 or max(self._shares(stored)) == 0
+
+    def _weaker(self, whole: NDArray[np.uint8], stored: StoredJpeg) -> NDArray[np.uint8]:
+        """The answer at this strength, of that at strength 1."""
+        if self.strength == 1:
+            return whole
+        return weakened(whole, self._before(stored), self.strength)
+
+    def _before(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """The picture without restoration."""
+        decoded = stored.decoded()
+        return self._plain(stored) if decoded is None else decoded
+
+    def _whole(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """The answer at strength 1."""
+        shares = self._shares(stored)
+        decoded = stored.decoded() if min(shares) < 1 else None
+        if decoded is not None and max(shares) == 0:
+            return decoded
+        if has_parts(stored):
+            return self._in_parts(stored, self._whole)
+        if decoded is None:
+            return self._restored(stored)
+        return blended(self._restored(stored), decoded, shares, stored.colors)
+
+    def _plain(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """What levels show that stand for no file."""
+        if has_parts(stored):
+            return self._in_parts(stored, self._plain)
+        inputs = network_input(stored)
+        with torch.inference_mode():
+            tables = inputs.qts.to(self.device, torch.float32)
+            whole = Tile(*(Span(0, side) for side in _sides(inputs) * 2))
+            levels = Levels(inputs.y_coef.float(), inputs.c_coef.float())
+            image = self._first_image(tables, levels, inputs.detail, whole)[0]
+        ndim = 2 if stored.colors == "gray" else 3
+        pixels = _pixels(image, whole, is_colourless(stored), ndim)
+        return pixels[: stored.height, : stored.width]
+
+    def _in_parts(
+        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """RGB of a JPEG whose parts are restored one by one."""
+        picture = joined(stored, [restore(part) for part in parts_of(stored)])
+        return stored.ink_in_rgb(picture) if has_ink(stored) else picture
 
     def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
         """Which part of the network's change to apply to each component."""
@@ -237,9 +292,21 @@ class Restorer:
         from data.pixels import pixels_as_jpeg
 
         source = pixels_as_jpeg(pixels)
-        top, left = source.offset
-        restored = self.restore(source.stored)
-        return restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+        return self.restore_source(source.stored, source.offset, pixels)
+
+    def restore_source(
+        self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
+        """Pixels, of which ``stored`` is the JPEG, in which they begin at ``offset`` (rows, cols).
+
+        Result as :meth:`restore_pixels`; strength 0 gives the pixels themselves.
+        """
+        if self.strength == 0:
+            return pixels
+        top, left = offset
+        restored = self._whole(stored)
+        restored = restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+        return restored if self.strength == 1 else weakened(restored, pixels, self.strength)
 
     def restore_batch(self, many: Sequence[StoredJpeg]) -> list[NDArray[np.uint8]]:
         """:meth:`restore` for several JPEGs; those of equal size go through the network together.
@@ -247,14 +314,16 @@ class Restorer:
         That fills a GPU with small pictures. A CPU, which one picture keeps busy, takes them one by
         one.
         """
+        if self.strength == 0:
+            return [self._before(stored) for stored in many]
         results: dict[int, NDArray[np.uint8]] = {}
         waiting = list(range(len(many)))
         while waiting:
             indices = [waiting.pop(0)]
             stored = many[indices[0]]
-            alone = not self.batches or min(self._shares(stored)) < 1
+            alone = not self.batches or has_parts(stored) or min(self._shares(stored)) < 1
             if alone or self._tile_side(stored) < max(_padded_sides(stored)):
-                results[indices[0]] = self.restore(stored)
+                results[indices[0]] = self._whole(stored)
                 continue
             first = network_input(stored)
             batch = [first]
@@ -264,6 +333,7 @@ class Restorer:
                     break
                 # A cheap look before levels are prepared.
                 same_size = _padded_sides(many[index]) == _padded_sides(stored)
+                same_size &= not has_parts(many[index])
                 if same_size and min(self._shares(many[index])) == 1:
                     other = network_input(many[index])
                     if other.fits(first):
@@ -271,10 +341,12 @@ class Restorer:
                         indices.append(index)
                         waiting.remove(index)
             results |= zip(indices, self._together(batch, [many[i] for i in indices]), strict=True)
-        return [results[i] for i in range(len(many))]
+        return [self._weaker(results[i], stored) for i, stored in enumerate(many)]
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
         """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
+        if has_parts(stored):
+            return self._in_parts(stored, lambda part: self.restore_in_tiles(part, side))
         return self._in_tiles(network_input(stored), [stored], side)[0]
 
     def _restore_bytes(self, data: bytes, name: str) -> NDArray[np.uint8]:
@@ -339,7 +411,10 @@ class Restorer:
                     pixels = _pixels(image[index], tile, gray[index], result.ndim)
                     part = result[slice(*tile.rows), slice(*tile.cols)]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
-        return results
+        return [
+            extremes_kept(result, self._before(stored))
+            for result, stored in zip(results, many, strict=True)
+        ]
 
     def _first_image(
         self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile

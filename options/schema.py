@@ -60,6 +60,7 @@ class InferenceOptions(Options):
     compile: bool = False
     ensemble: Ensemble = 1
     leave_fine: bool = True
+    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     threads: Annotated[int, Field(ge=0)] = 0
     output: Path = Path("test_results")
 

@@ -18,7 +18,7 @@ from data.jpeg import Sampling, encode_jpeg, read_jpeg
 from models import IJCN, export, load_checkpoint, save_checkpoint
 from models.dual_attention import ChannelAttention, WindowAttention
 from models.export import INPUTS, ExportError, MismatchError, export_onnx, sample_input
-from models.restorer import Restorer
+from models.restorer import Restorer, network_input
 from tests.conftest import ROOT, error_line, photograph, tiny_network
 from utils.image_io import ImageError, read_image
 from utils.run_log import file_hash
@@ -144,6 +144,24 @@ def test_no_colour_in_no_colour_out(ours: Exported) -> None:
     (image,) = ours.session().run(None, inputs)
     assert np.ptp(image[0], axis=0).max() > 1e-3
     assert np.ptp(image[1], axis=0).max() == 0
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_white_and_black_stay_as_the_restorer_keeps_them(value: int) -> None:
+    page = np.full((128, 192, 3), value, np.uint8)
+    page[60:120, 90:170] = photograph(60, 80)
+    stored = read_jpeg(encode_jpeg(page, 10))
+    network = tiny_network(level_check=None)
+    with torch.no_grad():  # one that makes everything a little gray
+        network.backbone.tail.bias.fill_(0.02 if value == 0 else -0.02)
+    levels = [tensor.float() for tensor in network_input(stored)[:3] if tensor is not None]
+    with torch.inference_mode():
+        image = export._Graph(network)(*levels)[0].permute(1, 2, 0).numpy()
+        plain = network(*levels).image[0, :, :40, :64] * 255
+    assert (plain - value).abs().mean() > 5
+    assert (image[:40] * 255 == value).all()
+    restored = Restorer(network, "cpu", "float32").restore(stored)
+    assert np.abs(np.rint(image * 255) - restored).max() <= 1
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(6, 4), (4, 8)])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from data.degradation import SingleJpeg
@@ -15,7 +17,7 @@ from data.pixels import pixels_as_jpeg
 from data.tables import standard_tables
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
-from models.fidelity import blended, shares_of_change
+from models.fidelity import blended, extremes_kept, shares_of_change
 from models.restorer import Restorer
 from tests.conftest import photograph, tiny_network
 from utils.image_io import read_image, write_png
@@ -171,3 +173,130 @@ def test_a_fine_file_is_reported_as_not_restored(restorer: Restorer, tmp_path: P
         read_image(fine.target), decode_jpeg((tmp_path / "fine.jpg").read_bytes())
     )
     assert results["pixels.png"].status == "restored"
+
+
+def _of_strength(strength: float) -> Restorer:
+    return Restorer(tiny_network(), "cpu", "float32", strength=strength)
+
+
+@pytest.mark.parametrize("quality", [30, 92, 97])
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
+def test_strength_is_the_share_of_the_change(
+    restorer: Restorer, quality: int, sampling: Sampling | None
+) -> None:
+    picture = PICTURE if sampling else PICTURE[:, :, 0]
+    data = encode_jpeg(picture, quality, sampling or Sampling.S420)
+    stored, decoded = read_jpeg(data), decode_jpeg(data)
+    decoded = decoded if sampling else decoded[:, :, 0]
+    whole = restorer.restore(stored)
+    for strength in (0.25, 0.5, 0.9):
+        expected = decoded + strength * (whole.astype(float) - decoded)
+        part = _of_strength(strength).restore(stored)
+        np.testing.assert_allclose(part, expected, atol=0.501)
+    np.testing.assert_array_equal(_of_strength(0).restore(stored), decoded)
+    np.testing.assert_array_equal(_of_strength(1).restore(stored), whole)
+    assert _of_strength(0).leaves(stored)
+
+
+def test_strength_of_pixels_is_relative_to_the_pixels(restorer: Restorer) -> None:
+    for pixels in (_noise(), decode_jpeg(encode_jpeg(photograph(90, 120), 30))[5:, 3:]):
+        whole = restorer.restore_pixels(pixels)
+        part = _of_strength(0.5).restore_pixels(pixels)
+        expected = pixels + 0.5 * (whole.astype(float) - pixels)
+        np.testing.assert_allclose(part, expected, atol=0.501)
+        np.testing.assert_array_equal(_of_strength(0).restore_pixels(pixels), pixels)
+
+
+def test_strength_of_batches(restorer: Restorer) -> None:
+    many = [read_jpeg(encode_jpeg(PICTURE, q)) for q in (50, 98, 40)]
+    for strength in (0.0, 0.5):
+        alone = _of_strength(strength)
+        together = _of_strength(strength)
+        together.batches = True
+        for stored, one in zip(many, together.restore_batch(many), strict=True):
+            assert abs(one.astype(int) - alone.restore(stored)).max() <= 1
+
+
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
+def test_levels_without_a_file_have_a_plain_picture_too(sampling: Sampling | None) -> None:
+    picture = cv2.GaussianBlur(PICTURE, (0, 0), 3)
+    data = encode_jpeg(picture if sampling else picture[:, :, 0], 60, sampling or Sampling.S420)
+    plain = _of_strength(0).restore(replace(read_jpeg(data), data=b""))
+    decoded = decode_jpeg(data) if sampling else decode_jpeg(data)[:, :, 0]
+    assert plain.shape == decoded.shape
+    assert np.abs(plain.astype(int) - decoded).mean() < 0.8  # rounding and the chroma filter
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
+def test_impossible_strengths_are_refused(strength: float) -> None:
+    with pytest.raises(ValueError, match="expected a number from 0 to 1"):
+        _of_strength(strength)
+
+
+def test_at_strength_0_files_are_said_to_be_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(PICTURE, 30))
+    write_png(tmp_path / "b.png", _noise())
+    for name, picture in (("a.jpg", decode_jpeg(encode_jpeg(PICTURE, 30))), ("b.png", _noise())):
+        target = tmp_path / f"{name}.out.png"
+        result = restore_file(FileJob(tmp_path / name, target), _of_strength(0), OutputSettings())
+        assert result.status == "decoded"
+        assert "not restored: strength 0" in result.message
+        np.testing.assert_array_equal(read_image(target), picture)
+
+
+def _page(value: int) -> NDArray[np.uint8]:
+    """A photograph on white or black; sides that are no multiples of 8."""
+    page = np.full((133, 181, 3), value, np.uint8)
+    page[70:130, 100:170] = photograph(60, 70)
+    return page
+
+
+def _inside(decoded: NDArray[np.uint8], value: int) -> NDArray[np.bool_]:
+    """The rule once more, pixel by pixel."""
+    found = (decoded.reshape(*decoded.shape[:2], -1) == value).all(2)
+    inside = np.zeros_like(found)
+    for row, col in np.ndindex(*(-(-n // 8) for n in found.shape)):
+        top, left = max(0, 8 * row - 8), max(0, 8 * col - 8)
+        if found[top : 8 * row + 16, left : 8 * col + 16].all():
+            inside[8 * row : 8 * row + 8, 8 * col : 8 * col + 8] = True
+    return inside
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
+def test_white_and_black_stay_where_large_areas_are_so(
+    value: int, sampling: Sampling | None
+) -> None:
+    page = _page(value) if sampling else _page(value)[:, :, 0]
+    data = encode_jpeg(page, 10, sampling or Sampling.S420)
+    decoded = decode_jpeg(data) if sampling else decode_jpeg(data)[:, :, 0]
+    stored, inside = read_jpeg(data), _inside(decoded, value)
+    assert 0.3 < inside.mean() < 0.9
+    model = tiny_network()
+    with torch.no_grad():  # one that makes everything a little gray
+        model.backbone.tail.bias.fill_(0.02 if value == 0 else -0.02)
+        model.level_check = None
+    restorer = Restorer(model, "cpu", "float32")
+    restorer.batches = True
+    for restored in (
+        restorer.restore(stored),
+        restorer.restore_in_tiles(stored, 64),
+        *restorer.restore_batch([stored, stored]),
+        restorer.restore(replace(stored, data=b"")),
+    ):
+        assert (restored[inside] == value).all()
+        assert (restored[~inside] != decoded[~inside]).mean() > 0.5
+
+
+def test_extremes_of_one_channel_or_of_small_areas_are_left_to_the_network() -> None:
+    gray = np.full((40, 40, 3), 100, np.uint8)
+    red = np.zeros((40, 40, 3), np.uint8)
+    red[:, :, 0] = 255
+    np.testing.assert_array_equal(extremes_kept(gray, red), gray)
+    spot = np.full((40, 40, 3), 90, np.uint8)
+    spot[8:24, 8:24] = 255
+    np.testing.assert_array_equal(extremes_kept(gray, spot), gray)
+    spot[8:32, 8:32] = 255
+    kept = extremes_kept(gray, spot)
+    assert (kept[16:24, 16:24] == 255).all()
+    assert (kept == 100).sum() == 3 * (40 * 40 - 64)

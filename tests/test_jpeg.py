@@ -300,18 +300,29 @@ def test_each_component_has_the_table_in_force_at_its_first_scan(
     assert np.abs(rgb.astype(int) - decode_jpeg(data)).max() <= 3  # rounded after each step
 
 
-def test_a_table_that_is_never_defined_or_has_no_step_is_refused() -> None:
+def test_a_table_that_is_never_defined_is_refused() -> None:
     data = bytearray(_three_scans((0, 0, 0), (50, 50, 50)))
-    frame, table = _starts(bytes(data), 0xC0)[0], _starts(bytes(data), 0xDB)[0]
+    frame = _starts(bytes(data), 0xC0)[0]
     for at, value, words in (
         (frame + 12, 3, "whose quantisation table 3 is missing"),
         (frame + 15, 3, "table 3 of component 1 is missing"),
-        (table + 9, 0, "table 0 is missing or has a step of 0"),
     ):
         changed = bytearray(data)
         changed[at] = value
         with pytest.raises(JpegError, match=words):
             read_jpeg(bytes(changed))
+
+
+@pytest.mark.parametrize("place", [0, 1, 9, 63])
+def test_a_step_of_0_is_read_as_libjpeg_reads_it(place: int) -> None:
+    data = bytearray(encode_jpeg(photograph(40, 56), 60, Sampling.S444))
+    data[_starts(bytes(data), 0xDB)[0] + 5 + place] = 0
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    stored = read_jpeg(bytes(data))
+    assert np.array_equal(decode_jpeg(bytes(data)), expected)
+    ycc = np.stack([_samples(stored.components[i])[:40, :56] for i in (0, 2, 1)], -1)
+    rgb = cv2.cvtColor(np.clip(ycc, 0, 255).round().astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+    assert np.abs(rgb.astype(int) - expected).max() <= 3  # rounded after each step
 
 
 # Damage that libjpeg gives up at.

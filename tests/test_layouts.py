@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,9 +197,11 @@ def test_wide_tables_are_taken() -> None:
     assert np.isfinite(Restorer(tiny_network()).restore(wide)).all()
 
 
-def test_cmyk_is_refused_in_one_line() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((16, 16, 4), np.uint8), "CMYK").save(buffer, "JPEG")
+def test_two_components_are_refused_in_one_line() -> None:
+    stored = read_jpeg(encode_jpeg(photograph(16, 16), 50, Sampling.S444))
+    two = replace(
+        stored, components=stored.components[:2], color_transform=ColorTransform.UNKNOWN, data=b""
+    )
     with pytest.raises(UnsupportedLayoutError, match="only gray, YCbCr and RGB") as caught:
-        network_view(read_jpeg(buffer.getvalue()))
+        Restorer(tiny_network()).restore(two)
     assert "\n" not in str(caught.value)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.jpeg import JpegError, Sampling, encode_jpeg, read_jpeg
+from data.jpeg import JpegError, Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from data.quality import estimate_quality, standard_tables
 from jobs.page import (
     Desk,
@@ -107,6 +107,24 @@ def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> N
         assert read_image(each.after).shape[:2] == read_image(each.before).shape[:2] == size
 
 
+def test_strength_is_told_and_applied(tmp_path: Path, checkpoint: Path) -> None:
+    data = encode_jpeg(photograph(40, 60), 25)
+    (tmp_path / "a.jpg").write_bytes(data)
+    desk = Desk(Limits(), "cpu")
+    pictures = {}
+    for strength in (1.0, 0.5, 0.0):
+        folder = tmp_path / f"{strength}"
+        paths = [str(tmp_path / "a.jpg")]
+        (shown,) = desk.restore(paths, folder, str(checkpoint), "float32", _quiet, strength)
+        assert ("strength 0.5." in shown.facts) == (strength == 0.5)
+        assert shown.restored == (strength > 0)
+        assert shown.after is not None
+        pictures[strength] = read_image(shown.after).astype(float)
+    assert np.array_equal(pictures[0.0], decode_jpeg(data))
+    half = (pictures[0.0] + pictures[1.0]) / 2
+    assert np.abs(pictures[0.5] - half).max() <= 0.5
+
+
 def test_limits_are_one_message(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(64, 64), 25))
     (tmp_path / "fat.jpg").write_bytes(b"\xff\xd8\xff" + bytes(1_100_000))
@@ -127,19 +145,21 @@ def test_what_cannot_be_compared_is_shown_alone(
     def undecodable(data: bytes, name: str) -> None:
         raise JpegError("cut off")
 
+    (tmp_path / "fine.jpg").write_bytes(_by_pillow(98))
     (tmp_path / "cmyk.jpg").write_bytes(_by_pillow(30, "CMYK"))
     (tmp_path / "cut.jpg").write_bytes(encode_jpeg(photograph(64, 64), 25)[:-60])
     desk = Desk(Limits(), "cpu")
-    cmyk, cut = (
+    fine, cmyk, cut = (
         desk.restore([str(path)], path.with_suffix(""), str(checkpoint), "float32", _quiet)[0]
-        for path in (tmp_path / "cmyk.jpg", tmp_path / "cut.jpg")
+        for path in (tmp_path / "fine.jpg", tmp_path / "cmyk.jpg", tmp_path / "cut.jpg")
     )
-    assert cmyk.after is not None
-    assert not cmyk.restored
-    assert cmyk.before is None
-    assert (
-        "**Not restored**, shown as it is: 60x40 CMYK: only gray, YCbCr and RGB JPEGs" in cmyk.facts
-    )
+    assert fine.after is not None
+    assert not fine.restored
+    assert fine.before is None
+    assert "**Not restored**, shown as it is: of quality about 95 or better" in fine.facts
+    assert cmyk.restored
+    assert cmyk.before is not None
+    assert "CMYK became RGB through plain arithmetic" in cmyk.facts
     assert "**Quality 30**" in cmyk.facts
     assert "[(" not in cmyk.facts
     assert cut.before is not None  # as far as it goes
@@ -383,7 +403,7 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
     (tmp_path / "good.jpg").write_bytes(encode_jpeg(np.asarray(picture, np.uint8), 12))
     (tmp_path / "bad.jpg").write_bytes(b"no picture at all")
     (tmp_path / "fat.jpg").write_bytes(bytes(1_500_000))
-    (tmp_path / "cmyk.jpg").write_bytes(_by_pillow(30, "CMYK"))
+    (tmp_path / "fine.jpg").write_bytes(_by_pillow(98))
     with chromium() as browser:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         context.set_default_timeout(2 * TIMEOUT)
@@ -453,7 +473,7 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
 
         page.reload()
         upload.wait_for(state="attached")
-        upload.set_input_files([tmp_path / "cmyk.jpg"])
+        upload.set_input_files([tmp_path / "fine.jpg"])
         page.locator("#picture img").wait_for()
         page.locator("#facts").get_by_text("Not restored").wait_for()
         assert not page.locator("#slider").is_visible()

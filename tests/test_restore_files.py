@@ -20,6 +20,7 @@ from jobs.plan_files import FileJob, plan_files
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restorer import Restorer
 from tests.conftest import ROOT, photograph, tiny_network
+from tests.made_jpegs import Plane, assembled, ink_profile, with_profile
 from utils import picture_files
 from utils.image_io import ImageError, read_image, write_png
 
@@ -116,11 +117,63 @@ def test_odd_sizes(size: tuple[int, int], restore: Restore) -> None:
     assert read_image(target).shape == (*size, 3)
 
 
-def test_cmyk_is_decoded_and_said_so(restore: Restore) -> None:
-    result, target = restore("a.jpg", _pillow(PICTURE.convert("CMYK"), quality=95))
-    assert result.status == "decoded"
-    assert "decoded, not restored" in result.message
-    assert np.abs(read_image(target).astype(int) - IMAGE).mean() < 6
+@pytest.mark.parametrize("file_format", ["png", "jpg"])
+def test_cmyk_is_restored_and_becomes_rgb(file_format: str, restore: Restore) -> None:
+    data = _pillow(PICTURE.convert("CMYK"), quality=85)
+    result, target = restore("a.jpg", data, compare=True, file_format=file_format, quality=98)
+    assert result.status == "restored"
+    assert result.message == "CMYK became RGB through plain arithmetic (no ICC profile)"
+    assert np.abs(read_image(target).astype(int) - IMAGE).mean() < 4
+    assert read_image(target.with_name("a.compare.png")).shape[1] > 900
+
+
+def test_the_profile_of_cmyk_is_applied_and_not_kept(restore: Restore) -> None:
+    data = with_profile(_pillow(PICTURE.convert("CMYK"), quality=85), ink_profile())
+    result, target = restore("a.jpg", data)
+    assert result.status == "restored"
+    assert "CMYK became RGB through its ICC profile" in result.message
+    with Image.open(target) as image:
+        assert image.mode == "RGB"
+        assert "icc_profile" not in image.info
+    assert np.abs(read_image(target).astype(int) - decode_jpeg(data)).mean() < 2
+
+
+def test_colours_that_libjpeg_does_not_know_are_refused(restore: Restore) -> None:
+    gray = np.ascontiguousarray(IMAGE[:, :, 0])
+    result, target = restore("a.jpg", assembled([Plane(gray), Plane(gray)]))
+    assert result.status == "failed"
+    assert "83x61 unknown" in result.message
+    assert "only gray, YCbCr and RGB" in result.message
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "words"),
+    [
+        (4, b"\x0c", "a 12-bit JPEG; only 8 bits"),
+        (1, b"\xc3", "a lossless JPEG"),
+        (1, b"\xcb", "a lossless arithmetic JPEG"),
+        (5, b"\0\0", "leaves the height open (DNL), which libjpeg does not read"),
+    ],
+)
+def test_kinds_that_libjpeg_does_not_read_are_one_line(
+    at: int, change: bytes, words: str, restore: Restore
+) -> None:
+    data = bytearray(encode_jpeg(IMAGE, 90))
+    frame = data.find(b"\xff\xc0")
+    data[frame + at : frame + at + len(change)] = change
+    result, target = restore("a.jpg", bytes(data))
+    assert result.status == "failed"
+    assert words in result.message
+    assert "\n" not in result.message
+    assert not target.exists()
+
+
+def test_a_height_that_is_stated_again_is_passed_over(restore: Restore) -> None:
+    data = encode_jpeg(IMAGE, 90)
+    result, target = restore("a.jpg", data[:-2] + b"\xff\xdc\0\x04\0\x3d\xff\xd9")
+    assert result.status == "restored"
+    assert read_image(target).shape == IMAGE.shape
 
 
 def test_what_decoders_complain_of_is_told_with_the_file(

@@ -1,0 +1,76 @@
+"""Four inks: decoded as Pillow has them, and turned into RGB through the file's own profile.
+
+Adobe's programs store CMYK inverted, 255 for no ink, and so do nearly all others. Pillow takes
+every file for such a one, and it is followed here.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+# Sizes are checked by whoever opens a file; Pillow's own limit would only get in the way.
+Image.MAX_IMAGE_PIXELS = None
+
+Ink = NDArray[np.uint8]
+"""(H, W, 4) uint8: cyan, magenta, yellow and black, 255 being full ink."""
+
+
+def decode_ink(data: bytes | bytearray) -> Ink:
+    """The inks of a CMYK or YCCK JPEG, as libjpeg decodes them.
+
+    Raises:
+        OSError: Pillow cannot decode it.
+    """
+    try:
+        with _opened(data) as image:
+            return np.asarray(image)
+    except (SyntaxError, ValueError) as error:  # what Pillow raises on damaged headers
+        raise OSError(str(error)) from error
+
+
+def cmyk_profile(data: bytes | bytearray) -> bytes | None:
+    """The ICC profile that a JPEG's inks are meant for, None where it has none that can be used."""
+    try:
+        with _opened(data) as image:
+            profile = image.info.get("icc_profile")
+    except OSError:  # a header that Pillow does not take
+        return None
+    return profile if profile and _to_srgb(profile) is not None else None
+
+
+def ink_to_rgb(ink: Ink, profile: bytes | None) -> NDArray[np.uint8]:
+    """(H, W, 3) sRGB through an ICC profile (littleCMS, perceptual), else as Pillow does."""
+    image = Image.fromarray(np.ascontiguousarray(ink), "CMYK")
+    transform = None if profile is None else _to_srgb(profile)
+    if transform is None:
+        return np.asarray(image.convert("RGB"))
+    return np.asarray(transform.apply(image))
+
+
+@lru_cache(maxsize=8)
+def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """None: not a profile for four inks, or a damaged one."""
+    if profile[16:20] != b"CMYK":  # ICC.1, 7.2.6
+        return None
+    try:
+        return ImageCms.ImageCmsTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
+            "CMYK",
+            "RGB",
+        )
+    except (OSError, ValueError, ImageCms.PyCMSError):
+        return None
+
+
+def _opened(data: bytes | bytearray) -> Image.Image:
+    """In Pillow, which warns of sizes that others check."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(io.BytesIO(data))
