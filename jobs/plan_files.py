@@ -12,7 +12,7 @@ from options.schema import OptionsError
 from utils.image_io import IMAGE_SUFFIXES, find_images
 from utils.picture_files import Format
 
-JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 
 
 @dataclass(frozen=True)

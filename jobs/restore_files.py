@@ -21,14 +21,8 @@ from jobs.plan_files import FileJob
 from models.layouts import RestoreError, UnsupportedLayoutError
 from utils.distributed import ALONE, World
 from utils.image_io import ImageError, read_image_bytes, write_png
-from utils.picture_files import (
-    Format,
-    picture_size,
-    read_extras,
-    read_metadata,
-    turned,
-    write_picture,
-)
+from utils.metadata import Lost, read_metadata, told
+from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background
 from utils.scratch import stderr_lines
@@ -69,7 +63,8 @@ class FileResult:
 
     target: None where it was not even planned for. status: "restored"; "decoded": written, but
     without restoration; "skipped": there already; "failed". message: why it failed or was only
-    decoded, or what was wrong with it. layout: size and colours. seconds: spent on it.
+    decoded, or what was wrong with it. layout: size and colours. seconds: spent on it. left_out:
+    what the file holds and its result does not, which the message says too.
     """
 
     source: Path
@@ -79,6 +74,7 @@ class FileResult:
     layout: str = ""
     pixels: int = 0
     seconds: float = 0.0
+    left_out: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For programs: plain types."""
@@ -162,7 +158,7 @@ def _finished(begun: _Restored | FileResult) -> FileResult:
         return begun
     start = time.perf_counter()
     try:
-        pixels, notes = _write(begun)
+        pixels, notes, left_out = _write(begun)
     except Exception as error:  # as above
         return _failed(begun.job, error, begun.seconds + time.perf_counter() - start)
     return FileResult(
@@ -173,27 +169,29 @@ def _finished(begun: _Restored | FileResult) -> FileResult:
         begun.layout,
         pixels,
         begun.seconds + time.perf_counter() - start,
+        tuple(loss.what for loss in left_out),
     )
 
 
-def _write(begun: _Restored) -> tuple[int, list[str]]:
-    """How many pixels were written, and what is to be said."""
+def _write(begun: _Restored) -> tuple[int, list[str], list[Lost]]:
+    """How many pixels were written, what is to be said, and what was left out."""
     job, settings, notes = begun.job, begun.settings, list(begun.notes)
     metadata = read_metadata(begun.data)
-    if metadata.problem:
-        notes.append(metadata.problem)
+    notes += metadata.problems
     upright = turned(begun.image, metadata.orientation)
     alpha = None if begun.alpha is None else turned(begun.alpha, metadata.orientation)
-    notes += write_picture(
+    left_out = [*metadata.left_out]
+    left_out += write_picture(
         job.target, upright, settings.file_format, settings.quality, metadata, alpha
     )
+    notes += told(left_out)
     if job.comparison is not None and begun.before is not None:
         if job.comparison.exists() and not settings.overwrite:
             notes.append(f"{job.comparison.name} is there already and was left as it is")
         else:
             before = as_rgb(turned(begun.before, metadata.orientation))
             write_png(job.comparison, _comparison(before, as_rgb(upright)))
-    return upright.shape[0] * upright.shape[1], notes
+    return upright.shape[0] * upright.shape[1], notes, left_out
 
 
 def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:

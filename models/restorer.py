@@ -283,7 +283,8 @@ class Restorer:
         from data.jpeg import read_jpeg
         from data.jpeg_markers import is_jpeg
         from utils.image_io import read_image_bytes
-        from utils.picture_files import read_metadata, turned
+        from utils.metadata import read_metadata
+        from utils.picture_files import turned
 
         if is_jpeg(data):
             restored = self.restore(read_jpeg(data))

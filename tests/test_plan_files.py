@@ -39,6 +39,8 @@ def test_files_folders_and_globs() -> None:
     assert _targets("sub/*.JPG", file_format="webp") == {"out/b.webp"}
     assert _targets("sub", all_pictures=True) == {"out/b.png", "out/c.png"}
     assert _targets("sub/c.png") == {"out/c.png"}
+    _make("stereo/a.MPO")
+    assert _targets("stereo") == {"out/a.png"}
 
 
 def test_equal_names_from_several_folders_keep_these_folders_names() -> None:
