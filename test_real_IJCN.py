@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from data.datasets import DatasetError, testset_folder
@@ -23,7 +23,7 @@ from options.command_line import (
 )
 from options.schema import OptionsError, RealTestOptions
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.run_log import describe_run, write_run_file
+from utils.run_log import describe_run, file_hash, write_run_file
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
@@ -45,6 +45,9 @@ def main() -> int:
         help="files, globs, folders; of folders JPEGs are taken (--set all_pictures=true: all)",
     )
     parser.add_argument("--format", choices=("png", "webp", "jpg"), help="of results (png)")
+    parser.add_argument(
+        "--suffix", metavar="TEXT", help="write NAME_TEXT.png beside each source instead: _clean"
+    )
     parser.add_argument("--quality", type=int, metavar="1..100", help="of webp and jpg (95)")
     parser.add_argument(
         "--overwrite", action="store_true", default=None, help="restore again what is there"
@@ -68,7 +71,7 @@ def main() -> int:
 
     def body() -> int:
         named = (
-            *("input", "format", "quality", "overwrite", "compare"),
+            *("input", "format", "quality", "suffix", "overwrite", "compare"),
             *("max_memory", "max_pixels", "json_report"),
         )
         if args.input and args.testsets:
@@ -77,15 +80,26 @@ def main() -> int:
         root = from_project(options.testsets_folder)
         inputs = options.input or _sets(options.testsets, root, args.testsets is None)
         plan = plan_files(
-            inputs, options.output, options.format, options.all_pictures, options.compare
-        )
-        settings = OutputSettings(
-            options.format, options.quality, options.overwrite, round(options.max_pixels * 1e6)
+            inputs,
+            options.output,
+            options.format,
+            options.all_pictures,
+            options.compare,
+            options.suffix,
         )
         _check_json(options.json_report, plan.jobs)
         start = time.perf_counter()
         with open_session(options) as session:
-            require_writable(options.output)
+            settings = OutputSettings(
+                options.format,
+                options.quality,
+                options.overwrite,
+                round(options.max_pixels * 1e6),
+                options.keep_times,
+                _recipe(options, session),
+            )
+            if options.suffix is None or options.report:
+                require_writable(options.output)
             # A GPU restores faster than one thread codes pictures.
             writers = 4 if session.restorer.device.type == "cuda" else 1
             results = restore_files(plan.jobs, session.restorer, settings, writers, session.world)
@@ -95,12 +109,30 @@ def main() -> int:
             ]
             complete = all(result.status != "failed" for result in results)
             if session.world.is_main:
-                _tell(results, options)
+                _tell(results, plan.hints, options)
                 seconds = time.perf_counter() - start
                 complete &= _write_records(options, session, results, seconds)
         return 0 if complete else EXIT_FAILED_IMAGES
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
+
+
+NOT_IN_A_RESULT = {
+    *("input", "testsets", "testsets_folder", "all_pictures", "checkpoint", "device", "precision"),
+    *("max_memory", "compile", "threads", "output", "format", "quality", "suffix", "keep_times"),
+    *("overwrite", "compare", "report", "max_pixels", "json_report"),
+}
+"""Options that change no pixel; for the weights, the precision and the quality see _recipe."""
+
+
+def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
+    """Weights and options that a result depends on; plain types."""
+    recipe: dict[str, Any] = {
+        "weights": file_hash(from_project(options.checkpoint)),
+        "precision": str(session.restorer.precision).removeprefix("torch."),
+        **options.model_dump(mode="json", exclude=NOT_IN_A_RESULT),
+    }
+    return recipe if options.format == "png" else {**recipe, "quality": options.quality}
 
 
 def _sets(names: Sequence[str], root: Path, by_default: bool) -> list[Path]:
@@ -144,13 +176,13 @@ def _write_records(
     run = describe_run(options.model_dump(mode="json"), facts)
 
     def report() -> None:
-        title = f"{len(results)} files restored by {options.checkpoint.name}"
+        title = f"{_counted(results)}, by {options.checkpoint.name}"
         path = report_files(options.output, title, results, run)
         print(f"everything on one page: {path}", file=_people(options))
 
     steps = [
         (options.json_report is not None, lambda: _write_json(results, options.json_report)),
-        (True, lambda: write_run_file(options.output / "run.yml", run)),
+        (options.suffix is None, lambda: write_run_file(options.output / "run.yml", run)),
         (options.report, report),
     ]
     complete = True
@@ -188,21 +220,32 @@ def _people(options: RealTestOptions) -> TextIO:
     return sys.stderr if str(options.json_report) == "-" else sys.stdout
 
 
-def _tell(results: list[FileResult], options: RealTestOptions) -> None:
+def _tell(results: list[FileResult], hints: Sequence[str], options: RealTestOptions) -> None:
     """A line for each file of which there is something to say, and a summary."""
     for result in results:
         if result.status == "failed":
             print(f"not restored: {result.source}: {result.message}", file=sys.stderr)
-        elif result.status != "skipped" and result.message:
+        elif result.message:
             print(f"note: {result.source}: {result.message}", file=sys.stderr)
-    counts = Counter(result.status for result in results)
+    for hint in hints:
+        print(f"note: {hint}", file=sys.stderr)
+    now = [result for result in results if result.status != "skipped"]
+    there = [result for result in results if result.status == "skipped"]
+    counts = Counter(result.outcome for result in now)
     parts = [f"{counts['restored']} of {len(results)} files restored"]
-    if counts["decoded"]:
-        parts.append(f"{counts['decoded']} decoded only")
-    if counts["skipped"]:
-        parts.append(f"{counts['skipped']} there already (--overwrite restores them again)")
+    parts += [f"{counts[kind]} {kind}" for kind in ("left alone", "decoded") if counts[kind]]
+    if there:
+        parts.append(f"{len(there)} there already ({_counted(there)}; --overwrite redoes them)")
     parts.append(f"{counts['failed']} failed")
-    print(f"{', '.join(parts)}: {options.output}", file=_people(options))
+    place = "beside their sources" if options.suffix else str(options.output)
+    print(f"{', '.join(parts)}: {place}", file=_people(options))
+
+
+def _counted(results: list[FileResult]) -> str:
+    """How many there are of each kind, as "5 restored, 2 left alone, 1 failed"."""
+    counts = Counter(result.outcome for result in results)
+    kinds = ("restored", "left alone", "decoded", "failed")
+    return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal, Protocol
@@ -17,11 +18,19 @@ from tqdm import tqdm
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
+from jobs.earlier_results import Earlier, Origin, earlier_result
 from jobs.plan_files import FileJob
 from models.layouts import RestoreError, UnsupportedLayoutError
 from utils.distributed import ALONE, World
-from utils.image_io import ImageError, read_image_bytes, write_png
+from utils.image_io import (
+    ImageError,
+    encode_png,
+    read_image,
+    read_image_bytes,
+    write_atomically,
+)
 from utils.metadata import Lost, read_metadata, told
+from utils.metadata.origin import with_origin
 from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background
@@ -30,7 +39,10 @@ from utils.scratch import stderr_lines
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
 
-FINE = "of quality about 95 or better, where nothing is to be seen (option leave_fine)"
+FINE = (
+    "of quality about 95 or better, without visible artifacts; the result shows the file as it is "
+    "(--set leave_fine=false restores it)"
+)
 """Why a file was left as it is."""
 
 Status = Literal["restored", "decoded", "skipped", "failed"]
@@ -48,13 +60,16 @@ class OutputSettings:
     """How restored pictures are written, and what is refused.
 
     file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
-    there. max_pixels: largest picture.
+    there. max_pixels: largest picture. keep_times: give results the sources' times of modification.
+    recipe: all that a result depends on besides its source, plain types: weights and options.
     """
 
     file_format: Format = "png"
     quality: int = 95
     overwrite: bool = False
     max_pixels: int = 200_000_000
+    keep_times: bool = True
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,8 @@ class FileResult:
     target: None where it was not even planned for. status: "restored"; "decoded": written, but
     without restoration; "skipped": there already; "failed". message: why it failed or was only
     decoded, or what was wrong with it. layout: size and colours. seconds: spent on it. left_out:
-    what the file holds and its result does not, which the message says too.
+    what the file holds and its result does not, which the message says too. earlier: the status of
+    a result that is there already, whose message is told again.
     """
 
     source: Path
@@ -75,6 +91,14 @@ class FileResult:
     pixels: int = 0
     seconds: float = 0.0
     left_out: tuple[str, ...] = ()
+    earlier: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """What is in the result's place, now or from an earlier run: "restored", "decoded",
+        "left alone" (fine already, and decoded), "failed"."""
+        status = self.earlier or self.status
+        return "left alone" if status == "decoded" and FINE in self.message else status
 
     def as_json(self) -> dict[str, Any]:
         """For programs: plain types."""
@@ -125,13 +149,14 @@ def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -
 class _Restored:
     """A picture that is restored but not written.
 
-    data: the file's bytes. alpha: its transparency. before: what it shows as it is, where a
-    comparison is wanted.
+    data: the file's bytes. origin: what the result is made of. alpha: its transparency. before:
+    what it shows as it is, where a comparison is wanted.
     """
 
     job: FileJob
     settings: OutputSettings
     data: bytes
+    origin: Origin
     image: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     before: NDArray[np.uint8] | None
@@ -145,11 +170,37 @@ def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> _Res
     """Read and restore a file; a result at once if there is nothing to write."""
     start = time.perf_counter()
     try:
+        data = _read_bytes(job.source, settings.max_pixels)
+        origin = Origin.of(job.source, data, settings.recipe)
         if job.target.exists() and not settings.overwrite:
-            return FileResult(job.source, job.target, "skipped", "there already")
-        return _restore(job, restorer, settings, start)
+            earlier = earlier_result(job.target, origin)
+            if earlier.verdict == "same":
+                return _skipped(job, data, origin, earlier, start)
+            earlier.require_replaceable(job.target)
+        return _restore(job, data, origin, restorer, settings, start)
     except Exception as error:  # of whatever kind: a bad file stops no other
         return _failed(job, error, time.perf_counter() - start)
+
+
+def _skipped(
+    job: FileJob, data: bytes, origin: Origin, earlier: Earlier, start: float
+) -> FileResult:
+    """A result that is there already, with what was said of it; a missing comparison is made."""
+    notes = [earlier.message] if earlier.message else []
+    if earlier.status == "restored" and job.comparison is not None:
+        before = as_rgb(as_looked_at(data, str(job.source)))
+        after = as_rgb(read_image(job.target))
+        notes += _write_comparison(job.comparison, before, after, origin, overwrite=False)
+    return FileResult(
+        job.source,
+        job.target,
+        "skipped",
+        "; ".join(notes),
+        earlier.layout,
+        seconds=time.perf_counter() - start,
+        left_out=earlier.left_out,
+        earlier=earlier.status,
+    )
 
 
 def _finished(begun: _Restored | FileResult) -> FileResult:
@@ -181,17 +232,51 @@ def _write(begun: _Restored) -> tuple[int, list[str], list[Lost]]:
     upright = turned(begun.image, metadata.orientation)
     alpha = None if begun.alpha is None else turned(begun.alpha, metadata.orientation)
     left_out = [*metadata.left_out]
-    left_out += write_picture(
-        job.target, upright, settings.file_format, settings.quality, metadata, alpha
+
+    def origin(lost: list[Lost]) -> dict[str, Any]:
+        left_out.extend(lost)
+        notes.extend(told(left_out))
+        return begun.origin.as_json(
+            {
+                "status": begun.status,
+                "message": "; ".join(notes),
+                "layout": begun.layout,
+                "left_out": [loss.what for loss in left_out],
+            }
+        )
+
+    write_picture(
+        job.target, upright, settings.file_format, settings.quality, metadata, alpha, origin
     )
-    notes += told(left_out)
+    if settings.keep_times:
+        with suppress(OSError):
+            times = job.source.stat()
+            os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
     if job.comparison is not None and begun.before is not None:
-        if job.comparison.exists() and not settings.overwrite:
-            notes.append(f"{job.comparison.name} is there already and was left as it is")
-        else:
-            before = as_rgb(turned(begun.before, metadata.orientation))
-            write_png(job.comparison, _comparison(before, as_rgb(upright)))
+        before = as_rgb(turned(begun.before, metadata.orientation))
+        notes += _write_comparison(
+            job.comparison, before, as_rgb(upright), begun.origin, settings.overwrite
+        )
     return upright.shape[0] * upright.shape[1], notes, left_out
+
+
+def _write_comparison(
+    place: Path,
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    origin: Origin,
+    overwrite: bool,
+) -> list[str]:
+    """Write it, unless it is there or a stranger's file is, which is said."""
+    if place.exists() and not overwrite:
+        verdict = earlier_result(place, origin).verdict
+        if verdict == "same":
+            return []
+        if verdict == "stranger":
+            return [f"{place.name} is there already and was left as it is"]
+    picture = encode_png(_comparison(before, after))
+    write_atomically(place, with_origin(picture, origin.as_json({})))
+    return []
 
 
 def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
@@ -207,9 +292,13 @@ def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
 
 
 def _restore(
-    job: FileJob, restorer: CanRestore, settings: OutputSettings, start: float
+    job: FileJob,
+    data: bytes,
+    origin: Origin,
+    restorer: CanRestore,
+    settings: OutputSettings,
+    start: float,
 ) -> _Restored:
-    data = _read_bytes(job.source, settings.max_pixels)
     status: Status = "restored"
     notes: list[str] = []
     alpha: NDArray[np.uint8] | None = None
@@ -252,7 +341,9 @@ def _restore(
         restored = _cut(restorer.restore(source.stored), source, pixels)
         before = pixels if job.comparison is not None else None
     seconds = time.perf_counter() - start
-    return _Restored(job, settings, data, restored, alpha, before, status, notes, layout, seconds)
+    return _Restored(
+        job, settings, data, origin, restored, alpha, before, status, notes, layout, seconds
+    )
 
 
 def as_looked_at(data: bytes, name: str) -> NDArray[np.uint8]:

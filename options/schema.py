@@ -124,6 +124,8 @@ class RealTestOptions(InferenceOptions):
     all_pictures: bool = False
     format: Format = "png"
     quality: Quality = 95
+    suffix: Annotated[str, Field(pattern=r"^[^/\\]+$")] | None = None
+    keep_times: bool = True
     overwrite: bool = False
     compare: bool = False
     report: bool = False

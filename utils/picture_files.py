@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image
 
 from utils.image_io import ImageError, write_atomically
 from utils.metadata import Lost, Metadata, exif, jpeg, png, webp
+from utils.metadata.origin import with_origin
 
 Format = Literal["png", "webp", "jpg"]
 
@@ -90,6 +91,7 @@ def write_picture(
     quality: int,
     metadata: Metadata,
     alpha: NDArray[np.uint8] | None = None,
+    origin: Callable[[list[Lost]], Mapping[str, Any]] | None = None,
 ) -> list[Lost]:
     """Write (H, W, 3) RGB or (H, W) gray beside its final name, then rename.
 
@@ -98,6 +100,8 @@ def write_picture(
         quality: 1..100 of WebP (100: lossless) and JPEG (4:4:4); PNG is lossless.
         metadata: kept as far as the format can hold it.
         alpha: (H, W) uint8, in PNG and WebP.
+        origin: what the file is to say of its origin, see utils.metadata.origin, given what could
+            not be kept.
 
     Returns what could not be kept.
 
@@ -138,9 +142,12 @@ def write_picture(
         embed = png.embed if file_format == "png" else jpeg.embed
         data, beyond = embed(data, metadata)
         lost += beyond
-    write_atomically(Path(path), data)
     none = f"left out: {name.replace('WEBP', 'WebP')} has no place for that"
-    return lost + [Lost(what, none) for what in _homeless(metadata, file_format)]
+    lost += [Lost(what, none) for what in _homeless(metadata, file_format)]
+    if origin is not None:
+        data = with_origin(data, origin(lost))
+    write_atomically(Path(path), data)
+    return lost
 
 
 _NAMES = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}

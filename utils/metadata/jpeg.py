@@ -90,6 +90,8 @@ def _is_kept(code: int, payload: bytes) -> bool:
         return False
     if code == _APP0 and payload.startswith((b"JFIF\0", b"JFXX\0")):  # the latter: a thumbnail
         return False
+    if code == 0xE9 and payload.startswith(b"IJCN\0"):  # of a result restored again, see origin
+        return False
     return 0xE0 <= code <= 0xEF and not (code == _APP14 and payload.startswith(b"Adobe"))
 
 

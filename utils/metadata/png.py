@@ -14,7 +14,7 @@ from utils.metadata.xmp import XmpError, joined
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
-_AFTER_HEADER = 33
+AFTER_HEADER = 33
 """Signature and IHDR, which is always first."""
 
 LARGEST_COMPRESSED = 1_000_000
@@ -37,7 +37,7 @@ def read(data: bytes) -> Metadata:
     density = None
     kept: list[tuple[bytes, bytes]] = []
     problems: list[str] = []
-    for kind, payload in _chunks(data):
+    for kind, payload in chunks(data):
         if kind == b"eXIf":
             found["exif"] = payload
         elif kind == b"iCCP":
@@ -88,19 +88,19 @@ def _take_raw(kind: str, profile: bytes, found: dict[str, bytes]) -> None:
 def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
     """A PNG with metadata put in, and what could not be."""
     lost: list[Lost] = []
-    chunks: list[tuple[bytes, bytes]] = []
+    parts: list[tuple[bytes, bytes]] = []
     if metadata.icc_profile and len(metadata.icc_profile) > LARGEST_COMPRESSED:
         profile = f"the colour profile of {len(metadata.icc_profile) / 1e6:.1f} MB"
         lost.append(Lost(profile, _TOO_LARGE))
     elif metadata.icc_profile:
-        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile)))
-    chunks += [chunk for chunk in metadata.chunks if chunk[0] in _COLOURS]
+        parts.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile)))
+    parts += [each for each in metadata.chunks if each[0] in _COLOURS]
     if metadata.density and metadata.density.says_something:
-        chunks.append((b"pHYs", _physical(metadata.density)))
+        parts.append((b"pHYs", _physical(metadata.density)))
     if metadata.exif:
-        chunks.append((b"eXIf", metadata.exif))
+        parts.append((b"eXIf", metadata.exif))
     texts = [_comment(comment, lost) for comment in metadata.comments]
-    texts += [chunk for chunk in metadata.chunks if chunk[0] in _TEXTS]
+    texts += [each for each in metadata.chunks if each[0] in _TEXTS]
     if metadata.photoshop:
         texts.append(_as_raw_profile(metadata.photoshop))
     packet = metadata.xmp
@@ -119,9 +119,9 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
             what = f"{what} of {len(payload) / 1e6:.1f} MB"
             lost.append(Lost(what, "is too long for a PNG and was left out"))
         elif payload:
-            chunks.append((kind, payload))
-    written = b"".join(_chunk(kind, payload) for kind, payload in chunks)
-    return encoded[:_AFTER_HEADER] + written + encoded[_AFTER_HEADER:], lost
+            parts.append((kind, payload))
+    written = b"".join(chunk(kind, payload) for kind, payload in parts)
+    return encoded[:AFTER_HEADER] + written + encoded[AFTER_HEADER:], lost
 
 
 def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
@@ -138,11 +138,11 @@ def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
 
 def comments(metadata: Metadata) -> tuple[bytes, ...]:
     """Texts that a JPEG calls comments."""
-    texts = (_text(*chunk) for chunk in metadata.chunks if chunk[0] in _TEXTS)
+    texts = (_text(*each) for each in metadata.chunks if each[0] in _TEXTS)
     return tuple(text for keyword, text in texts if keyword == b"Comment" and text)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(type, payload) of the chunks, as far as they are whole; checksums are not looked at."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):
@@ -153,7 +153,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + length
 
 
-def _chunk(kind: bytes, payload: bytes) -> bytes:
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    """A chunk as it stands in a file (PNG third edition, 5.3)."""
     body = kind + payload
     return struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body))
 
