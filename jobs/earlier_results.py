@@ -54,6 +54,7 @@ class Earlier(NamedTuple):
     message: str
     layout: str
     left_out: tuple[str, ...]
+    left_alone: bool
 
     def require_replaceable(self, place: Path) -> None:
         """See that only this file's own result would be replaced.
@@ -79,7 +80,7 @@ def earlier_result(place: Path, origin: Origin) -> Earlier:
     except OSError as error:
         raise ImageError(f"{place}: {error.strerror or error}; choose another --output") from error
     if found is None:
-        return Earlier("stranger", "", "", "", ())
+        return Earlier("stranger", "", "", "", (), False)
     said = found.get("said")
     said = said if isinstance(said, dict) else {}
     words = [str(said.get(key, "")) for key in ("status", "message", "layout")]
@@ -90,4 +91,4 @@ def earlier_result(place: Path, origin: Origin) -> Earlier:
         verdict: Verdict = "same"
     else:
         verdict = "older" if own or found.get("place") == origin.place else "stranger"
-    return Earlier(verdict, words[0], words[1], words[2], left_out)
+    return Earlier(verdict, words[0], words[1], words[2], left_out, said.get("left_alone") is True)

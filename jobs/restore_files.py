@@ -18,6 +18,7 @@ from tqdm import tqdm
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import PixelSource, pixels_as_jpeg
+from data.quality import estimate_quality
 from jobs.earlier_results import Earlier, Origin, earlier_result
 from jobs.plan_files import FileJob
 from models.layouts import RestoreError, UnsupportedLayoutError
@@ -62,6 +63,7 @@ class OutputSettings:
     file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
     there. max_pixels: largest picture. keep_times: give results the sources' times of modification.
     recipe: all that a result depends on besides its source, plain types: weights and options.
+    below: files whose estimated quality is not below it are left alone, 1..100.
     """
 
     file_format: Format = "png"
@@ -70,6 +72,7 @@ class OutputSettings:
     max_pixels: int = 200_000_000
     keep_times: bool = True
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class FileResult:
     without restoration; "skipped": there already; "failed". message: why it failed or was only
     decoded, or what was wrong with it. layout: size and colours. seconds: spent on it. left_out:
     what the file holds and its result does not, which the message says too. earlier: the status of
-    a result that is there already, whose message is told again.
+    a result that is there already, whose message is told again. left_alone: whether it was decoded
+    only because there is nothing to restore.
     """
 
     source: Path
@@ -92,13 +96,13 @@ class FileResult:
     seconds: float = 0.0
     left_out: tuple[str, ...] = ()
     earlier: str = ""
+    left_alone: bool = False
 
     @property
     def outcome(self) -> str:
-        """What is in the result's place, now or from an earlier run: "restored", "decoded",
-        "left alone" (fine already, and decoded), "failed"."""
-        status = self.earlier or self.status
-        return "left alone" if status == "decoded" and FINE in self.message else status
+        """What is in the result's place, now or from an earlier run: "restored", "left alone"
+        (decoded, as there is nothing to restore), "decoded" (as it cannot be), "failed"."""
+        return "left alone" if self.left_alone else self.earlier or self.status
 
     def as_json(self) -> dict[str, Any]:
         """For programs: plain types."""
@@ -126,7 +130,7 @@ def restore_files(
         tqdm(total=len(own), unit="file", disable=not world.is_main, dynamic_ncols=True) as bar,
         closing(
             in_background(
-                _finished, (_begun(jobs[i], restorer, settings) for i in own), writers, writers
+                _finished, (begun(jobs[i], restorer, settings) for i in own), writers, writers
             )
         ) as results,
     ):
@@ -142,11 +146,11 @@ def restore_files(
 
 def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> FileResult:
     """Restore one file; every fault of the file becomes a result."""
-    return _finished(_begun(job, restorer, settings))
+    return _finished(begun(job, restorer, settings))
 
 
 @dataclass(frozen=True)
-class _Restored:
+class Restored:
     """A picture that is restored but not written.
 
     data: the file's bytes. origin: what the result is made of. alpha: its transparency. before:
@@ -164,10 +168,11 @@ class _Restored:
     notes: list[str]
     layout: str
     seconds: float
+    left_alone: bool
 
 
-def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> _Restored | FileResult:
-    """Read and restore a file; a result at once if there is nothing to write."""
+def begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
+    """Read and restore a file, writing nothing; a result at once if there is nothing to write."""
     start = time.perf_counter()
     try:
         data = _read_bytes(job.source, settings.max_pixels)
@@ -200,48 +205,51 @@ def _skipped(
         seconds=time.perf_counter() - start,
         left_out=earlier.left_out,
         earlier=earlier.status,
+        left_alone=earlier.left_alone,
     )
 
 
-def _finished(begun: _Restored | FileResult) -> FileResult:
+def _finished(found: Restored | FileResult) -> FileResult:
     """Write a restored picture, with the file's metadata, and a comparison where wanted."""
-    if isinstance(begun, FileResult):
-        return begun
+    if isinstance(found, FileResult):
+        return found
     start = time.perf_counter()
     try:
-        pixels, notes, left_out = _write(begun)
+        pixels, notes, left_out = _write(found)
     except Exception as error:  # as above
-        return _failed(begun.job, error, begun.seconds + time.perf_counter() - start)
+        return _failed(found.job, error, found.seconds + time.perf_counter() - start)
     return FileResult(
-        begun.job.source,
-        begun.job.target,
-        begun.status,
+        found.job.source,
+        found.job.target,
+        found.status,
         "; ".join(notes),
-        begun.layout,
+        found.layout,
         pixels,
-        begun.seconds + time.perf_counter() - start,
+        found.seconds + time.perf_counter() - start,
         tuple(loss.what for loss in left_out),
+        left_alone=found.left_alone,
     )
 
 
-def _write(begun: _Restored) -> tuple[int, list[str], list[Lost]]:
+def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
     """How many pixels were written, what is to be said, and what was left out."""
-    job, settings, notes = begun.job, begun.settings, list(begun.notes)
-    metadata = read_metadata(begun.data)
+    job, settings, notes = found.job, found.settings, list(found.notes)
+    metadata = read_metadata(found.data)
     notes += metadata.problems
-    upright = turned(begun.image, metadata.orientation)
-    alpha = None if begun.alpha is None else turned(begun.alpha, metadata.orientation)
+    upright = turned(found.image, metadata.orientation)
+    alpha = None if found.alpha is None else turned(found.alpha, metadata.orientation)
     left_out = [*metadata.left_out]
 
     def origin(lost: list[Lost]) -> dict[str, Any]:
         left_out.extend(lost)
         notes.extend(told(left_out))
-        return begun.origin.as_json(
+        return found.origin.as_json(
             {
-                "status": begun.status,
+                "status": found.status,
                 "message": "; ".join(notes),
-                "layout": begun.layout,
+                "layout": found.layout,
                 "left_out": [loss.what for loss in left_out],
+                "left_alone": found.left_alone,
             }
         )
 
@@ -252,10 +260,10 @@ def _write(begun: _Restored) -> tuple[int, list[str], list[Lost]]:
         with suppress(OSError):
             times = job.source.stat()
             os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    if job.comparison is not None and begun.before is not None:
-        before = as_rgb(turned(begun.before, metadata.orientation))
+    if job.comparison is not None and found.before is not None:
+        before = as_rgb(turned(found.before, metadata.orientation))
         notes += _write_comparison(
-            job.comparison, before, as_rgb(upright), begun.origin, settings.overwrite
+            job.comparison, before, as_rgb(upright), found.origin, settings.overwrite
         )
     return upright.shape[0] * upright.shape[1], notes, left_out
 
@@ -298,8 +306,9 @@ def _restore(
     restorer: CanRestore,
     settings: OutputSettings,
     start: float,
-) -> _Restored:
+) -> Restored:
     status: Status = "restored"
+    left_alone = False
     notes: list[str] = []
     alpha: NDArray[np.uint8] | None = None
     before: NDArray[np.uint8] | None = None
@@ -311,12 +320,16 @@ def _restore(
         stored = read_jpeg(data, collect_warnings=True)
         _check_size(stored.width, stored.height, settings.max_pixels)
         notes += [f"damaged: {warning}" for warning in stored.warnings]
-        layout = stored.describe()
+        layout = f"{stored.width}x{stored.height} {stored.colors} {sampling_of(stored)}".strip()
         try:
-            if restorer.leaves(stored):
-                status = "decoded"
-                notes.append(f"decoded, not restored: {FINE}")
-            restored = restorer.restore(stored)
+            reason = _not_below(stored, settings.below)
+            decoded = stored.decoded() if reason else None
+            if not reason and restorer.leaves(stored):
+                reason = FINE
+            if reason:
+                status, left_alone = "decoded", True
+                notes.append(f"decoded, not restored: {reason}")
+            restored = restorer.restore(stored) if decoded is None else decoded
         except UnsupportedLayoutError as error:
             with stderr_lines():  # they have been reported by read_jpeg
                 restored, status = decode_jpeg(data), "decoded"
@@ -338,12 +351,33 @@ def _restore(
         source = pixels_as_jpeg(pixels)
         notes.append(source.note)
         layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
-        restored = _cut(restorer.restore(source.stored), source, pixels)
-        before = pixels if job.comparison is not None else None
+        if reason := _not_below(source.stored, settings.below):
+            status, left_alone, restored = "decoded", True, pixels
+            notes.append(f"not restored: {reason}")
+        else:
+            restored = _cut(restorer.restore(source.stored), source, pixels)
+        before = pixels if job.comparison is not None and status == "restored" else None
     seconds = time.perf_counter() - start
-    return _Restored(
-        job, settings, data, origin, restored, alpha, before, status, notes, layout, seconds
+    return Restored(
+        *(job, settings, data, origin, restored, alpha, before, status, notes, layout, seconds),
+        left_alone,
     )
+
+
+def _not_below(stored: JpegImage, below: int | None) -> str:
+    """Why a file is left alone where only those of lower quality are wanted; "" where it is not."""
+    if below is None or (quality := estimate_quality(stored).quality) < below:
+        return ""
+    return f"its estimated quality, {quality}, is not below {below} (--below)"
+
+
+def sampling_of(stored: JpegImage) -> str:
+    """A file's sampling for people: ``4:2:0``, or each component's factors as ``2x1 1x1 1x2``; ""
+    where all components are of one size."""
+    factors = stored.sampling_factors
+    if stored.sampling:
+        return stored.sampling.value
+    return "" if len(set(factors)) == 1 else " ".join(f"{h}x{v}" for h, v in factors)
 
 
 def as_looked_at(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -378,9 +378,9 @@ _FILM += bytes(range(256)) * 11 + bytes(184)
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lambda: _fixture("stereo.mpo"), ["a further picture (64x48), 0.9 kB"]),
-        (_with_gain_map, ["a gain map (HDR) (32x24), "]),
-        (lambda: made.jpeg() + _FILM, ["a film (motion photo), 3.0 kB"]),
+        (lambda: _fixture("stereo.mpo"), ["a further picture (64x48, 0.9 kB)"]),
+        (_with_gain_map, ["an HDR gain map (32x24, "]),
+        (lambda: made.jpeg() + _FILM, ["a film (motion photo, 3.0 kB)"]),
         (
             lambda: made.jpeg() + b"MotionPhoto_Data" + _FILM + b"SEFHxxxxSEFT",
             ["other data behind the picture", "a film", "Samsung data behind the picture"],
@@ -411,7 +411,7 @@ def test_a_depth_map_is_told_by_the_directory_of_its_container() -> None:
     items = '<Item Item:Semantic="Primary"/><Item Item:Semantic="Depth" Item:Mime="image/jpeg"/>'
     packet = (made.PACKET % "").replace("</rdf:RDF>", items + "</rdf:RDF>").encode()
     data = made.jpeg(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)) + made.jpeg()
-    assert read_metadata(data).left_out[0].what.startswith("a depth map (70x50)")
+    assert read_metadata(data).left_out[0].what.startswith("a depth map (70x50, ")
 
 
 def test_segments_that_only_a_jpeg_has(restore: Restore) -> None:

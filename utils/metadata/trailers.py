@@ -15,7 +15,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _KINDS = (
     # of ISO 21496-1, Adobe and Google, Apple; how a container's directory calls it
-    (rb"iso:ts:21496|hdr-gain-map|hdrgainmap|\bgainmap\b", "a gain map (HDR)"),
+    (rb"iso:ts:21496|hdr-gain-map|hdrgainmap|\bgainmap\b", "an HDR gain map"),
     (rb"aux:depth|aux:disparity|depthmap|\bdepth\b", "a depth map"),
     (rb"aux:\w*matte", "a matte"),
 )
@@ -39,13 +39,13 @@ def further_pictures(data: bytes, end: int, packet: bytes = b"") -> list[str]:
         size = _size(stop - start)
         if kind == "picture":
             semantic = said.pop(0) if said else b""
-            found.append(f"{_picture(data[start:stop], semantic)}, {size}")
+            found.append(f"{_picture(data[start:stop], semantic)}{size})")
         elif kind == "film":
-            found.append(f"a film (motion photo), {size}")
+            found.append(f"a film (motion photo, {size})")
         elif data[start:stop].strip(b"\0\xff \r\n"):
             samsung = b"SEFH" in data[start:stop] or data[start:stop].endswith(b"SEFT")
             whose = "Samsung data" if samsung else "other data"
-            found.append(f"{whose} behind the picture, {size}")
+            found.append(f"{whose} behind the picture ({size})")
     return found
 
 
@@ -81,15 +81,16 @@ def _film_end(data: bytes, start: int) -> int:
 
 
 def _picture(jpeg: bytes, semantic: bytes) -> str:
+    """What kind of picture, and its sides, up to a comma within parentheses."""
     said, size = semantic, ""
     for segment in segments(jpeg):
         if 0xE0 <= segment.code <= 0xEF:
             said += b" " + segment.payload
         elif segment.code in _FRAMES and len(segment.payload) >= 5:
             height, width = (int.from_bytes(segment.payload[i : i + 2], "big") for i in (1, 3))
-            size = f" ({width}x{height})"
+            size = f"{width}x{height}, "
     kinds = (kind for pattern, kind in _KINDS if re.search(pattern, said, re.IGNORECASE))
-    return next(kinds, "a further picture") + size
+    return f"{next(kinds, 'a further picture')} ({size}"
 
 
 def _size(count: int) -> str:
