@@ -14,9 +14,11 @@ from jobs.network import USAGE_ERRORS, Session, open_session
 from jobs.pipes import Pipes, check_pipes, pipes
 from jobs.plan_files import Plan, plan_files
 from jobs.restore_files import FileResult, OutputSettings, restore_files
+from jobs.without_effect import memory_without_effect, options_without_effect
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     from_project,
+    given_options,
     read_options,
     run_script,
     test_parser,
@@ -48,7 +50,12 @@ def main() -> int:
         help="files, globs, folders, - for stdin; from folders, JPEGs are taken (--set "
         "all_pictures=true: PNG, WebP, BMP and TIFF too)",
     )
-    parser.add_argument("--format", choices=("png", "webp", "jpg"), help="of results (png)")
+    parser.add_argument(
+        "--format",
+        type=lambda text: "jpg" if text.lower() == "jpeg" else text.lower(),
+        choices=("png", "webp", "jpg"),
+        help="of results (png)",
+    )
     parser.add_argument(
         "--suffix", metavar="TEXT", help="write NAME_TEXT.png beside each source instead: _clean"
     )
@@ -96,20 +103,22 @@ def main() -> int:
         root = from_project(options.testsets_folder)
         inputs = options.input or _sets(options.testsets, root, args.testsets is None)
         check_pipes(options, inputs)
+        idle = options_without_effect(options, given_options(args, named), inputs)
         with pipes(options, inputs) as files:
-            return _run(options, files)
+            return _run(options, files, idle)
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
 
 
-def _run(options: RealTestOptions, files: Pipes) -> int:
-    """Restore the files, or look at them only; the exit code."""
+def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
+    """Restore the files, or look at them only; the exit code. idle: options without effect."""
     plan = plan_files(
         *(files.inputs, files.output, options.format, options.all_pictures, options.compare),
         options.suffix,
     )
     if files.writes and len(plan.jobs) + len(plan.problems) != 1:
         raise OptionsError(f"--output - takes one picture, these are {len(plan.jobs)}")
+    plan.hints += idle
     check_json(options.json_report, plan.jobs)
     start = time.perf_counter()
     with open_session(options) as session:
@@ -122,6 +131,8 @@ def _run(options: RealTestOptions, files: Pipes) -> int:
             _recipe(options, session),
             options.below,
         )
+        least = session.restorer.least_memory()
+        plan.hints += memory_without_effect(options.max_memory, least)
         if options.dry_run:
             return _look(options, session, plan, settings, files)
         if options.suffix is None or options.report:

@@ -29,7 +29,7 @@ from models.layouts import (
 )
 from models.logm import Levels
 from models.qtgm import GuidancePair
-from models.tiling import MIN_SIDE, Tile, backbone_bytes_per_pixel, largest_side, tiles
+from models.tiling import HALO, MIN_SIDE, Tile, backbone_bytes_per_pixel, largest_side, tiles
 from utils.memory import available_memory, keep_freed_memory
 
 __all__ = [
@@ -402,6 +402,10 @@ class Restorer:
     def _tile_side(self, stored: StoredJpeg) -> int:
         height, width = _padded_sides(stored)
         return largest_side(height, width, self._bytes_per_pixel(), self._budget(height * width))
+
+    def least_memory(self) -> float:
+        """GiB that the backbone's work on the smallest tile takes, whatever is allowed."""
+        return self._bytes_per_pixel() * (MIN_SIDE + 2 * HALO) ** 2 / 2**30
 
     def _batch_size(self, stored: StoredJpeg) -> int:
         pixels = math.prod(_padded_sides(stored))
