@@ -99,10 +99,21 @@ def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
     """The files a glob stands for, where the shell has not expanded it."""
     if _exists(path) or not glob.has_magic(str(path)):
         return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    if "**" in path.parts:
+        # Here links to folders are not followed: they may lead back.
+        plain = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+        base, pattern = Path(*path.parts[:plain]), Path(*path.parts[plain:])
+        every = sorted(base.glob(str(pattern)))
+        found = [each for each in every if not _is_hidden(each.relative_to(base))]
+    else:
+        found = sorted(Path(name) for name in glob.glob(str(path)))
     if not found:
         problems.append(Problem(path, "matches no file; --input takes files, folders and globs"))
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)
 
 
 def _files_of(

@@ -60,7 +60,7 @@ def test_parser(
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="where results go (default: what the option file says; of jobs.tables: results)",
+        help="where results go (default: as the option file says; jobs.tables: results)",
     )
     parser.add_argument(
         "--report",

@@ -143,6 +143,7 @@ def test_linked_folders_are_followed_and_loops_seen() -> None:
     os.symlink(Path("out").absolute(), "in/results")
     os.symlink(Path("in/linked").absolute(), "elsewhere/back")
     assert _targets("in", output="out") == {"out/z/a.png", "out/linked/b.png"}
+    assert _targets("in/**/a.jpg", output="out") == {"out/a.png"}
 
 
 def test_other_pictures_of_a_folder_are_mentioned() -> None:

@@ -69,6 +69,13 @@ def _upright_segment(segment: tuple[int, bytes]) -> tuple[int, bytes]:
     return code, xmp.upright(payload) if payload.startswith(jpeg.XMP) else payload
 
 
+_ONLY_IN_TIFF = {
+    "EXIF": (exif.EXIF_IFD, 0x8825, 0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x8298),
+    "IPTC": (33723,),
+}
+"""What is part of the structure that holds a TIFF's pixels: directories, texts of IFD0."""
+
+
 def _by_pillow(data: bytes) -> Metadata:
     """Of formats that are only read, TIFF above all; it comes turned from its decoder."""
     try:
@@ -76,7 +83,8 @@ def _by_pillow(data: bytes) -> Metadata:
             warnings.simplefilter("ignore")
             tags: Any = getattr(image, "tag_v2", {})
             found = {str(key): value for key, value in image.info.items()}
-            packet, resources, inner = tags.get(700), tags.get(34377), tags.get(exif.EXIF_IFD)
+            packet, resources = tags.get(700), tags.get(34377)
+            lost = [name for name, own in _ONLY_IN_TIFF.items() if any(tag in tags for tag in own)]
     except Exception as error:  # Pillow's parsers raise nearly anything on damaged files
         words = " ".join(str(error).split())[:150] or type(error).__name__
         return Metadata(problems=(f"metadata cannot be read ({words})",))
@@ -86,7 +94,7 @@ def _by_pillow(data: bytes) -> Metadata:
         photoshop=resources if isinstance(resources, bytes) else None,
         icc_profile=profile if isinstance(profile, bytes) and profile else None,
         density=_resolution(found.get("dpi")),
-        left_out=(Lost("EXIF", "left out, which is the file's own structure"),) if inner else (),
+        left_out=tuple(Lost(name, "left out: not read from a TIFF") for name in lost),
     )
 
 
