@@ -189,6 +189,8 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
     head = encoded[:at]
     if metadata.density and at > 2:
         head = head[:13] + _jfif_density(metadata.density) + head[18:]
+    elif metadata.density and metadata.density.says_something:
+        lost.append(Lost(str(metadata.density), "left out: a JPEG of these colours has no JFIF"))
     return head + written + encoded[at:], lost
 
 

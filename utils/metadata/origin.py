@@ -35,7 +35,11 @@ def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
     if encoded[:2] == b"\xff\xd8":
         payload = JPEG_NAME + text
         segment = b"\xff" + bytes((JPEG_CODE,)) + struct.pack(">H", len(payload) + 2) + payload
-        at = next((s.end for s in segments(encoded) if s.payload.startswith(b"JFIF\0")), 2)
+        at = 2  # behind the others: some programs look for EXIF in the first place only
+        for each in segments(encoded):
+            if not (0xE0 <= each.code <= 0xEF or each.code == 0xFE):
+                break
+            at = each.end
         return encoded[:at] + segment + encoded[at:]
     if encoded[:4] in (b"II*\0", b"MM\0*"):
         return encoded + text + _TIFF_NAME + struct.pack(">L", len(text))
