@@ -1,35 +1,40 @@
 """Restore real files: JPEGs (and pictures that once were JPEGs) in, clean pictures out."""
 
-import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from data.datasets import DatasetError, testset_folder
-from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
-from jobs.plan_files import FileJob, plan_files
-from jobs.report import report_files
+from jobs.dry_run import Prospect, as_table, look_at_files
+from jobs.file_records import check_json, for_people, tell, write_json, write_records
+from jobs.network import USAGE_ERRORS, Session, open_session
+from jobs.pipes import Pipes, check_pipes, pipes
+from jobs.plan_files import Plan, plan_files
 from jobs.restore_files import FileResult, OutputSettings, restore_files
+from jobs.without_effect import memory_without_effect, options_without_effect
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     from_project,
+    given_options,
     read_options,
     run_script,
     test_parser,
 )
 from options.schema import OptionsError, RealTestOptions
-from utils.image_io import ImageError, require_writable, write_atomically
-from utils.run_log import describe_run, write_run_file
+from utils.image_io import require_writable
+from utils.run_log import file_hash
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
   python test_real_IJCN.py --input panorama.jpg --max_memory 2
   python test_real_IJCN.py --input portrait.jpg --strength 0.5
   python test_real_IJCN.py --input old.png --overwrite --report
+  python test_real_IJCN.py --input archive/ --below 60 --dry_run
+  python test_real_IJCN.py --input holiday/ --suffix _clean
+  curl -s https://example.org/a.jpg | python test_real_IJCN.py --input - --output - > a.png
   python test_real_IJCN.py --testsets Real --json report.json
   torchrun --nproc_per_node=4 test_real_IJCN.py --input archive/
 """
@@ -43,13 +48,34 @@ def main() -> int:
         "--input",
         nargs="+",
         metavar="PATH",
-        help="files, globs, folders; of folders JPEGs are taken (--set all_pictures=true: all)",
+        help="files, globs, folders, - for stdin; from folders, JPEGs are taken (--set "
+        "all_pictures=true: PNG, WebP, BMP and TIFF too)",
+    )
+    parser.add_argument(
+        "--format",
+        type=lambda text: "jpg" if text.lower() == "jpeg" else text.lower(),
+        choices=("png", "webp", "jpg"),
+        help="of results (png)",
+    )
+    parser.add_argument(
+        "--suffix", metavar="TEXT", help="write NAME_TEXT.png beside each source instead: _clean"
     )
     parser.add_argument(
         "--strength", type=float, metavar="0..1", help="how much of the change to apply (1: all)"
     )
-    parser.add_argument("--format", choices=("png", "webp", "jpg"), help="of results (png)")
     parser.add_argument("--quality", type=int, metavar="1..100", help="of webp and jpg (95)")
+    parser.add_argument(
+        "--below",
+        type=int,
+        metavar="1..100",
+        help="restore only files whose estimated quality is below; others are decoded",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        default=None,
+        help="only a table of what would be done; nothing is written but --json",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", default=None, help="restore again what is there"
     )
@@ -72,7 +98,7 @@ def main() -> int:
 
     def body() -> int:
         named = (
-            *("input", "format", "quality", "overwrite", "compare"),
+            *("input", "format", "quality", "suffix", "overwrite", "compare", "below", "dry_run"),
             *("max_memory", "max_pixels", "json_report", "strength"),
         )
         if args.input and args.testsets:
@@ -80,31 +106,90 @@ def main() -> int:
         options = read_options(RealTestOptions, args, named)
         root = from_project(options.testsets_folder)
         inputs = options.input or _sets(options.testsets, root, args.testsets is None)
-        plan = plan_files(
-            inputs, options.output, options.format, options.all_pictures, options.compare
-        )
-        settings = OutputSettings(
-            options.format, options.quality, options.overwrite, round(options.max_pixels * 1e6)
-        )
-        _check_json(options.json_report, plan.jobs)
-        start = time.perf_counter()
-        with open_session(options) as session:
-            require_writable(options.output)
-            # A GPU restores faster than one thread codes pictures.
-            writers = 4 if session.restorer.device.type == "cuda" else 1
-            results = restore_files(plan.jobs, session.restorer, settings, writers, session.world)
-            results += [
-                FileResult(problem.source, None, "failed", problem.message)
-                for problem in plan.problems
-            ]
-            complete = all(result.status != "failed" for result in results)
-            if session.world.is_main:
-                _tell(results, options)
-                seconds = time.perf_counter() - start
-                complete &= _write_records(options, session, results, seconds)
-        return 0 if complete else EXIT_FAILED_IMAGES
+        check_pipes(options, inputs)
+        idle = options_without_effect(options, given_options(args, named), inputs)
+        with pipes(options, inputs) as files:
+            return _run(options, files, idle)
 
     return run_script(body, (*USAGE_ERRORS, DatasetError))
+
+
+def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
+    """Restore the files, or look at them only; the exit code. idle: options without effect."""
+    plan = plan_files(
+        *(files.inputs, files.output, options.format, options.all_pictures, options.compare),
+        options.suffix,
+    )
+    if files.writes and len(plan.jobs) + len(plan.problems) != 1:
+        raise OptionsError(f"--output - takes one picture, these are {len(plan.jobs)}")
+    plan.hints += idle
+    check_json(options.json_report, plan.jobs)
+    start = time.perf_counter()
+    with open_session(options) as session:
+        settings = OutputSettings(
+            options.format,
+            options.quality,
+            options.overwrite,
+            round(options.max_pixels * 1e6),
+            options.keep_times,
+            _recipe(options, session),
+            options.below,
+        )
+        least = session.restorer.least_memory()
+        plan.hints += memory_without_effect(options.max_memory, least)
+        if options.dry_run:
+            return _look(options, session, plan, settings, files)
+        if options.suffix is None or options.report:
+            require_writable(files.output)
+        # A GPU restores faster than one thread codes pictures.
+        writers = 4 if session.restorer.device.type == "cuda" else 1
+        results = restore_files(plan.jobs, session.restorer, settings, writers, session.world)
+        results += [
+            FileResult(problem.source, None, "failed", problem.message) for problem in plan.problems
+        ]
+        complete = all(result.status != "failed" for result in results)
+        if session.world.is_main:
+            if files.writes and complete:
+                files.write(plan.jobs[0].target)
+            results = list(map(files.named, results))
+            tell(results, plan.hints, options)
+            complete &= write_records(options, session, results, time.perf_counter() - start)
+    return 0 if complete else EXIT_FAILED_IMAGES
+
+
+def _look(
+    options: RealTestOptions, session: Session, plan: Plan, settings: OutputSettings, files: Pipes
+) -> int:
+    """A table of what would be done; the exit code."""
+    if not session.world.is_main:
+        return 0
+    prospects = look_at_files(plan.jobs, session.restorer, settings)
+    prospects += [Prospect(p.source, None, "refused", p.message) for p in plan.problems]
+    prospects = list(map(files.named, prospects))
+    for line in as_table(prospects):
+        print(line, file=for_people(options))
+    for hint in plan.hints:
+        print(f"note: {hint}", file=sys.stderr)
+    write_json([prospect.as_json() for prospect in prospects], options.json_report)
+    return EXIT_FAILED_IMAGES if any(p.decision == "refused" for p in prospects) else 0
+
+
+NOT_IN_A_RESULT = {
+    *("input", "testsets", "testsets_folder", "all_pictures", "checkpoint", "device", "precision"),
+    *("max_memory", "compile", "threads", "output", "format", "quality", "suffix", "keep_times"),
+    *("overwrite", "compare", "report", "max_pixels", "json_report", "dry_run"),
+}
+"""Options that change no pixel; for the weights, the precision and the quality see _recipe."""
+
+
+def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
+    """Weights and options that a result depends on; plain types."""
+    recipe: dict[str, Any] = {
+        "weights": file_hash(from_project(options.checkpoint)),
+        "precision": str(session.restorer.precision).removeprefix("torch."),
+        **options.model_dump(mode="json", exclude=NOT_IN_A_RESULT),
+    }
+    return recipe if options.format == "png" else {**recipe, "quality": options.quality}
 
 
 def _sets(names: Sequence[str], root: Path, by_default: bool) -> list[Path]:
@@ -117,96 +202,6 @@ def _sets(names: Sequence[str], root: Path, by_default: bool) -> list[Path]:
             "no pictures named; give files or folders: --input photo.jpg holiday/ "
             f"(or put JPEGs into {root / names[0]})"
         ) from error
-
-
-def _check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
-    """Refuse before the work what could not be written after it.
-
-    Raises:
-        OptionsError: the JSON file would replace a picture. ImageError: its folder is not writable.
-    """
-    if path is None or str(path) == "-" or _is_device(path):
-        return
-    places = {place for job in jobs for place in (job.source, job.target, job.comparison) if place}
-    if path.resolve() in {place.resolve() for place in places}:
-        raise OptionsError(f"--json {path} is the place of a picture; choose another")
-    if path.is_dir():
-        raise OptionsError(f"--json {path} is a folder; give a file in it")
-    require_writable(path.resolve().parent)
-
-
-def _write_records(
-    options: RealTestOptions, session: Session, results: list[FileResult], seconds: float
-) -> bool:
-    """What is left besides pictures; whether all of it could be written."""
-    facts = {
-        **describe_network(options, session),
-        "files": dict(Counter(result.status for result in results)),
-        "megapixels": round(sum(result.pixels for result in results) / 1e6, 3),
-        "seconds": round(seconds, 3),
-    }
-    run = describe_run(options.model_dump(mode="json"), facts)
-
-    def report() -> None:
-        title = f"{len(results)} files restored by {options.checkpoint.name}"
-        path = report_files(options.output, title, results, run)
-        print(f"everything on one page: {path}", file=_people(options))
-
-    steps = [
-        (options.json_report is not None, lambda: _write_json(results, options.json_report)),
-        (True, lambda: write_run_file(options.output / "run.yml", run)),
-        (options.report, report),
-    ]
-    complete = True
-    for wanted, step in steps:
-        try:
-            if wanted:
-                step()
-        except ImageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            complete = False
-    return complete
-
-
-def _is_device(path: Path) -> bool:
-    """A device or a pipe, such as /dev/stdout: it is written to, not replaced."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _write_json(results: list[FileResult], path: Path | None) -> None:
-    # Escaped, names that are not Unicode survive too.
-    text = json.dumps([result.as_json() for result in results], indent=2) + "\n"
-    if str(path) == "-":
-        print(text, end="")
-    elif path is not None and _is_device(path):
-        try:
-            path.write_text(text)
-        except OSError as error:
-            raise ImageError(f"--json {path}: {error.strerror or error}") from error
-    elif path is not None:
-        write_atomically(path.resolve(), text)
-
-
-def _people(options: RealTestOptions) -> TextIO:
-    """Lines for people go to stderr where stdout belongs to a program."""
-    return sys.stderr if str(options.json_report) == "-" else sys.stdout
-
-
-def _tell(results: list[FileResult], options: RealTestOptions) -> None:
-    """A line for each file of which there is something to say, and a summary."""
-    for result in results:
-        if result.status == "failed":
-            print(f"not restored: {result.source}: {result.message}", file=sys.stderr)
-        elif result.status != "skipped" and result.message:
-            print(f"note: {result.source}: {result.message}", file=sys.stderr)
-    counts = Counter(result.status for result in results)
-    parts = [f"{counts['restored']} of {len(results)} files restored"]
-    if counts["decoded"]:
-        parts.append(f"{counts['decoded']} decoded only")
-    if counts["skipped"]:
-        parts.append(f"{counts['skipped']} there already (--overwrite restores them again)")
-    parts.append(f"{counts['failed']} failed")
-    print(f"{', '.join(parts)}: {options.output}", file=_people(options))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E4
 from models.layouts import StoredJpeg, network_view  # noqa: E402
 from models.parts import has_parts, parts_of  # noqa: E402
 from utils.image_io import find_images  # noqa: E402
+from utils.metadata import Density, Metadata, jpeg, png  # noqa: E402
+from utils.picture_files import Format  # noqa: E402
 
 EXAMPLES = """examples:
   python benchmarks/fuzz.py --files 20000
@@ -42,6 +44,8 @@ EXAMPLES = """examples:
 class LayoutOnly:
     """Takes the restorer's place: brings a JPEG to the network's form, then returns gray."""
 
+    strength = 1.0
+
     def leaves(self, stored: StoredJpeg) -> bool:
         return False
 
@@ -49,6 +53,10 @@ class LayoutOnly:
         """A gray picture of the right size."""
         for part in parts_of(stored) if has_parts(stored) else (stored,):
             network_view(part)
+        return self.decoded(stored)
+
+    def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """Gray, too."""
         return np.full((stored.height, stored.width), 128, np.uint8)
 
     def restore_source(
@@ -114,17 +122,70 @@ def built_in_seeds() -> list[bytes]:
     return files
 
 
+def metadata_seeds() -> list[bytes]:
+    """Small JPEG, PNG and WebP files full of metadata, an MPO, and a film behind a picture."""
+    image = Image.fromarray(np.tile(np.arange(48, dtype=np.uint8)[:, None] * 5, (1, 32)))
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    tags[0x010F] = "Maker"
+    tags.get_ifd(0x8769).update({0x927C: b"a note", 0xA002: 32, 0xA003: 48})
+    tags.get_ifd(0x8825).update({1: "N", 2: (7.0, 8.0, 9.0)})
+    exif = tags.tobytes().removeprefix(b"Exif\0\0")
+    description = (
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    )
+    rdf = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">%b</rdf:RDF>'
+    metadata = Metadata(
+        exif=exif,
+        xmp=rdf % description,
+        extended_xmp=(b"0" * 32, rdf % description),
+        photoshop=b"8BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x78\0\3abc",
+        comments=("für mich".encode(),),
+        icc_profile=bytes(16) + b"GRAY" + bytes(200),
+        density=Density(300, 300, "inch"),
+        segments=((0xEC, b"Ducky\0\1"),),
+    )
+    pictures = {name: io.BytesIO() for name in ("JPEG", "PNG", "WEBP", "MPO")}
+    for name, buffer in pictures.items():
+        more = {"save_all": True, "append_images": [image]} if name == "MPO" else {}
+        more |= {"exif": exif, "xmp": metadata.xmp} if name == "WEBP" else {}
+        image.save(buffer, name, **more)
+    plain = pictures["JPEG"].getvalue()
+    film = b"\0\0\0\x10ftypmp42\0\0\0\0\0\0\0\x20mdat" + bytes(range(24)) + b"SEFH....SEFT"
+    return [
+        jpeg.embed(plain, metadata)[0],
+        png.embed(pictures["PNG"].getvalue(), metadata)[0],
+        pictures["WEBP"].getvalue(),
+        pictures["MPO"].getvalue(),
+        plain + film,
+    ]
+
+
 def outcomes(
-    seeds: list[bytes], count: int, folder: Path, seed: int = 0
+    seeds: list[bytes],
+    count: int,
+    folder: Path,
+    seed: int = 0,
+    formats: Sequence[Format] = ("png",),
 ) -> Iterator[tuple[str, str, float]]:
-    """Status, message and seconds of each of ``count`` damaged files, made in ``folder``."""
+    """Status, message and seconds of each of ``count`` damaged files, made in ``folder``.
+
+    Results are of all ``formats``, in turn.
+
+    Raises:
+        RuntimeError: a source was changed.
+    """
     rng = np.random.default_rng(seed)
-    settings = OutputSettings(overwrite=True, max_pixels=4_000_000)
-    source, target = folder / "mutated.jpg", folder / "restored.png"
-    restorer = LayoutOnly()
+    source, restorer = folder / "mutated.jpg", LayoutOnly()
     for index in range(count):
-        source.write_bytes(mutated(seeds[index % len(seeds)], rng))
+        data = mutated(seeds[index % len(seeds)], rng)
+        source.write_bytes(data)
+        file_format = formats[index // len(seeds) % len(formats)]
+        settings = OutputSettings(file_format, overwrite=True, max_pixels=4_000_000)
+        target = folder / f"restored.{file_format}"
         result = restore_file(FileJob(source, target), restorer, settings)
+        if source.read_bytes() != data:
+            raise RuntimeError("the source was changed")
         yield result.status, result.message, result.seconds
 
 
@@ -137,7 +198,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=Path, help="folder of JPEGs to start from")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
     args = parser.parse_args()
-    seeds = built_in_seeds()
+    seeds = built_in_seeds() + metadata_seeds()
     if args.seeds:
         seeds = [path.read_bytes() for path in find_images(args.seeds, (".jpg", ".jpeg"))]
         if not seeds:
@@ -152,7 +213,9 @@ def main() -> int:
         folder = Path(name)
         try:
             for status, message, seconds in tqdm(
-                outcomes(seeds, args.files, folder, args.seed), total=args.files, unit="file"
+                outcomes(seeds, args.files, folder, args.seed, ("png", "webp", "jpg")),
+                total=args.files,
+                unit="file",
             ):
                 statuses[status] += 1
                 messages[message[:60]] += 1

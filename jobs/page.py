@@ -39,7 +39,8 @@ from models.tiling import tiles
 from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
 from utils.image_io import ImageError, write_png
-from utils.picture_files import picture_size, read_metadata
+from utils.metadata import read_metadata
+from utils.picture_files import picture_size
 
 EXAMPLES = """examples:
   python app.py

@@ -12,7 +12,7 @@ from options.schema import OptionsError
 from utils.image_io import IMAGE_SUFFIXES, find_images
 from utils.picture_files import Format
 
-JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class Problem:
 
 @dataclass
 class Plan:
-    """What is to be done, and what of the input stands in the way of doing more."""
+    """What is to be done, what of the input stands in the way of doing more, and what is passed
+    over, for people."""
 
     jobs: list[FileJob] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,14 @@ def plan_files(
     file_format: Format = "png",
     all_pictures: bool = False,
     compare: bool = False,
+    suffix: str | None = None,
 ) -> Plan:
     """Files as named, globs, folders recursively with their structure kept.
 
-    Of folders, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and TIFF too; what lies in
-    ``output`` is left out, where that is a folder inside. Two sources that would share a target,
+    Of folders, linked ones among them, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and
+    TIFF too; what lies in ``output`` is left out, where a folder leads there. With ``suffix``,
+    results lie beside their sources instead, named ``NAMEsuffix``, and what would be a result of
+    another input is none to restore. Two sources that would share a target,
     such as ``a.jpg`` and ``a.jpeg``, keep their full names; those of several folders, also these
     folders' names. What cannot be planned is a problem and stops no other.
 
@@ -69,14 +74,21 @@ def plan_files(
     plan = Plan()
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
     files: dict[Path, _Found] = {}
+    others: dict[Path, list[Path]] = {}
     for given in inputs:
         for path in _expanded(given, plan.problems):
-            for found in _files_of(path, output, suffixes, plan.problems):
+            for found in _files_of(
+                path, None if suffix else output, suffixes, plan.problems, others
+            ):
                 files.setdefault(found.source.absolute(), found)
-    _assign(list(files.values()), output, file_format, plan)
+    if suffix:
+        _assign_beside(list(files.values()), suffix, file_format, plan)
+    else:
+        _assign(list(files.values()), output, file_format, plan)
     _protect_sources(plan.jobs)
     if compare:
         plan.jobs = _with_comparisons(plan.jobs)
+    plan.hints += _hints(others, plan.jobs)
     if not plan.jobs:
         problem = plan.problems[0]
         raise OptionsError(f"{problem.source}: {problem.message}")
@@ -87,14 +99,29 @@ def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
     """The files a glob stands for, where the shell has not expanded it."""
     if _exists(path) or not glob.has_magic(str(path)):
         return [path]
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    if "**" in path.parts:
+        # Here links to folders are not followed: they may lead back.
+        plain = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+        base, pattern = Path(*path.parts[:plain]), Path(*path.parts[plain:])
+        every = sorted(base.glob(str(pattern)))
+        found = [each for each in every if not _is_hidden(each.relative_to(base))]
+    else:
+        found = sorted(Path(name) for name in glob.glob(str(path)))
     if not found:
         problems.append(Problem(path, "matches no file; --input takes files, folders and globs"))
     return found
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)
+
+
 def _files_of(
-    path: Path, output: Path, suffixes: tuple[str, ...], problems: list[Problem]
+    path: Path,
+    output: Path | None,
+    suffixes: tuple[str, ...],
+    problems: list[Problem],
+    passed_over: dict[Path, list[Path]],
 ) -> Iterator[_Found]:
     try:
         path.stat()
@@ -111,15 +138,21 @@ def _files_of(
         problems.append(Problem(Path(error.filename or path), f"{error.strerror}; left out"))
 
     before = len(problems)
-    found = find_images(path, suffixes, unreadable)
-    if output.resolve() == path.resolve():
+    found = find_images(path, {*suffixes, *IMAGE_SUFFIXES}, unreadable, follow_links=True)
+    if output is None:
+        pass
+    elif output.resolve() == path.resolve():
         if suffixes != JPEG_SUFFIXES:
             raise OptionsError(
                 f"{output} is an input folder too: with all_pictures the next run would restore "
                 "its results again; choose another --output"
             )
-    elif path.resolve() in output.resolve().parents:
-        found = [file for file in found if output.resolve() not in file.absolute().parents]
+    elif output.resolve() not in path.resolve().parents:  # it may lie inside, or be linked
+        found = [file for file in found if output.resolve() not in file.resolve().parents]
+    others = [file for file in found if file.suffix.lower() not in suffixes]
+    found = [file for file in found if file.suffix.lower() in suffixes]
+    if found and others:
+        passed_over[path] = others
     if not found and len(problems) == before:
         more = "" if suffixes != JPEG_SUFFIXES else "; --set all_pictures=true takes PNG... too"
         problems.append(
@@ -128,6 +161,18 @@ def _files_of(
     for file in found:
         name = file.relative_to(path)
         yield _Found(file, name, path.resolve().name / name)
+
+
+def _hints(others: dict[Path, list[Path]], jobs: list[FileJob]) -> list[str]:
+    """What pictures of a folder were not taken, but for results."""
+    results = {place.absolute() for job in jobs for place in (job.target, job.comparison) if place}
+    hints = []
+    for folder, files in others.items():
+        kinds = Counter(file.suffix.lower() for file in files if file.absolute() not in results)
+        if kinds:
+            named = ", ".join(f"{times} {kind}" for kind, times in sorted(kinds.items()))
+            hints.append(f"{folder}: {named} not taken; --set all_pictures=true takes them too")
+    return hints
 
 
 def _key(target: Path) -> str:
@@ -158,6 +203,22 @@ def _assign(files: list[_Found], output: Path, file_format: Format, plan: Plan) 
             plan.problems.append(Problem(found.source, message))
             continue
         plan.jobs.append(FileJob(found.source, output / name))
+
+
+def _assign_beside(files: list[_Found], suffix: str, file_format: Format, plan: Plan) -> None:
+    """Name each result after its source, with the source's own suffix where two would be one."""
+    ending = f"{suffix}.{file_format}"
+    short = {found.source: found.source.with_name(found.source.stem + ending) for found in files}
+    wanted = Counter(map(_key, short.values()))
+    for found in files:
+        if wanted[_key(short[found.source])] > 1:
+            short[found.source] = found.source.with_name(found.source.name + ending)
+    results = {_key(target.absolute()) for target in short.values()}
+    plan.jobs += [
+        FileJob(source, target)
+        for source, target in short.items()
+        if _key(source.absolute()) not in results
+    ]
 
 
 def _protect_sources(jobs: Sequence[FileJob]) -> None:

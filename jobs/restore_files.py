@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal, Protocol
@@ -18,20 +19,23 @@ from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
+from data.quality import estimate_quality
+from jobs.earlier_results import Earlier, Origin, earlier_result
 from jobs.plan_files import FileJob
 from models.fidelity import shares_of_change
 from models.layouts import RestoreError, UnsupportedLayoutError
 from models.parts import has_ink
 from utils.distributed import ALONE, World
-from utils.image_io import ImageError, read_image_bytes, write_png
-from utils.picture_files import (
-    Format,
-    picture_size,
-    read_extras,
-    read_metadata,
-    turned,
-    write_picture,
+from utils.image_io import (
+    ImageError,
+    encode_png,
+    read_image,
+    read_image_bytes,
+    write_atomically,
 )
+from utils.metadata import Lost, read_metadata, told
+from utils.metadata.origin import with_origin
+from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.pipeline import in_background
 from utils.scratch import stderr_lines
@@ -39,7 +43,10 @@ from utils.scratch import stderr_lines
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
 
-FINE = "of quality about 95 or better, where nothing is to be seen (option leave_fine)"
+FINE = (
+    "of quality about 95 or better, without visible artifacts; the result shows the file as it is "
+    "(--set leave_fine=false restores it)"
+)
 UNCHANGED = "strength 0 applies nothing of the change"
 """Why a file was left as it is."""
 
@@ -54,6 +61,9 @@ class CanRestore(Protocol):
         self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
     ) -> NDArray[np.uint8]: ...
     def leaves(self, stored: JpegImage) -> bool: ...
+    def decoded(self, stored: JpegImage) -> NDArray[np.uint8]: ...
+    @property
+    def strength(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,18 @@ class OutputSettings:
     """How restored pictures are written, and what is refused.
 
     file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
-    there. max_pixels: largest picture.
+    there. max_pixels: largest picture. keep_times: give results the sources' times of modification.
+    recipe: all that a result depends on besides its source, plain types: weights and options.
+    below: files whose estimated quality is not below it are left alone, 1..100.
     """
 
     file_format: Format = "png"
     quality: int = 95
     overwrite: bool = False
     max_pixels: int = 200_000_000
+    keep_times: bool = True
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,10 @@ class FileResult:
 
     target: None where it was not even planned for. status: "restored"; "decoded": written, but
     without restoration; "skipped": there already; "failed". message: why it failed or was only
-    decoded, or what was wrong with it. layout: size and colours. seconds: spent on it.
+    decoded, or what was wrong with it. layout: size and colours. seconds: spent on it. left_out:
+    what the file holds and its result does not, which the message says too. earlier: the status of
+    a result that is there already, whose message is told again. left_alone: whether it was decoded
+    only because there is nothing to restore.
     """
 
     source: Path
@@ -86,6 +104,15 @@ class FileResult:
     layout: str = ""
     pixels: int = 0
     seconds: float = 0.0
+    left_out: tuple[str, ...] = ()
+    earlier: str = ""
+    left_alone: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """What is in the result's place, now or from an earlier run: "restored", "left alone"
+        (decoded, as there is nothing to restore), "decoded" (as it cannot be), "failed"."""
+        return "left alone" if self.left_alone else self.earlier or self.status
 
     def as_json(self) -> dict[str, Any]:
         """For programs: plain types."""
@@ -113,7 +140,7 @@ def restore_files(
         tqdm(total=len(own), unit="file", disable=not world.is_main, dynamic_ncols=True) as bar,
         closing(
             in_background(
-                _finished, (_begun(jobs[i], restorer, settings) for i in own), writers, writers
+                _finished, (begun(jobs[i], restorer, settings) for i in own), writers, writers
             )
         ) as results,
     ):
@@ -129,20 +156,21 @@ def restore_files(
 
 def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> FileResult:
     """Restore one file; every fault of the file becomes a result."""
-    return _finished(_begun(job, restorer, settings))
+    return _finished(begun(job, restorer, settings))
 
 
 @dataclass(frozen=True)
-class _Restored:
+class Restored:
     """A picture that is restored but not written.
 
-    data: the file's bytes. alpha: its transparency. before: what it shows as it is, where a
-    comparison is wanted.
+    data: the file's bytes. origin: what the result is made of. alpha: its transparency. before:
+    what it shows as it is, where a comparison is wanted.
     """
 
     job: FileJob
     settings: OutputSettings
     data: bytes
+    origin: Origin
     image: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     before: NDArray[np.uint8] | None
@@ -150,57 +178,123 @@ class _Restored:
     notes: list[str]
     layout: str
     seconds: float
+    left_alone: bool
 
 
-def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> _Restored | FileResult:
-    """Read and restore a file; a result at once if there is nothing to write."""
+def begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
+    """Read and restore a file, writing nothing; a result at once if there is nothing to write."""
     start = time.perf_counter()
     try:
+        data = _read_bytes(job.source, settings.max_pixels)
+        origin = Origin.of(job.source, data, settings.recipe)
         if job.target.exists() and not settings.overwrite:
-            return FileResult(job.source, job.target, "skipped", "there already")
-        return _restore(job, restorer, settings, start)
+            earlier = earlier_result(job.target, origin)
+            if earlier.verdict == "same":
+                return _skipped(job, data, origin, earlier, start)
+            earlier.require_replaceable(job.target)
+        return _restore(job, data, origin, restorer, settings, start)
     except Exception as error:  # of whatever kind: a bad file stops no other
         return _failed(job, error, time.perf_counter() - start)
 
 
-def _finished(begun: _Restored | FileResult) -> FileResult:
+def _skipped(
+    job: FileJob, data: bytes, origin: Origin, earlier: Earlier, start: float
+) -> FileResult:
+    """A result that is there already, with what was said of it; a missing comparison is made."""
+    notes = [earlier.message] if earlier.message else []
+    if earlier.status == "restored" and job.comparison is not None:
+        before = as_rgb(as_looked_at(data, str(job.source)))
+        after = as_rgb(read_image(job.target))
+        notes += _write_comparison(job.comparison, before, after, origin, overwrite=False)
+    return FileResult(
+        job.source,
+        job.target,
+        "skipped",
+        "; ".join(notes),
+        earlier.layout,
+        seconds=time.perf_counter() - start,
+        left_out=earlier.left_out,
+        earlier=earlier.status,
+        left_alone=earlier.left_alone,
+    )
+
+
+def _finished(found: Restored | FileResult) -> FileResult:
     """Write a restored picture, with the file's metadata, and a comparison where wanted."""
-    if isinstance(begun, FileResult):
-        return begun
+    if isinstance(found, FileResult):
+        return found
     start = time.perf_counter()
     try:
-        pixels, notes = _write(begun)
+        pixels, notes, left_out = _write(found)
     except Exception as error:  # as above
-        return _failed(begun.job, error, begun.seconds + time.perf_counter() - start)
+        return _failed(found.job, error, found.seconds + time.perf_counter() - start)
     return FileResult(
-        begun.job.source,
-        begun.job.target,
-        begun.status,
+        found.job.source,
+        found.job.target,
+        found.status,
         "; ".join(notes),
-        begun.layout,
+        found.layout,
         pixels,
-        begun.seconds + time.perf_counter() - start,
+        found.seconds + time.perf_counter() - start,
+        tuple(loss.what for loss in left_out),
+        left_alone=found.left_alone,
     )
 
 
-def _write(begun: _Restored) -> tuple[int, list[str]]:
-    """How many pixels were written, and what is to be said."""
-    job, settings, notes = begun.job, begun.settings, list(begun.notes)
-    metadata = read_metadata(begun.data)
-    if metadata.problem:
-        notes.append(metadata.problem)
-    upright = turned(begun.image, metadata.orientation)
-    alpha = None if begun.alpha is None else turned(begun.alpha, metadata.orientation)
-    notes += write_picture(
-        job.target, upright, settings.file_format, settings.quality, metadata, alpha
+def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
+    """How many pixels were written, what is to be said, and what was left out."""
+    job, settings, notes = found.job, found.settings, list(found.notes)
+    metadata = read_metadata(found.data)
+    notes += metadata.problems
+    upright = turned(found.image, metadata.orientation)
+    alpha = None if found.alpha is None else turned(found.alpha, metadata.orientation)
+    left_out = [*metadata.left_out]
+
+    def origin(lost: list[Lost]) -> dict[str, Any]:
+        left_out.extend(lost)
+        notes.extend(told(left_out))
+        return found.origin.as_json(
+            {
+                "status": found.status,
+                "message": "; ".join(notes),
+                "layout": found.layout,
+                "left_out": [loss.what for loss in left_out],
+                "left_alone": found.left_alone,
+            }
+        )
+
+    write_picture(
+        job.target, upright, settings.file_format, settings.quality, metadata, alpha, origin
     )
-    if job.comparison is not None and begun.before is not None:
-        if job.comparison.exists() and not settings.overwrite:
-            notes.append(f"{job.comparison.name} is there already and was left as it is")
-        else:
-            before = as_rgb(turned(begun.before, metadata.orientation))
-            write_png(job.comparison, _comparison(before, as_rgb(upright)))
-    return upright.shape[0] * upright.shape[1], notes
+    if settings.keep_times:
+        with suppress(OSError):
+            times = job.source.stat()
+            os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    if job.comparison is not None and found.before is not None:
+        before = as_rgb(turned(found.before, metadata.orientation))
+        notes += _write_comparison(
+            job.comparison, before, as_rgb(upright), found.origin, settings.overwrite
+        )
+    return upright.shape[0] * upright.shape[1], notes, left_out
+
+
+def _write_comparison(
+    place: Path,
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    origin: Origin,
+    overwrite: bool,
+) -> list[str]:
+    """Write it, unless it is there or a stranger's file is, which is said."""
+    if place.exists() and not overwrite:
+        verdict = earlier_result(place, origin).verdict
+        if verdict == "same":
+            return []
+        if verdict == "stranger":
+            return [f"{place.name} is there already and was left as it is"]
+    picture = encode_png(_comparison(before, after))
+    write_atomically(place, with_origin(picture, origin.as_json({})))
+    return []
 
 
 def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
@@ -216,10 +310,15 @@ def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
 
 
 def _restore(
-    job: FileJob, restorer: CanRestore, settings: OutputSettings, start: float
-) -> _Restored:
-    data = _read_bytes(job.source, settings.max_pixels)
+    job: FileJob,
+    data: bytes,
+    origin: Origin,
+    restorer: CanRestore,
+    settings: OutputSettings,
+    start: float,
+) -> Restored:
     status: Status = "restored"
+    left_alone = False
     notes: list[str] = []
     alpha: NDArray[np.uint8] | None = None
     before: NDArray[np.uint8] | None = None
@@ -231,13 +330,16 @@ def _restore(
         stored = read_jpeg(data, collect_warnings=True)
         _check_size(stored.width, stored.height, settings.max_pixels)
         notes += [f"damaged: {warning}" for warning in stored.warnings]
-        layout = stored.describe()
+        layout = f"{stored.width}x{stored.height} {stored.colors} {sampling_of(stored)}".strip()
         try:
-            if restorer.leaves(stored):
-                status = "decoded"
+            reason = _not_below(stored, settings.below)
+            untouched = bool(reason)
+            if not reason and restorer.leaves(stored):
                 reason = UNCHANGED if max(shares_of_change(stored)) else FINE
+            if reason:
+                status, left_alone = "decoded", True
                 notes.append(f"decoded, not restored: {reason}")
-            restored = restorer.restore(stored)
+            restored = restorer.decoded(stored) if untouched else restorer.restore(stored)
         except UnsupportedLayoutError as error:
             decoded = stored.decoded()
             if decoded is None:
@@ -264,13 +366,36 @@ def _restore(
         source = pixels_as_jpeg(pixels)
         notes.append(source.note)
         layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
-        restored = restorer.restore_source(source.stored, source.offset, pixels)
-        if restored is pixels:
-            status = "decoded"
-            notes.append(f"decoded, not restored: {UNCHANGED}")
-        before = pixels if job.comparison is not None else None
+        reason = _not_below(source.stored, settings.below)
+        if not reason and restorer.strength == 0:
+            reason = UNCHANGED
+        if reason:
+            status, left_alone, restored = "decoded", True, pixels
+            notes.append(f"not restored: {reason}")
+        else:
+            restored = restorer.restore_source(source.stored, source.offset, pixels)
+        before = pixels if job.comparison is not None and status == "restored" else None
     seconds = time.perf_counter() - start
-    return _Restored(job, settings, data, restored, alpha, before, status, notes, layout, seconds)
+    return Restored(
+        *(job, settings, data, origin, restored, alpha, before, status, notes, layout, seconds),
+        left_alone,
+    )
+
+
+def _not_below(stored: JpegImage, below: int | None) -> str:
+    """Why a file is left alone where only those of lower quality are wanted; "" where it is not."""
+    if below is None or (quality := estimate_quality(stored).quality) < below:
+        return ""
+    return f"its estimated quality, {quality}, is not below {below} (--below)"
+
+
+def sampling_of(stored: JpegImage) -> str:
+    """A file's sampling for people: ``4:2:0``, or each component's factors as ``2x1 1x1 1x2``; ""
+    where all components are of one size."""
+    factors = stored.sampling_factors
+    if stored.sampling:
+        return stored.sampling.value
+    return "" if len(set(factors)) == 1 else " ".join(f"{h}x{v}" for h, v in factors)
 
 
 def as_looked_at(data: bytes, name: str) -> NDArray[np.uint8]:

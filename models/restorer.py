@@ -182,7 +182,7 @@ class Restorer:
             RestoreError: not enough memory.
         """
         if self.strength == 0:
-            return self._before(stored)
+            return self.decoded(stored)
         return self._weaker(self._whole(stored), stored)
 
     @property
@@ -204,10 +204,10 @@ class Restorer:
         """The answer at this strength, of that at strength 1."""
         if self.strength == 1:
             return whole
-        return weakened(whole, self._before(stored), self.strength)
+        return weakened(whole, self.decoded(stored), self.strength)
 
-    def _before(self, stored: StoredJpeg) -> NDArray[np.uint8]:
-        """The picture without restoration."""
+    def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+        """The picture without restoration, of the shape that :meth:`restore` gives."""
         decoded = stored.decoded()
         return self._plain(stored) if decoded is None else decoded
 
@@ -315,7 +315,7 @@ class Restorer:
         one.
         """
         if self.strength == 0:
-            return [self._before(stored) for stored in many]
+            return [self.decoded(stored) for stored in many]
         results: dict[int, NDArray[np.uint8]] = {}
         waiting = list(range(len(many)))
         while waiting:
@@ -354,7 +354,8 @@ class Restorer:
         from data.jpeg import read_jpeg
         from data.jpeg_markers import is_jpeg
         from utils.image_io import read_image_bytes
-        from utils.picture_files import read_metadata, turned
+        from utils.metadata import read_metadata
+        from utils.picture_files import turned
 
         if is_jpeg(data):
             restored = self.restore(read_jpeg(data))
@@ -412,7 +413,7 @@ class Restorer:
                     part = result[slice(*tile.rows), slice(*tile.cols)]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
         return [
-            extremes_kept(result, self._before(stored))
+            extremes_kept(result, self.decoded(stored))
             for result, stored in zip(results, many, strict=True)
         ]
 
@@ -484,6 +485,10 @@ class Restorer:
         return largest_side(
             height, width, self.around, self._bytes_per_pixel(), self._budget(height * width)
         )
+
+    def least_memory(self) -> float:
+        """GiB that the backbone's work on the smallest tile takes, whatever is allowed."""
+        return self._bytes_per_pixel() * (MIN_SIDE + 2 * self.around) ** 2 / 2**30
 
     def _batch_size(self, stored: StoredJpeg) -> int:
         pixels = math.prod(_padded_sides(stored))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from models.restorer import Precision
-from options.schema import AnyOptions, load_options, parse_assignment
+from options.schema import AnyOptions, OptionsError, load_options, parse_assignment
 from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts
 
@@ -52,7 +52,7 @@ def test_parser(
     parser.add_argument(
         "--precision",
         choices=get_args(Precision),
-        help="of the backbone (default: auto, bfloat16 where the hardware has it)",
+        help="numbers the network computes in (default: auto, bfloat16 where the hardware has it)",
     )
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: what PyTorch takes)"
@@ -60,7 +60,7 @@ def test_parser(
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="where results go (default: what the option file says; of jobs.tables: results)",
+        help="where results go (default: as the option file says; jobs.tables: results)",
     )
     parser.add_argument(
         "--report",
@@ -94,10 +94,23 @@ def read_options(
         OptionsError: see :func:`options.schema.load_options`.
     """
     overrides: list[tuple[str, Any]] = [parse_assignment(text) for text in args.set]
-    overrides += [
-        (name, getattr(args, name)) for name in (*COMMON, *named) if getattr(args, name) is not None
-    ]
-    return load_options(schema, args.opt, overrides)
+    arguments = {name: getattr(args, name) for name in (*COMMON, *named)}
+    overrides += [(name, value) for name, value in arguments.items() if value is not None]
+    try:
+        return load_options(schema, args.opt, overrides)
+    except OptionsError as error:
+        for name, value in arguments.items():
+            start = f"{args.opt}: {name}: "
+            if value is not None and str(error).startswith(start):  # not the file's fault
+                flag = name.removesuffix("_report")
+                raise OptionsError(f"--{flag}: {str(error).removeprefix(start)}") from error
+        raise
+
+
+def given_options(args: argparse.Namespace, named: Sequence[str] = ()) -> set[str]:
+    """Names of the options that the command line gives, as in :func:`read_options`."""
+    by_name = {name for name in (*COMMON, *named) if getattr(args, name) is not None}
+    return by_name | {parse_assignment(text)[0] for text in args.set}
 
 
 def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:

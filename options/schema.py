@@ -125,6 +125,10 @@ class RealTestOptions(InferenceOptions):
     all_pictures: bool = False
     format: Format = "png"
     quality: Quality = 95
+    below: Quality | None = None
+    dry_run: bool = False
+    suffix: Annotated[str, Field(pattern=r"^[^/\\]+$")] | None = None
+    keep_times: bool = True
     overwrite: bool = False
     compare: bool = False
     report: bool = False

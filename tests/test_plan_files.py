@@ -39,6 +39,8 @@ def test_files_folders_and_globs() -> None:
     assert _targets("sub/*.JPG", file_format="webp") == {"out/b.webp"}
     assert _targets("sub", all_pictures=True) == {"out/b.png", "out/c.png"}
     assert _targets("sub/c.png") == {"out/c.png"}
+    _make("stereo/a.MPO")
+    assert _targets("stereo") == {"out/a.png"}
 
 
 def test_equal_names_from_several_folders_keep_these_folders_names() -> None:
@@ -119,3 +121,35 @@ def test_comparisons_take_no_ones_place() -> None:
     assert None not in places
     assert len({place.resolve() for place in places if place}) == 8
     assert not sources & {place.resolve() for place in places if place}
+
+
+def test_results_beside_their_sources() -> None:
+    _make("a.jpg", "a.jpeg", "sub/b.JPG", "sub/b_clean.png", "sub/c.png")
+    beside = {"a.jpg_clean.png", "a.jpeg_clean.png", "sub/b_clean.png"}
+    assert _targets(".", suffix="_clean") == beside
+    # results of an earlier run are none to restore
+    both = {"sub/b_clean.png", "sub/c_clean.png"}
+    assert _targets("sub", suffix="_clean", all_pictures=True) == both
+    _make("x.jpg", "x_clean.jpg")
+    found = _targets("x.jpg", "x_clean.jpg", suffix="_clean", file_format="jpg")
+    assert found == {"x_clean.jpg"}
+
+
+def test_linked_folders_are_followed_and_loops_seen() -> None:
+    _make("in/z/a.jpg", "elsewhere/b.jpg", "out/old.jpg")
+    os.symlink(Path("in/z").absolute(), "in/again")
+    os.symlink(Path("in").absolute(), "in/z/loop")
+    os.symlink(Path("elsewhere").absolute(), "in/linked")
+    os.symlink(Path("out").absolute(), "in/results")
+    os.symlink(Path("in/linked").absolute(), "elsewhere/back")
+    assert _targets("in", output="out") == {"out/z/a.png", "out/linked/b.png"}
+    assert _targets("in/**/a.jpg", output="out") == {"out/a.png"}
+
+
+def test_other_pictures_of_a_folder_are_mentioned() -> None:
+    _make("in/a.jpg", "in/b.png", "in/sub/c.PNG", "in/d.webp", "in/text.txt")
+    (hint,) = _plan("in").hints
+    assert hint == "in: 2 .png, 1 .webp not taken; --set all_pictures=true takes them too"
+    assert not _plan("in", all_pictures=True).hints
+    _make("only/a.jpg", "only/a.png")
+    assert not _plan("only", output="only").hints  # a result

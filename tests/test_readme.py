@@ -18,7 +18,11 @@ from utils.image_io import write_png
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+RESTORING = (ROOT / "docs" / "restoring.md").read_text(encoding="utf-8")
+
+BLOCKS = re.findall(
+    r"^```(\w*)\n(.*?)^```$", README + "\n" + RESTORING, flags=re.DOTALL | re.MULTILINE
+)
 
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 

@@ -18,13 +18,15 @@ import pytest
 from data.datasets import NamedImage, TestSet
 from data.degradation import SingleJpeg
 from data.jpeg import decode_jpeg, encode_jpeg
+from jobs.earlier_results import Origin
 from jobs.report import remove_unwanted_pictures, report_evaluation, report_files
 from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
 from models import save_checkpoint
 from models.restorer import Restorer
 from tests.conftest import ROOT, photograph, run_script, tiny_network
 from utils.evaluation import Evaluation, evaluate, image_path
-from utils.image_io import ImageError, read_image, write_png
+from utils.image_io import ImageError, encode_png, read_image, write_png
+from utils.metadata.origin import with_origin
 from utils.picture_files import turned
 from utils.report import Image
 from utils.run_log import describe_run
@@ -132,8 +134,11 @@ def test_restored_files(tmp_path: Path) -> None:
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) * 9 // 10])
     (tmp_path / "text.jpg").write_text("no picture")
     write_png(tmp_path / "old.png", decode_jpeg(whole))
-    write_png(tmp_path / "out" / "changed.png", photograph(16, 16))
     (tmp_path / "changed.jpg").write_bytes(whole)
+    origin = Origin.of(tmp_path / "changed.jpg", whole, {}).as_json({})
+    (tmp_path / "out").mkdir()
+    small = with_origin(encode_png(photograph(16, 16)), origin)
+    (tmp_path / "out" / "changed.png").write_bytes(small)
     settings = OutputSettings()
     results = [
         restore_file(FileJob(source, tmp_path / "out" / f"{source.stem}.png"), restorer, settings)

@@ -23,6 +23,7 @@ from tests.conftest import ROOT, photograph, tiny_network
 from tests.made_jpegs import Plane, assembled, ink_profile, with_profile
 from utils import picture_files
 from utils.image_io import ImageError, read_image, write_png
+from utils.picture_files import Format
 
 SETTINGS = OutputSettings()
 
@@ -439,16 +440,20 @@ def test_rows_for_programs(restore: Restore) -> None:
 def test_damaged_files_never_escape(tmp_path: Path) -> None:
     """500 files with bytes changed, cut out and inserted: each is a result, none an exception."""
     seeds = [*fuzz.built_in_seeds(), LAYOUTS["pillow progressive"](), LAYOUTS["pillow gray"]()]
+    seeds += fuzz.metadata_seeds()
     found = set()
+    formats: tuple[Format, ...] = ("png", "webp", "jpg")
     before = fuzz.process_state().descriptors
-    for status, message, seconds in fuzz.outcomes(seeds, 500, tmp_path):
+    for status, message, seconds in fuzz.outcomes(seeds, 500, tmp_path, 0, formats):
         assert "\n" not in message
+        assert "unexpected" not in message
         assert seconds < 10
         assert fuzz.GAVE_UP not in message
         found.add(status)
     assert fuzz.process_state().descriptors == before
     assert found >= {"restored", "failed"}
-    assert {path.name for path in tmp_path.iterdir()} == {"mutated.jpg", "restored.png"}
+    names = {"mutated.jpg", *(f"restored.{each}" for each in formats)}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_all_layouts_go_through_together(restorer: Restorer, tmp_path: Path) -> None:

@@ -5,27 +5,24 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from utils.image_io import ImageError, write_atomically
+from utils.metadata import Lost, Metadata, exif, jpeg, png, webp
+from utils.metadata.origin import with_origin
 
 Format = Literal["png", "webp", "jpg"]
 
 # Sizes are checked by whoever opens a file; Pillow's own limit would only get in the way.
 Image.MAX_IMAGE_PIXELS = None
-
-_ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
-
-_LONGEST_JPEG_EXIF = 65533
-"""A marker segment's 65,535 bytes, less those that state its length (T.81 B.1.1.4)."""
 
 
 @contextmanager
@@ -35,42 +32,6 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data)) as image:
             yield image
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a picture file says besides its pixels.
-
-    exif: without thumbnail, orientation reset, None if there is none. icc_profile: as stored.
-    dpi: horizontal and vertical. orientation: 1..8, how stored pixels are to be turned (EXIF).
-    problem: why some of it could not be read.
-    """
-
-    exif: bytes | None = None
-    icc_profile: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    orientation: int = 1
-    problem: str | None = None
-
-
-def read_metadata(data: bytes) -> Metadata:
-    """Metadata of a picture file's bytes; whatever is damaged is left out and said so."""
-    try:
-        with _opened(data) as image:
-            info = {str(key): value for key, value in image.info.items()}
-            exif_bytes, orientation, problem = _exif(image)
-    except UnidentifiedImageError:
-        return Metadata(problem="metadata cannot be read (damaged header)")
-    except Exception as error:  # Pillow's parsers raise nearly anything on damaged files
-        return Metadata(problem=f"metadata cannot be read ({_one_line(error)})")
-    profile = info.get("icc_profile")
-    return Metadata(
-        exif_bytes,
-        profile if isinstance(profile, bytes) and profile else None,
-        _resolution(info.get("dpi")),
-        orientation,
-        problem,
-    )
 
 
 class Extras(NamedTuple):
@@ -130,7 +91,8 @@ def write_picture(
     quality: int,
     metadata: Metadata,
     alpha: NDArray[np.uint8] | None = None,
-) -> list[str]:
+    origin: Callable[[list[Lost]], Mapping[str, Any]] | None = None,
+) -> list[Lost]:
     """Write (H, W, 3) RGB or (H, W) gray beside its final name, then rename.
 
     Args:
@@ -138,34 +100,35 @@ def write_picture(
         quality: 1..100 of WebP (100: lossless) and JPEG (4:4:4); PNG is lossless.
         metadata: kept as far as the format can hold it.
         alpha: (H, W) uint8, in PNG and WebP.
+        origin: what the file is to say of its origin, see utils.metadata.origin, given what could
+            not be kept.
 
-    Returns what could not be kept, for people.
+    Returns what could not be kept.
 
     Raises:
         ImageError: the place cannot be written, or the format cannot hold such a picture.
     """
-    options: dict[str, Any] = {}
-    lost = []
-    if metadata.exif and file_format == "jpg" and len(metadata.exif) > _LONGEST_JPEG_EXIF:
-        lost.append("EXIF is too long for a JPEG and was left out")
-    elif metadata.exif:
-        options["exif"] = metadata.exif
-    if metadata.icc_profile and _profile_fits(metadata.icc_profile, image):
-        options["icc_profile"] = metadata.icc_profile
-    if metadata.dpi and file_format != "webp":
-        options["dpi"] = metadata.dpi
+    lost: list[Lost] = []
+    if metadata.icc_profile and not _profile_fits(metadata.icc_profile, image):
+        colours = metadata.icc_profile[16:20].decode("latin-1").strip()
+        lost.append(Lost("the colour profile", f"left out: it is for other colours ({colours})"))
+        metadata = replace(metadata, icc_profile=None)
+    options: dict[str, Any]
     if file_format == "png":
-        options |= {"compress_level": 4}
+        options = {"compress_level": 4}
     elif file_format == "webp":
-        options |= {"lossless": quality == 100, "quality": 80 if quality == 100 else quality}
+        options = {"lossless": quality == 100, "quality": 80 if quality == 100 else quality}
+        more, beyond = webp.encoder_options(metadata)
+        options |= more
+        lost += beyond
     else:
-        options |= {"quality": quality, "subsampling": 0}
+        options = {"quality": quality, "subsampling": 0}
     if alpha is not None and file_format == "jpg":
-        lost.append("transparency was left out, which JPEG does not have")
+        lost.append(Lost("transparency", "was left out, which JPEG does not have"))
     elif alpha is not None:
         image = np.dstack((image, alpha))
     buffer = io.BytesIO()
-    name = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}[file_format]
+    name = _NAMES[file_format]
     try:
         Image.fromarray(image).save(buffer, name, **options)
     except (OSError, ValueError, KeyError) as error:
@@ -174,8 +137,36 @@ def write_picture(
             f"{path}: {width}x{height} pixels cannot be written as {name} ({_one_line(error)}); "
             "choose --format png"
         ) from error
-    write_atomically(Path(path), buffer.getvalue())
+    data = buffer.getvalue()
+    if file_format != "webp":
+        embed = png.embed if file_format == "png" else jpeg.embed
+        data, beyond = embed(data, metadata)
+        lost += beyond
+    none = f"left out: {name.replace('WEBP', 'WebP')} has no place for that"
+    lost += [Lost(what, none) for what in _homeless(metadata, file_format)]
+    if origin is not None:
+        data = with_origin(data, origin(lost))
+    write_atomically(Path(path), data)
     return lost
+
+
+_NAMES = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+
+
+def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
+    """What a format has no place for, for people."""
+    if file_format == "png":
+        return jpeg.names_beyond(metadata)
+    if file_format == "jpg":
+        return png.names_beyond(metadata, for_jpeg=True)
+    names = jpeg.names_of_photoshop(metadata)
+    if metadata.comments:
+        names.append("a comment" if len(metadata.comments) == 1 else "comments")
+    if metadata.density and metadata.density.says_something:
+        stated = exif.density(metadata.exif) if metadata.exif else None
+        if stated is None or str(stated) != str(metadata.density):
+            names.append(str(metadata.density))
+    return names + jpeg.names_beyond(metadata) + png.names_beyond(metadata)
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
@@ -185,29 +176,6 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
             return image.size
     except Exception:  # as above
         return None
-
-
-def _exif(image: Image.Image) -> tuple[bytes | None, int, str | None]:
-    """EXIF without thumbnail and orientation, the orientation, and what was wrong."""
-    if not image.info.get("exif"):
-        return None, 1, None
-    try:
-        exif = image.getexif()
-        stated = exif.get(_ORIENTATION, 1)
-        orientation = stated if stated in range(1, 9) else 1
-        if _ORIENTATION in exif:
-            exif[_ORIENTATION] = 1
-        return exif.tobytes(), int(orientation), None
-    except Exception as error:  # as above
-        return None, 1, f"EXIF is damaged and was left out ({_one_line(error)})"
-
-
-def _resolution(value: Any) -> tuple[float, float] | None:
-    try:
-        horizontal, vertical = (float(number) for number in value)
-    except (TypeError, ValueError):
-        return None
-    return (horizontal, vertical) if 0 < horizontal < 1e6 and 0 < vertical < 1e6 else None
 
 
 def _profile_fits(profile: bytes, image: NDArray[np.uint8]) -> bool:

@@ -1,0 +1,94 @@
+"""Whether the file in a result's place is this file's result, made as it would be made now.
+
+A result says itself what it was made of (:mod:`utils.metadata.origin`): the source's hash and a
+hash of its place, never its name; the weights and options; and what was said of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from utils.image_io import ImageError
+from utils.metadata.origin import origin_of
+
+Verdict = Literal["same", "older", "stranger"]
+
+
+class Origin(NamedTuple):
+    """What a result is made of.
+
+    source: SHA-256 of the file. place: of its path, of which another file of its name is told by.
+    recipe: weights and options, plain types.
+    """
+
+    source: str
+    place: str
+    recipe: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, path: Path, data: bytes, recipe: Mapping[str, Any]) -> Origin:
+        """That of a result of ``data``, read from ``path``."""
+        place = str(path.absolute()).encode("utf-8", "surrogateescape")
+        return cls(
+            hashlib.sha256(data).hexdigest(), hashlib.sha256(place).hexdigest()[:16], dict(recipe)
+        )
+
+    def as_json(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """For the result's file; said: what is to be told again when it is there already."""
+        return {**self._asdict(), "said": dict(said)}
+
+
+class Earlier(NamedTuple):
+    """What stands in a result's place.
+
+    verdict: "same": this file's result, as it would be made now. "older": this file's, from
+    another content of it or made otherwise, which may be replaced. "stranger": somebody else's.
+    said: what was said of the result, "" and () where it is a stranger's.
+    """
+
+    verdict: Verdict
+    status: str
+    message: str
+    layout: str
+    left_out: tuple[str, ...]
+    left_alone: bool
+
+    def require_replaceable(self, place: Path) -> None:
+        """See that only this file's own result would be replaced.
+
+        Raises:
+            ImageError: it is not.
+        """
+        if self.verdict == "stranger":
+            raise ImageError(
+                f"{place} is there already and is not known as a result of this file; choose "
+                "another --output, or give --overwrite to replace it"
+            )
+
+
+def earlier_result(place: Path, origin: Origin) -> Earlier:
+    """Judge what is in a result's place.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        found = origin_of(place.read_bytes())
+    except OSError as error:
+        raise ImageError(f"{place}: {error.strerror or error}; choose another --output") from error
+    if found is None:
+        return Earlier("stranger", "", "", "", (), False)
+    said = found.get("said")
+    said = said if isinstance(said, dict) else {}
+    words = [str(said.get(key, "")) for key in ("status", "message", "layout")]
+    names = said.get("left_out", ())
+    left_out = tuple(map(str, names)) if isinstance(names, Sequence) else ()
+    own = found.get("source") == origin.source
+    if own and found.get("recipe") == origin.recipe:
+        verdict: Verdict = "same"
+    else:
+        verdict = "older" if own or found.get("place") == origin.place else "stranger"
+    return Earlier(verdict, words[0], words[1], words[2], left_out, said.get("left_alone") is True)

@@ -1,0 +1,125 @@
+"""What a run over picture files leaves besides pictures: lines, JSON, run.yml, a page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from jobs.network import Session, describe_network
+from jobs.plan_files import FileJob
+from jobs.report import report_files
+from jobs.restore_files import FileResult
+from options.schema import OptionsError, RealTestOptions
+from utils.image_io import ImageError, require_writable, write_atomically
+from utils.run_log import describe_run, write_run_file
+
+
+def check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Raises:
+        OptionsError: the JSON file would replace a picture. ImageError: its folder is not writable.
+    """
+    if path is None or str(path) == "-" or _is_device(path):
+        return
+    places = {place for job in jobs for place in (job.source, job.target, job.comparison) if place}
+    if path.resolve() in {place.resolve() for place in places}:
+        raise OptionsError(f"--json {path} is the place of a picture; choose another")
+    if path.is_dir():
+        raise OptionsError(f"--json {path} is a folder; give a file in it")
+    require_writable(path.resolve().parent)
+
+
+def write_records(
+    options: RealTestOptions, session: Session, results: list[FileResult], seconds: float
+) -> bool:
+    """JSON, run.yml and the page, as far as wanted; whether all of it could be written."""
+    facts = {
+        **describe_network(options, session),
+        "files": dict(Counter(result.status for result in results)),
+        "megapixels": round(sum(result.pixels for result in results) / 1e6, 3),
+        "seconds": round(seconds, 3),
+    }
+    run = describe_run(options.model_dump(mode="json"), facts)
+
+    def report() -> None:
+        title = f"{counted(results)}, by {options.checkpoint.name}"
+        path = report_files(options.output, title, results, run)
+        print(f"everything on one page: {path}", file=for_people(options))
+
+    has_folder = options.suffix is None and str(options.output) != "-"
+    steps = [
+        (True, lambda: write_json([r.as_json() for r in results], options.json_report)),
+        (has_folder, lambda: write_run_file(options.output / "run.yml", run)),
+        (options.report, report),
+    ]
+    complete = True
+    for wanted, step in steps:
+        try:
+            if wanted:
+                step()
+        except ImageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            complete = False
+    return complete
+
+
+def _is_device(path: Path) -> bool:
+    """A device or a pipe, such as /dev/stdout: it is written to, not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def write_json(rows: list[dict[str, Any]], path: Path | None) -> None:
+    """Write rows for programs, "-" being stdout, unless ``path`` is None.
+
+    Raises:
+        ImageError: the place cannot be written.
+    """
+    # Escaped, names that are not Unicode survive too.
+    text = json.dumps(rows, indent=2) + "\n"
+    if str(path) == "-":
+        print(text, end="")
+    elif path is not None and _is_device(path):
+        try:
+            path.write_text(text)
+        except OSError as error:
+            raise ImageError(f"--json {path}: {error.strerror or error}") from error
+    elif path is not None:
+        write_atomically(path.resolve(), text)
+
+
+def for_people(options: RealTestOptions) -> TextIO:
+    """Lines for people go to stderr where stdout belongs to a program."""
+    return sys.stderr if "-" in (str(options.json_report), str(options.output)) else sys.stdout
+
+
+def tell(results: list[FileResult], hints: Sequence[str], options: RealTestOptions) -> None:
+    """A line for each file of which there is something to say, and a summary."""
+    for result in results:
+        if result.status == "failed":
+            print(f"not restored: {result.source}: {result.message}", file=sys.stderr)
+        elif result.message:
+            print(f"note: {result.source}: {result.message}", file=sys.stderr)
+    for hint in hints:
+        print(f"note: {hint}", file=sys.stderr)
+    now = [result for result in results if result.status != "skipped"]
+    there = [result for result in results if result.status == "skipped"]
+    counts = Counter(result.outcome for result in now)
+    parts = [f"{counts['restored']} of {len(results)} files restored"]
+    parts += [f"{counts[kind]} {kind}" for kind in ("left alone", "decoded") if counts[kind]]
+    if there:
+        parts.append(f"{len(there)} there already ({counted(there)}; --overwrite redoes them)")
+    parts.append(f"{counts['failed']} failed")
+    place = "beside their sources" if options.suffix else str(options.output)
+    print(f"{', '.join(parts)}: {place}", file=for_people(options))
+
+
+def counted(results: Sequence[FileResult]) -> str:
+    """How many there are of each kind, as "5 restored, 2 left alone, 1 failed"."""
+    counts = Counter(result.outcome for result in results)
+    kinds = ("restored", "left alone", "decoded", "failed")
+    return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])

@@ -1,0 +1,188 @@
+"""jobs/dry_run.py, jobs/pipes.py and --below: what is said beforehand is what is done then."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.jpeg import Sampling, decode_jpeg, encode_jpeg
+from jobs.dry_run import as_table, look_at_files
+from jobs.plan_files import plan_files
+from jobs.restore_files import OutputSettings, restore_file
+from models import save_checkpoint
+from models.restorer import Restorer
+from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
+from utils.image_io import read_image, write_png
+
+SETTINGS = OutputSettings()
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    return Restorer(tiny_network(), precision="float32")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A file of each decision."""
+    made = tmp_path / "in"
+    made.mkdir()
+    for quality in (30, 60, 97):
+        data = encode_jpeg(photograph(48, 64), quality, Sampling.S422)
+        (made / f"q{quality}.jpg").write_bytes(data)
+    (made / "gray.jpg").write_bytes(encode_jpeg(photograph(48, 64)[:, :, 0], 40))
+    (made / "bad.jpg").write_text("no picture")
+    write_png(made / "once.png", decode_jpeg(encode_jpeg(photograph(200, 240), 30)))
+    write_png(made / "never.png", photograph(70, 80))
+    return made
+
+
+def test_what_is_said_beforehand_is_done(folder: Path, restorer: Restorer) -> None:
+    output = folder.parent / "out"
+    jobs = plan_files([folder], output, all_pictures=True).jobs
+    found = look_at_files(jobs, restorer, SETTINGS)
+    assert not output.exists()
+    facts = {p.source.name: (p.decision, p.colors, p.sampling, p.quality) for p in found}
+    assert facts == {
+        "bad.jpg": ("refused", "", "", 0),
+        "gray.jpg": ("restored", "gray", "", 40),
+        "never.png": ("restored", "", "", 0),
+        "once.png": ("restored", "YCbCr", "4:2:0", 30),
+        "q30.jpg": ("restored", "YCbCr", "4:2:2", 30),
+        "q60.jpg": ("restored", "YCbCr", "4:2:2", 60),
+        "q97.jpg": ("left alone", "YCbCr", "4:2:2", 97),
+    }
+    assert [(p.width, p.height) for p in found[1:3]] == [(64, 48), (80, 70)]
+    done = [restore_file(job, restorer, SETTINGS) for job in jobs]
+    outcomes = [result.outcome.replace("failed", "refused") for result in done]
+    assert outcomes == [p.decision for p in found]
+    again = look_at_files(jobs, restorer, SETTINGS)
+    assert {p.decision for p in again} == {"refused", "there already"}
+    assert [p.quality for p in again] == [p.quality for p in found]
+
+
+def test_only_files_below_a_quality_are_restored(folder: Path, restorer: Restorer) -> None:
+    settings = replace(SETTINGS, below=60)
+    jobs = plan_files([folder], folder.parent / "out", all_pictures=True, compare=True).jobs
+    found = {p.source.name: p for p in look_at_files(jobs, restorer, settings)}
+    restored = {name for name, p in found.items() if p.decision == "restored"}
+    assert restored == {"q30.jpg", "gray.jpg", "once.png"}
+    assert found["q60.jpg"].reason == "its estimated quality, 60, is not below 60 (--below)"
+    assert found["q60.jpg"].quality == 60
+    for job in jobs:
+        result = restore_file(job, restorer, settings)
+        if result.source.name in ("q60.jpg", "never.png"):
+            assert result.outcome == "left alone"
+            assert "is not below 60 (--below)" in result.message
+            source = job.source.read_bytes()
+            expected = decode_jpeg(source) if source[:2] == b"\xff\xd8" else read_image(job.source)
+            assert np.array_equal(read_image(job.target), expected)
+        assert (job.comparison is not None and job.comparison.exists()) == (
+            result.source.name in restored
+        )
+
+
+def test_the_table(folder: Path, restorer: Restorer) -> None:
+    jobs = plan_files([folder], folder.parent / "out").jobs
+    lines = list(as_table(look_at_files(jobs, restorer, SETTINGS)))
+    assert lines[0].split() == ["file", "size", "colours", "quality", "would", "be", "why"]
+    (line,) = (line for line in lines if "q97.jpg" in line)
+    assert "64x48  YCbCr 4:2:2  97       left alone  of quality about 95 or better" in line
+    assert lines[-1] == "3 restored, 1 refused, 1 left alone"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(tiny_network(), path, half=True)
+    return path
+
+
+def test_dry_run_writes_its_json_only(folder: Path, checkpoint: Path) -> None:
+    before = sorted(folder.parent.rglob("*"))
+    place = folder.parent / "report.json"
+    done = run_script(
+        "test_real_IJCN.py",
+        *("--input", folder, "--output", folder.parent / "out", "--checkpoint", checkpoint),
+        *("--dry_run", "--json", place),
+    )
+    assert done.returncode == 1, done.stderr  # as the run itself
+    assert "q30.jpg   64x48" in done.stdout
+    assert "2 .png not taken; --set all_pictures=true takes them too" in done.stderr
+    rows = json.loads(place.read_text())
+    assert [row["decision"] for row in rows].count("restored") == 3
+    assert sorted(folder.parent.rglob("*")) == sorted([*before, place])
+
+
+def _piped(data: bytes, checkpoint: Path, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, ROOT / "test_real_IJCN.py", "--checkpoint", checkpoint]
+    return subprocess.run(
+        [*map(str, command), "--input", "-", *map(str, arguments)],
+        input=data,
+        capture_output=True,
+        timeout=300,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
+def test_pipes(file_format: str, checkpoint: Path, tmp_path: Path) -> None:
+    data = encode_jpeg(photograph(48, 64), 30)
+    place = tmp_path / "report.json"
+    done = _piped(data, checkpoint, "--output", "-", "--format", file_format, "--json", place)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert image.size == (64, 48)
+        assert image.format == {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}[file_format]
+    assert b"1 of 1 files restored" in done.stderr
+    (row,) = json.loads(place.read_text())
+    assert (row["source"], row["target"], row["status"]) == ("-", "-", "restored")
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_stdin_into_a_folder(checkpoint: Path, tmp_path: Path) -> None:
+    done = _piped(encode_jpeg(photograph(48, 64), 30), checkpoint, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"stdin.png", "run.yml"}
+    done = _piped(b"", checkpoint, "--output", "-")
+    assert done.returncode == 1
+    assert not done.stdout
+    assert b"not restored: -: empty file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--output", "-"), "--output - takes one picture, these are 2"),
+        (("--output", "-", "--compare"), "writes the picture alone to stdout"),
+        (("--output", "-", "--suffix", "_x"), "stdin and stdout have no place"),
+        (("--suffix", "a/b"), "suffix"),
+    ],
+)
+def test_contradictions_are_one_line(
+    arguments: tuple[str, ...], words: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(encode_jpeg(photograph(16, 16), 50))
+    common = ("--input", tmp_path, "--checkpoint", checkpoint)
+    done = run_script("test_real_IJCN.py", *common, *arguments)
+    assert words in error_line(done)
+
+
+def test_results_beside_their_sources(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(16, 16), 50))
+    common = ("--input", tmp_path, "--checkpoint", checkpoint, "--suffix", "_clean")
+    for words in ("1 of 1 files restored", "1 there already (1 restored; "):
+        done = run_script("test_real_IJCN.py", *common)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+        assert done.stdout.rstrip().endswith("beside their sources")
+        assert {path.name for path in tmp_path.iterdir()} == {"a.jpg", "a_clean.png"}

@@ -1,0 +1,149 @@
+"""EXIF blocks (TIFF structures, EXIF 2.32) changed in place: no byte moves, so no offset breaks.
+
+Makers' notes address their values by offsets from the block's start, and texts are in whatever
+encoding a camera or a program chose. So nothing is parsed further than needed and nothing is
+serialised: damaged tags stay as they are and harm no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from utils.metadata.record import Density
+
+_ORIENTATION, EXIF_IFD, _WIDTH, _HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT = 0x011A, 0x011B, 0x0128
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""Bytes of a value by its type (TIFF 6.0, section 2)."""
+
+_WHOLE_NUMBERS = (1, 3, 4, 6, 8, 9)
+
+
+class Upright(NamedTuple):
+    """exif: the block as it suits the turned picture. orientation: 1..8, how it was stored."""
+
+    exif: bytes
+    orientation: int
+
+
+class _Entry(NamedTuple):
+    """at: position of an IFD's entry. values: how many. place: where they lie,
+    in the entry or elsewhere."""
+
+    at: int
+    tag: int
+    kind: int
+    values: int
+    place: int
+
+    @property
+    def size(self) -> int:
+        return _SIZES.get(self.kind, 0) * self.values
+
+
+def is_exif(block: bytes) -> bool:
+    """Whether these bytes begin as a TIFF structure does."""
+    return block[:2] in (b"II", b"MM")
+
+
+def upright(block: bytes) -> Upright:
+    """Set the orientation to 1, exchange width and height if need be, cut the thumbnail off.
+
+    The thumbnail's directory (IFD1) is cut off by its pointer; its bytes stay where they are,
+    which nothing refers to any more.
+    """
+    exif = _Block(block)
+    directory = exif.directory(exif.number(4, 4))
+    orientation = 1
+    for entry in directory:
+        if entry.tag == _ORIENTATION and entry.kind in _WHOLE_NUMBERS and entry.values:
+            width = _SIZES[entry.kind]
+            stated = exif.number(entry.place, width)
+            if orientation == 1 and stated in range(1, 9):
+                orientation = stated
+            exif.put(entry.place, (1).to_bytes(width, exif.order))
+    if orientation >= 5:
+        exif.exchange_sides(directory)
+    exif.cut_thumbnail(directory)
+    return Upright(bytes(exif.data), orientation)
+
+
+def density(block: bytes) -> Density | None:
+    """The resolution that IFD0 states, None where it does not or cannot be understood."""
+    exif = _Block(block)
+    entries = {entry.tag: entry for entry in exif.directory(exif.number(4, 4))}
+    sides = []
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        entry = entries.get(tag)
+        if entry is None or entry.kind != 5 or not entry.values:
+            return None
+        above, below = (exif.number(entry.place + i, 4) for i in (0, 4))
+        if not above or not below:
+            return None
+        sides.append(above / below)
+    unit = entries.get(_UNIT)
+    code = exif.number(unit.place, 2) if unit and unit.kind == 3 and unit.values else 2
+    return Density(sides[0], sides[1], "cm" if code == 3 else "inch") if code in (2, 3) else None
+
+
+@dataclass
+class _Block:
+    """The bytes of a block, and what can be read of them; beyond their end all is zero."""
+
+    data: bytearray
+    order: Literal["little", "big"]
+
+    def __init__(self, block: bytes) -> None:
+        self.data = bytearray(block)
+        self.order = "little" if block[:2] == b"II" else "big"
+
+    def number(self, at: int, width: int) -> int:
+        return int.from_bytes(self.data[at : at + width], self.order)
+
+    def put(self, at: int, value: bytes) -> None:
+        if at + len(value) <= len(self.data):
+            self.data[at : at + len(value)] = value
+
+    def directory(self, at: int) -> list[_Entry]:
+        """The entries of an IFD, as many of those announced as lie within the block."""
+        return list(self._entries(at)) if at >= 8 else []
+
+    def _entries(self, at: int) -> Iterator[_Entry]:
+        for place in range(at + 2, at + 2 + 12 * self.number(at, 2), 12):
+            if place + 12 > len(self.data):
+                return
+            tag, kind, count = (self.number(place + i, n) for i, n in ((0, 2), (2, 2), (4, 4)))
+            inside = _SIZES.get(kind, 0) * count <= 4
+            yield _Entry(
+                place, tag, kind, count, place + 8 if inside else self.number(place + 8, 4)
+            )
+
+    def exchange_sides(self, directory: list[_Entry]) -> None:
+        """PixelXDimension and PixelYDimension, with their types."""
+        inner = next((e for e in directory if e.tag == EXIF_IFD and e.kind in (4, 13)), None)
+        if inner is None:
+            return
+        found = {e.tag: e for e in self.directory(self.number(inner.place, 4))}
+        if _WIDTH in found and _HEIGHT in found:
+            one, other = (slice(found[tag].at + 2, found[tag].at + 12) for tag in (_WIDTH, _HEIGHT))
+            self.data[one], self.data[other] = self.data[other], self.data[one]
+
+    def cut_thumbnail(self, directory: list[_Entry]) -> None:
+        """Zero the pointer from IFD0 to IFD1, where there is one.
+
+        Some programs leave the pointer out, so that a value stands in its place.
+        """
+        start = self.number(4, 4)
+        place = start + 2 + 12 * self.number(start, 2)
+        if start < 8 or not self._is_directory(self.number(place, 4)):
+            return
+        taken = (range(e.place, e.place + e.size) for e in directory if e.size > 4)
+        if not any(place in part or place + 3 in part for part in taken):
+            self.put(place, bytes(4))
+
+    def _is_directory(self, at: int) -> bool:
+        count = self.number(at, 2)
+        return 8 <= at < len(self.data) and count > 0 and at + 2 + 12 * count <= len(self.data)

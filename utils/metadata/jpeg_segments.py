@@ -1,0 +1,48 @@
+"""The marker segments of a JPEG (T.81 B.1.1), as far as metadata need them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)
+_SOS, _EOI, _SOI = 0xDA, 0xD9, 0xD8
+
+
+class Segment(NamedTuple):
+    """A marker segment: its code, what follows its length, and where it ends in the file."""
+
+    code: int
+    payload: bytes
+    end: int
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """The segments of a JPEG before its first scan, as far as they are whole."""
+    position = 2
+    while (found := _MARKER.search(data, position)) is not None:
+        code, position = found[1][0], found.end()
+        if code in (_EOI, _SOI):
+            return
+        length = int.from_bytes(data[position : position + 2], "big")
+        end = position + max(2, length)
+        if end > len(data):
+            return
+        yield Segment(code, data[position + 2 : end], end)
+        if code == _SOS:
+            return
+        position = end
+
+
+def picture_end(data: bytes, start: int = 0) -> int:
+    """Where the JPEG that begins at ``start`` ends, its end marker included."""
+    position = start + 2
+    while (found := _MARKER.search(data, position)) is not None:
+        code, position = found[1][0], found.end()
+        if code == _EOI:
+            return position
+        if code == _SOI:
+            return found.start()
+        position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    return len(data)

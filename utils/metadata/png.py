@@ -1,0 +1,225 @@
+"""Metadata of PNGs: ancillary chunks (PNG third edition, 11.3), and the texts in which ExifTool and
+ImageMagick keep what has no chunk of its own."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+from utils.metadata.exif import is_exif
+from utils.metadata.record import Density, Lost, Metadata
+from utils.metadata.xmp import XmpError, joined
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP = b"XML:com.adobe.xmp"
+AFTER_HEADER = 33
+"""Signature and IHDR, which is always first."""
+
+LARGEST_COMPRESSED = 1_000_000
+"""Bytes of a profile or text, before compression, up to which Pillow opens the file at all."""
+
+_LARGEST_TEXT = 7_900_000
+"""Bytes up to which libpng takes a chunk (8,000,000), and Pillow all texts together."""
+
+_TOO_LARGE = (
+    "was left out: several programs open no PNG with one above 1 MB; --format jpg or webp keeps it"
+)
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_RAW = re.compile(rb"Raw profile type (\w+)")
+
+
+def read(data: bytes) -> Metadata:
+    """Everything that a PNG says besides its pixels, as stored."""
+    found: dict[str, bytes] = {}
+    density = None
+    kept: list[tuple[bytes, bytes]] = []
+    problems: list[str] = []
+    for kind, payload in chunks(data):
+        if kind == b"eXIf":
+            found["exif"] = payload
+        elif kind == b"iCCP":
+            profile = _inflated(payload[payload.find(b"\0") + 2 :])
+            if profile is None:
+                problems.append("the colour profile is damaged and was left out")
+            else:
+                found["icc"] = profile
+        elif kind == b"pHYs" and len(payload) == 9:
+            x, y, unit = struct.unpack(">IIB", payload)
+            density = Density(x, y, "metre" if unit == 1 else "none") if x and y else None
+        elif kind in _COLOURS:
+            kept.append((kind, payload))
+        elif kind in _TEXTS:
+            keyword, text = _text(kind, payload)
+            raw = _RAW.fullmatch(keyword)
+            profile = _raw_profile(text) if raw and text else None
+            if keyword == _XMP and text:
+                found["xmp"] = text
+            elif raw and profile:
+                _take_raw(raw[1].decode(), profile, found)
+            else:
+                kept.append((kind, payload))
+    exif = found.get("exif", b"").removeprefix(b"Exif\0\0")
+    return Metadata(
+        exif=exif or None,
+        xmp=found.get("xmp"),
+        photoshop=found.get("photoshop"),
+        icc_profile=found.get("icc"),
+        density=density,
+        chunks=tuple(kept),
+        problems=tuple(problems),
+    )
+
+
+def _take_raw(kind: str, profile: bytes, found: dict[str, bytes]) -> None:
+    """What ImageMagick and older programs wrote as a text."""
+    if kind in ("exif", "APP1") and is_exif(profile.removeprefix(b"Exif\0\0")):
+        found.setdefault("exif", profile)
+    elif kind in ("xmp", "APP1"):
+        found.setdefault("xmp", profile.removeprefix(b"http://ns.adobe.com/xap/1.0/\0"))
+    elif kind in ("iptc", "8bim"):
+        found.setdefault("photoshop", profile.removeprefix(b"Photoshop 3.0\0"))
+    elif kind in ("icc", "icm"):
+        found.setdefault("icc", profile)
+
+
+def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
+    """A PNG with metadata put in, and what could not be."""
+    lost: list[Lost] = []
+    parts: list[tuple[bytes, bytes]] = []
+    if metadata.icc_profile and len(metadata.icc_profile) > LARGEST_COMPRESSED:
+        profile = f"the colour profile of {len(metadata.icc_profile) / 1e6:.1f} MB"
+        lost.append(Lost(profile, _TOO_LARGE))
+    elif metadata.icc_profile:
+        parts.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc_profile)))
+    parts += [each for each in metadata.chunks if each[0] in _COLOURS]
+    if metadata.density and metadata.density.says_something:
+        parts.append((b"pHYs", _physical(metadata.density)))
+    if metadata.exif:
+        parts.append((b"eXIf", metadata.exif))
+    texts = [_comment(comment, lost) for comment in metadata.comments]
+    texts += [each for each in metadata.chunks if each[0] in _TEXTS]
+    if metadata.photoshop:
+        texts.append(_as_raw_profile(metadata.photoshop))
+    packet = metadata.xmp
+    if packet and metadata.extended_xmp:
+        try:
+            packet = joined(packet, metadata.extended_xmp[1])
+        except XmpError as error:
+            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
+    if packet:
+        texts.append((b"iTXt", _XMP + b"\0\0\0\0\0" + packet))
+    room = _LARGEST_TEXT
+    for kind, payload in texts:
+        room -= len(payload)
+        if room < 0:
+            what = "XMP" if payload.startswith(_XMP) else "a text"
+            what = f"{what} of {len(payload) / 1e6:.1f} MB"
+            lost.append(Lost(what, "is too long for a PNG and was left out"))
+        elif payload:
+            parts.append((kind, payload))
+    written = b"".join(chunk(kind, payload) for kind, payload in parts)
+    return encoded[:AFTER_HEADER] + written + encoded[AFTER_HEADER:], lost
+
+
+def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
+    """What only a PNG has a place for, among ``chunks``; a JPEG takes comments too."""
+    names = []
+    for kind, payload in metadata.chunks:
+        if kind in _TEXTS:
+            keyword = _text(kind, payload)[0].decode("latin-1")
+            if keyword != "Comment" or not for_jpeg:
+                names.append(f'the text "{keyword}"')
+    colours = [kind.decode() for kind, _ in metadata.chunks if kind in _COLOURS and kind != b"sRGB"]
+    return names + ([f"what it says of its colours ({', '.join(colours)})"] if colours else [])
+
+
+def comments(metadata: Metadata) -> tuple[bytes, ...]:
+    """Texts that a JPEG calls comments."""
+    texts = (_text(*each) for each in metadata.chunks if each[0] in _TEXTS)
+    return tuple(text for keyword, text in texts if keyword == b"Comment" and text)
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, payload) of the chunks, as far as they are whole; checksums are not looked at."""
+    position = len(SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if position + 12 + length > len(data):
+            return
+        yield data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    """A chunk as it stands in a file (PNG third edition, 5.3)."""
+    body = kind + payload
+    return struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def _text(kind: bytes, payload: bytes) -> tuple[bytes, bytes | None]:
+    """Keyword and text of a chunk; no text where it cannot be had."""
+    keyword, _, rest = payload.partition(b"\0")
+    if kind == b"tEXt":
+        return keyword, rest
+    if kind == b"zTXt":
+        return keyword, _inflated(rest[1:])
+    compressed = rest[:1] == b"\1"
+    parts = rest[2:].split(b"\0", 2)
+    if len(parts) < 3:
+        return keyword, None
+    return keyword, _inflated(parts[2]) if compressed else parts[2]
+
+
+def _inflated(data: bytes) -> bytes | None:
+    """What was compressed; None where it is damaged or grows beyond any metadata."""
+    machine = zlib.decompressobj()
+    try:
+        text = machine.decompress(data, 1 << 25)
+    except zlib.error:
+        return None
+    return text if machine.eof else None
+
+
+def _comment(comment: bytes, lost: list[Lost]) -> tuple[bytes, bytes]:
+    """A JPEG's comment as a text: UTF-8 where it is that, else Latin-1, as tEXt has it."""
+    text = comment.rstrip(b"\0")
+    if b"\0" in text:
+        lost.append(Lost("a comment that is no text", "left out: PNG has no place for that"))
+        return b"tEXt", b""
+    try:
+        text.decode("ascii" if text.isascii() else "utf-8")
+    except UnicodeDecodeError:
+        return b"tEXt", b"Comment\0" + text
+    if text.isascii():
+        return b"tEXt", b"Comment\0" + text
+    return b"iTXt", b"Comment\0\0\0\0\0" + text
+
+
+def _physical(density: Density) -> bytes:
+    if density.unit == "none":  # those of a picture's ratio
+        return struct.pack(">IIB", round(density.x), round(density.y), 0)
+    sides = (max(1, round(n * density.metre)) for n in (density.x, density.y))
+    return struct.pack(">IIB", *sides, 1)
+
+
+def _raw_profile(text: bytes) -> bytes | None:
+    """The bytes of a text such as ``\\niptc\\n      12\\n`` and hexadecimal digits."""
+    parts = text.split(None, 2)
+    try:
+        profile = bytes.fromhex(parts[2].decode("ascii"))
+        return profile if len(profile) == int(parts[1]) else None
+    except (IndexError, ValueError):
+        return None
+
+
+def _as_raw_profile(resources: bytes) -> tuple[bytes, bytes]:
+    digits = resources.hex().encode()
+    lines = b"\n".join(digits[i : i + 72] for i in range(0, len(digits), 72))
+    text = b"\niptc\n%8d\n" % len(resources) + lines + b"\n"
+    keyword = b"Raw profile type iptc\0"
+    if len(text) > LARGEST_COMPRESSED:
+        return b"tEXt", keyword + text
+    return b"zTXt", keyword + b"\0" + zlib.compress(text)

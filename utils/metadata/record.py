@@ -1,0 +1,92 @@
+"""The record that metadata travel in, from any format to any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+INCH = 0.0254
+"""Metres."""
+
+
+class Lost(NamedTuple):
+    """Something of a file that its result does not have, and why; both make a sentence."""
+
+    what: str
+    why: str
+
+
+def told(losses: Iterable[Lost]) -> list[str]:
+    """For people, those of one reason together."""
+    return [
+        f"{', '.join(loss.what for loss in group)} {why}"
+        for why, group in groupby(losses, key=lambda loss: loss.why)
+    ]
+
+
+@dataclass(frozen=True)
+class Density:
+    """Horizontal and vertical samples in a unit of length; without one, only their ratio counts."""
+
+    x: float
+    y: float
+    unit: Literal["inch", "cm", "metre", "none"]
+
+    @property
+    def metre(self) -> float:
+        """Units in a metre, 1 where there is none."""
+        return {"inch": 1 / INCH, "cm": 100.0, "metre": 1.0, "none": 1.0}[self.unit]
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it is more than that samples are square."""
+        return self.unit != "none" or self.x != self.y
+
+    def turned(self) -> Density:
+        """That of a picture whose rows have become columns."""
+        return Density(self.y, self.x, self.unit)
+
+    def __str__(self) -> str:
+        if self.unit == "none":
+            return f"pixels of {self.y:g}:{self.x:g}"
+        dpi = [n * self.metre * INCH for n in (self.x, self.y)]
+        return " x ".join(f"{n:.4g}" for n in dict.fromkeys(dpi)) + " dpi"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a picture file says besides its pixels.
+
+    exif: a TIFF structure as stored, without the file format's prefix. exif_parts: over how many
+    JPEG segments it was spread. xmp: the packet, UTF-8. extended_xmp: the rest of it that a JPEG's
+    segment has no room for, as (GUID of 32 digits, serialised XMP). photoshop: image resources
+    ("8BIM"), IPTC among them. comments: in no stated encoding. segments: other (marker, payload)
+    of a JPEG. chunks: (type, payload) of a PNG that say something about colours, or are texts.
+    orientation: 1..8, how stored pixels are to be turned (EXIF 2.32, 4.6.4 A). left_out: what
+    else is in the file, for which no result has a place. problems: what could not be read.
+    """
+
+    exif: bytes | None = None
+    exif_parts: int = 1
+    xmp: bytes | None = None
+    extended_xmp: tuple[bytes, bytes] | None = None
+    photoshop: bytes | None = None
+    comments: tuple[bytes, ...] = ()
+    icc_profile: bytes | None = None
+    density: Density | None = None
+    segments: tuple[tuple[int, bytes], ...] = ()
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+    orientation: int = 1
+    left_out: tuple[Lost, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def photoshop_names(resources: bytes) -> list[str]:
+    """What is in Photoshop's image resources, for people (Photoshop file formats, 2019)."""
+    iptc = b"8BIM\x04\x04" in resources
+    other = resources.count(b"8BIM") > resources.count(b"8BIM\x04\x04") + resources.count(
+        b"8BIM\x04\x25"
+    )  # the latter is a digest of the IPTC
+    return ["IPTC"] * iptc + ["Photoshop's data (APP13)"] * (other or not iptc)

@@ -1,0 +1,78 @@
+"""Metadata of WebPs: the chunks EXIF, XMP and ICCP of the extended format (RFC 9649, 2.7.1)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from utils.metadata.record import Lost, Metadata
+from utils.metadata.xmp import XmpError, joined
+
+
+def is_webp(data: bytes) -> bool:
+    """Whether a file begins as WebPs do."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def read(data: bytes) -> Metadata:
+    """Everything that a WebP says besides its pixels, as stored."""
+    found: dict[bytes, bytes] = {}
+    others = []
+    for kind, payload in chunks(data):
+        if kind in (b"EXIF", b"XMP ", b"ICCP"):
+            found.setdefault(kind, payload)
+        elif kind not in (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"IJCN"):
+            others.append(f"the chunk {kind.decode('latin-1').strip()!r}")
+    exif = found.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
+    return Metadata(
+        exif=exif or None,
+        xmp=found.get(b"XMP ") or None,
+        icc_profile=found.get(b"ICCP") or None,
+        left_out=tuple(Lost(what, "left out") for what in dict.fromkeys(others)),
+    )
+
+
+def encoder_options(metadata: Metadata) -> tuple[dict[str, Any], list[Lost]]:
+    """What Pillow's encoder is to put in, and what could not be."""
+    lost = []
+    packet = metadata.xmp
+    if packet and metadata.extended_xmp:
+        try:
+            packet = joined(packet, metadata.extended_xmp[1])
+        except XmpError as error:
+            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
+    given = {"exif": metadata.exif, "xmp": packet, "icc_profile": metadata.icc_profile}
+    return {key: value for key, value in given.items() if value}, lost
+
+
+def with_chunk(encoded: bytes, kind: bytes, payload: bytes) -> bytes:
+    """A WebP with one chunk more at its end, in the extended format that allows for it."""
+    body = encoded[12:]
+    if body[:4] != b"VP8X":
+        width, height, alpha = _size_of_simple(body)
+        flags = struct.pack("<I", 0x10 if alpha else 0)
+        sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+        body = b"VP8X" + struct.pack("<I", 10) + flags + sides + body
+    body += kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def _size_of_simple(body: bytes) -> tuple[int, int, bool]:
+    """Width, height and transparency of the only chunk of a simple file (RFC 9649, 2.5, 2.6)."""
+    if body[:4] == b"VP8L":  # after a signature, 14 bits each, and one
+        bits = int.from_bytes(body[9:13], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+    width, height = struct.unpack_from("<HH", body, 14)  # after a frame tag and a start code
+    return width & 0x3FFF, height & 0x3FFF, False
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, payload) of the chunks, as far as they are whole."""
+    position = 12
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        if position + 8 + length > len(data):
+            return
+        yield data[position : position + 4], data[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
