@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,7 +22,7 @@ from options.command_line import (
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
 from utils.distributed import world_from_environment
-from utils.evaluation import Evaluation, evaluate
+from utils.evaluation import Evaluation, evaluate, picture_folders
 from utils.image_io import require_writable
 from utils.published import read_published
 from utils.run_log import describe_run, write_run_file
@@ -47,7 +48,10 @@ def evaluation_main(
         schema: type of the options.
     """
     parser = test_parser(
-        description or "", examples, default_options, f"data sets; {SAMPLE} is built in"
+        description or "",
+        examples,
+        default_options,
+        f"sets to measure: names, or paths of folders; {SAMPLE} is built in",
     )
     args = parser.parse_args()
 
@@ -59,6 +63,7 @@ def evaluation_main(
 
 def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
     sets = _open_sets(options)
+    require_apart(sets, options.output)
     with open_session(options) as session:
         evaluation = run_evaluation(options, sets, session, {"option_file": str(args.opt)})
         if session.world.is_main:
@@ -129,7 +134,9 @@ def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:
     root = from_project(options.testsets_folder)
     if options.testsets != "auto":
-        return [open_testset(name, root) for name in dict.fromkeys(options.testsets)]
+        sets = [open_testset(wanted, root) for wanted in options.testsets]
+        require_different_names(sets)
+        return sets
     if has_testset(DEFAULT_SET, root):
         return [open_testset(DEFAULT_SET, root)]
     if world_from_environment().is_main:
@@ -138,6 +145,44 @@ def _open_sets(options: EvaluationOptions) -> list[TestSet]:
             f"(python {Path('testsets') / 'download.py'} {DEFAULT_SET} fetches it)"
         )
     return [open_testset(SAMPLE, root)]
+
+
+def require_different_names(sets: Sequence[TestSet]) -> None:
+    """Sets of one name would share their rows and their folder of pictures.
+
+    Raises:
+        DatasetError: two sets have one name.
+    """
+    for one, other in combinations(sets, 2):
+        if one.name == other.name:
+            places = " and ".join(dict.fromkeys(str(each.folder) for each in (one, other)))
+            raise DatasetError(
+                f"--testsets: {one.name} stands there twice ({places}); give it once, or rename "
+                "one of the folders"
+            )
+
+
+def require_apart(sets: Sequence[TestSet], output: Path) -> None:
+    """Nothing is written among the images that are measured, nor are results measured as images.
+
+    Raises:
+        DatasetError: the output folder lies in a set, or a set among the output's pictures.
+    """
+    inside = output.resolve()
+    for each in sets:
+        if each.folder is None:
+            continue
+        folder = each.folder.resolve()
+        if inside.is_relative_to(folder):
+            raise DatasetError(
+                f"--output {output} lies in the test set {each.folder}, where results would be "
+                "measured the next time; choose another --output"
+            )
+        if any(folder.is_relative_to(place) for place in picture_folders(inside)):
+            raise DatasetError(
+                f"test set {each.folder} lies among the pictures that --output {output} replaces; "
+                "choose another --output"
+            )
 
 
 def _cost(evaluation: Evaluation) -> dict[str, object]:

@@ -173,7 +173,7 @@ def _reason(evaluation: Evaluation, dataset: str, image: str, setting: str = "")
     at = re.escape(setting) or r"\S+"
     patterns = (
         rf"{re.escape(f'{dataset}/{image}')}(?: at {at})?: ",
-        rf".*[/\\]{re.escape(image)}\.\w+: ",
+        rf".*[/\\]{re.escape(image)}(?:\.\w+)?: ",
     )
     found = (line for p in patterns for line in evaluation.failures if re.match(p, line))
     return next(found, "not measured")

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from data.datasets import SAMPLE, DatasetError, NamedImage, TestSet, has_testset, open_testset
-from jobs.evaluate import PUBLISHED, AnyEvaluation, run_evaluation
+from data.datasets import (
+    SAMPLE,
+    DatasetError,
+    NamedImage,
+    TestSet,
+    has_testset,
+    open_testset,
+    set_name,
+)
+from jobs.evaluate import PUBLISHED, AnyEvaluation, require_apart, run_evaluation
 from jobs.network import USAGE_ERRORS, open_session
 from jobs.report import REPORT
 from models.restorer import Restorer
@@ -132,6 +141,7 @@ def _run(args: argparse.Namespace) -> int:
     output = Path(args.output or "results")
     wanted = [kind for kind in KINDS if kind.name in args.kinds]
     names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
+    _require_different_names(names)
     args.testsets = args.output = None
     entries: list[Entry] = []
     missing: list[str] = []
@@ -139,17 +149,22 @@ def _run(args: argparse.Namespace) -> int:
     first = read_options(wanted[0].schema, _with_option_file(args, wanted[0]))
     with open_session(first) as session:
         for kind, name in ((k, n) for k in wanted for n in names if is_reported(k, n)):
-            folder = output / kind.name / name
+            folder = output / kind.name / set_name(name)
             options: AnyEvaluation = read_options(
                 kind.schema, _with_option_file(args, kind)
             ).model_copy(
-                update={"testsets": (name,), "output": folder, "name": f"{kind.name}_{name}"}
+                update={
+                    "testsets": (name,),
+                    "output": folder,
+                    "name": f"{kind.name}_{set_name(name)}",
+                }
             )
             root = from_project(options.testsets_folder)
             if not has_testset(name, root):
                 missing.append(name)
                 continue
             testset = open_testset(name, root)
+            require_apart([testset], folder)
             key, done = "", False
             if session.world.is_main:
                 key = fingerprint(options, testset, session.restorer)
@@ -164,7 +179,7 @@ def _run(args: argparse.Namespace) -> int:
                         print(f"left out: {line}", file=sys.stderr)
             if session.world.is_main:
                 run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
-                entries.append(Entry(kind, name, read_summary(folder / "summary.csv"), run))
+                entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))
                 # After every set: whoever stops this keeps what there is.
                 _write(output, entries, missing)
         if session.world.is_main:
@@ -177,8 +192,15 @@ def _run(args: argparse.Namespace) -> int:
     return EXIT_FAILED_IMAGES if failed else 0
 
 
+def _require_different_names(wanted: Sequence[str]) -> None:
+    for name, count in Counter(map(set_name, wanted)).items():
+        if count > 1:
+            raise DatasetError(f"--testsets: {name} stands there twice; give it once")
+
+
 def is_reported(kind: Kind, dataset: str) -> bool:
     """Whether a set is for a protocol: known ones as listed, others where their colours fit."""
+    dataset = set_name(dataset)
     known = {name for each in KINDS for name in each.sets}
     if dataset in known:
         return dataset in kind.sets

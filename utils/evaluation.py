@@ -6,6 +6,7 @@ of JPEGs.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -206,6 +207,11 @@ def image_path(output: Path, dataset: str, setting: str, name: str) -> Path:
     return _picture(output / _IMAGES, dataset, setting, name)
 
 
+def picture_folders(output: Path) -> tuple[Path, Path]:
+    """Where :func:`evaluate` writes pictures, and where they lie in the end."""
+    return output / f"{_IMAGES}.part", output / _IMAGES
+
+
 def _picture(folder: Path, dataset: str, setting: str, name: str) -> Path:
     return folder / dataset / setting / f"{name}.png"
 
@@ -345,7 +351,8 @@ class _RunningMeans:
         if dataset != self.dataset:
             self.dataset, self.pairs = dataset, []
         self.pairs.append((before, after))
-        jpeg, restored = (mean(column) for column in zip(*self.pairs, strict=True))
+        finite = [pair for pair in self.pairs if math.inf not in pair]
+        jpeg, restored = (mean(pair[i] for pair in finite) for i in (0, 1))
         text = f"{self.dataset} {JPEG} {jpeg:.2f} -> {IJCN} {restored:.2f} dB"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update()
@@ -363,8 +370,7 @@ class _Pictures:
         self.output = output
         self.wanted = wanted
         self.first_setting = first_setting
-        self.beside = output / "images.part"
-        self.final = output / _IMAGES
+        self.beside, self.final = picture_folders(output)
         for folder in (self.beside, self.final):
             if folder.exists() and not (folder / self.MARK).exists():
                 raise ImageError(

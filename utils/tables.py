@@ -34,13 +34,18 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """Averages over the images of a set, at one setting, by one method."""
+    """Averages over the images of a set, at one setting, by one method.
+
+    exact: how many images the method reproduces exactly. Their PSNR is infinite, so they do not
+    enter the averages of PSNR and PSNR-B; those are nan where all images are exact.
+    """
 
     dataset: str
     setting: str
     method: str
     images: int
     scores: Scores
+    exact: int = 0
 
 
 class Measured(Protocol):
@@ -56,17 +61,28 @@ class Measured(Protocol):
 def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
     """Averages in the order in which sets, settings and methods first appear.
 
-    A metric that an image is too small for does not enter that metric's average.
+    A metric that an image is too small for does not enter that metric's average, and an image
+    that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
     """
     groups: dict[tuple[str, str, str], list[Scores]] = {}
     for result in results:
         groups.setdefault((result.dataset, result.setting, result.method), []).append(result.scores)
-    return [
-        SummaryRow(
-            *key, len(scores), Scores(*(mean(column) for column in zip(*scores, strict=True)))
-        )
-        for key, scores in groups.items()
-    ]
+    return [_average(*key, scores) for key, scores in groups.items()]
+
+
+def _average(dataset: str, setting: str, method: str, scores: Sequence[Scores]) -> SummaryRow:
+    others = [each for each in scores if not is_exact(each)]
+    means = Scores(
+        mean(each.psnr for each in others),
+        mean(each.ssim for each in scores),
+        mean(each.psnrb for each in others),
+    )
+    return SummaryRow(dataset, setting, method, len(scores), means, len(scores) - len(others))
+
+
+def is_exact(scores: Scores) -> bool:
+    """Whether these are figures of an image that is reproduced to the last bit."""
+    return scores.psnr == math.inf
 
 
 def write_tables(
@@ -77,9 +93,9 @@ def write_tables(
     write_atomically(
         output / "summary.csv",
         csv_text(
-            SUMMARY_COLUMNS,
+            (*SUMMARY_COLUMNS, "exact"),
             (
-                (row.dataset, row.setting, row.method, row.images, *_digits(row.scores))
+                (row.dataset, row.setting, row.method, row.images, *_digits(row.scores), row.exact)
                 for row in summary
             ),
         ),
@@ -100,12 +116,35 @@ def write_tables(
         count = max((row.images for row in rows), default=0)
         lines += [f"## {dataset}, {counted(count, 'image')}", ""]
         lines += [*table_of_set(rows, published), ""]
+        lines += _exact_images([r for r in measured.results if r.dataset == dataset])
         if measured.left_out.get(dataset):
             left_out = counted(len(measured.left_out[dataset]), "image")
             lines += [f"Left out: {left_out} (see the messages of the run).", ""]
     text = "\n".join(lines).rstrip() + "\n"
     write_atomically(output / "summary.md", text)
     return text
+
+
+def _exact_images(results: Sequence[ImageResult]) -> list[str]:
+    """Which images are reproduced exactly, and what that means for the averages."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if is_exact(result.scores):
+            found.setdefault(f"{result.method} at {result.setting}", []).append(result.image)
+    if not found:
+        return []
+    lists = "; ".join(
+        f"{where}: {counted(len(names), 'image')} ({listed(names)})"
+        for where, names in found.items()
+    )
+    rule = "They do not enter the means of PSNR and PSNR-B, which would be infinite."
+    return [f"Reproduced exactly: {lists}. {rule}", ""]
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names for a sentence, the first few of them."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def introduction(settings: Iterable[str]) -> list[str]:
@@ -178,6 +217,7 @@ def read_summary(path: Path) -> list[SummaryRow]:
                     row["method"],
                     int(row["images"]),
                     Scores(*(float(row[name]) for name in Scores._fields)),
+                    int(row.get("exact") or 0),
                 )
                 for row in reader
             ]
@@ -186,7 +226,7 @@ def read_summary(path: Path) -> list[SummaryRow]:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of what is not nan; nan if nothing is left."""
+    """Mean of what is not nan; nan if nothing is left. The values are finite or nan."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -240,11 +280,11 @@ def _methods_down(
     rows: Sequence[SummaryRow], others: Sequence[PublishedRow], settings: Sequence[str]
 ) -> list[str]:
     ours = {(row.method, row.setting): row.scores for row in rows if row.setting in settings}
-    cells = {key: _cell(*scores) for key, scores in ours.items()}
+    cells = {(row.method, row.setting): _own_cell(row) for row in rows if row.setting in settings}
     # Where a method stands: by its first figure, JPEG at the top whatever it is.
     rank = {METHODS[0]: -math.inf}
     for (method, _), scores in ours.items():
-        rank.setdefault(method, scores.psnr)
+        rank.setdefault(method, math.inf if math.isnan(scores.psnr) else scores.psnr)
     for other in others:
         method = f"{other.method} (published)"
         cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
@@ -261,7 +301,7 @@ def _methods_down(
 
 def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[str]:
     methods = list(dict.fromkeys(row.method for row in rows))
-    cells = {(row.method, row.setting): _cell(*row.scores) for row in rows}
+    cells = {(row.method, row.setting): _own_cell(row) for row in rows}
     grid = [["setting", *methods]]
     grid += [[s, *(cells.get((method, s), "") for method in methods)] for s in settings]
     return aligned(grid)
@@ -269,13 +309,14 @@ def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[
 
 def _distance(own: Scores | None, others: Sequence[PublishedRow], setting: str) -> str:
     best = best_published(others, others[0].dataset, setting)
-    if own is None or best is None or best.psnr is None:
+    if own is None or best is None or best.psnr is None or math.isnan(own.psnr):
         return ""
     return f"{own.psnr - best.psnr:+.2f} dB ({best.method})"
 
 
 def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table that also reads well as plain text; the first row is its header."""
+    grid = [[cell.replace("|", "\\|") for cell in row] for row in grid]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
@@ -286,6 +327,10 @@ def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
 
 def _digits(scores: Scores) -> tuple[str, str, str]:
     return f"{scores.psnr:.4f}", f"{scores.ssim:.6f}", f"{scores.psnrb:.4f}"
+
+
+def _own_cell(row: SummaryRow) -> str:
+    return "exact" if row.exact == row.images else _cell(*row.scores)
 
 
 def _cell(psnr: float | None, ssim: float | None, psnrb: float | None) -> str:
