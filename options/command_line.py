@@ -29,9 +29,13 @@ def from_project(path: Path) -> Path:
 
 
 def test_parser(
-    description: str, examples: str, default_options: str, testsets_help: str
+    description: str,
+    examples: str,
+    default_options: str,
+    testsets_help: str,
+    measures: bool = False,  # noqa: PT028  this is no test
 ) -> argparse.ArgumentParser:
-    """Parser with the arguments all test scripts take."""
+    """Parser with the arguments all test scripts take; ``measures``: several methods too."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog=f"examples:\n{examples}",
@@ -45,7 +49,24 @@ def test_parser(
         help=f"YAML option file (default: {default_options})",
     )
     parser.add_argument("--testsets", nargs="+", metavar="NAME", help=testsets_help)
-    parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
+    if measures:
+        parser.add_argument(
+            "--checkpoint",
+            nargs="+",
+            action="extend",
+            metavar="[NAME=]PATH",
+            help="weights, .safetensors or .pth, one or several; NAME: what tables call them",
+        )
+        parser.add_argument(
+            "--method",
+            nargs="+",
+            action="extend",
+            metavar="NAME=FOLDER",
+            help="pictures that another program restored, in FOLDER/QF10/IMAGE.png or "
+            "FOLDER/SET/QF10/IMAGE.png; or jpegqs, where that is installed",
+        )
+    else:
+        parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
     )

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
@@ -50,10 +58,9 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class InferenceOptions(Options):
-    """What every test script needs."""
+class ComputeOptions(Options):
+    """Where and how networks restore."""
 
-    checkpoint: Path
     device: Device = "auto"
     precision: Precision = "auto"
     max_memory: Annotated[float, Field(gt=0)] | None = None
@@ -64,9 +71,27 @@ class InferenceOptions(Options):
     output: Path = Path("test_results")
 
 
-class EvaluationOptions(InferenceOptions):
-    """What every script that measures needs."""
+class InferenceOptions(ComputeOptions):
+    """What every script that restores needs."""
 
+    checkpoint: Path
+
+
+def _several(value: Any) -> Any:
+    """One value is a list of one, as people type it."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(each) if isinstance(each, Path) else each for each in values)
+
+
+class EvaluationOptions(ComputeOptions):
+    """What every script that measures needs.
+
+    checkpoint: paths of weights, or NAME=PATH. method: NAME=FOLDER of pictures that another program
+    restored, or jpegqs.
+    """
+
+    checkpoint: Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+    method: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     testsets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["auto"] = "auto"
     testsets_folder: Path = Path("testsets")

@@ -70,6 +70,7 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     columns = ["dataset", "setting", "method", "images", "psnr", "ssim", "psnrb", "exact"]
+    columns += ["weights", "weights_sha256"]
     assert list(rows[0]) == columns
     assert [(r["setting"], r["method"], r["images"]) for r in rows] == [
         ("QF30-50+4+4", "JPEG", "1"),
@@ -77,7 +78,8 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
     ]
     with (tmp_path / "per_image.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"]
+    columns = ["dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"]
+    assert list(rows[0]) == [*columns, "weights", "weights_sha256"]
     assert [r["image"] for r in rows] == ["im0", "im0"]
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"summary.csv", "per_image.csv", "summary.md", "images", "comparison.png"}

@@ -50,9 +50,9 @@ def test_color_writes_tables_pictures_and_run_file(
     rows = csv_rows(output / "summary.csv")
     assert [(r["setting"], r["method"]) for r in rows] == [
         ("QF10", "JPEG"),
-        ("QF10", "IJCN"),
+        ("QF10", "tiny"),
         ("QF90", "JPEG"),
-        ("QF90", "IJCN"),
+        ("QF90", "tiny"),
     ]
     assert len(csv_rows(output / "per_image.csv")) == 8
     assert read_image(output / "images" / "Mini" / "QF10" / "one.png").shape == (40, 72, 3)
@@ -295,7 +295,7 @@ def test_other_sampling_modes_are_measured_too(
     )
     assert done.returncode == 0, done.stderr
     rows = csv_rows(tmp_path / "out" / "summary.csv")
-    assert {row["images"] for row in rows if row["method"] == "IJCN"} == {"2"}
+    assert {row["images"] for row in rows if row["method"] == "tiny"} == {"2"}
     assert {row["setting"] for row in rows} == {"QF50_444"}
     heading = (tmp_path / "out" / "summary.md").read_text().splitlines()[0]
     assert heading == f"# JPEG restoration: compressed once, {checkpoint.name}"
@@ -310,7 +310,7 @@ def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Pat
     assert f"side by side: {tmp_path / 'demo' / 'comparison.png'}" in done.stdout
     assert len(list((tmp_path / "demo" / "images").rglob("*.png"))) == 12
     assert read_image(tmp_path / "demo" / "comparison.png").shape[2] == 3
-    assert "| IJCN " in (tmp_path / "demo" / "summary.md").read_text()
+    assert "| tiny " in (tmp_path / "demo" / "summary.md").read_text()
 
 
 @pytest.mark.parametrize("inputs", ["nowhere.jpg", "empty", "none*.jpg"])

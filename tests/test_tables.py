@@ -69,13 +69,13 @@ def test_tables_of_every_protocol(place: Path, capsys: pytest.CaptureFixture[str
         r
         for r in rows
         if (r["protocol"], r["dataset"], r["setting"], r["method"])
-        == ("single", "LIVE1_color", "QF10", "IJCN")
+        == ("single", "LIVE1_color", "QF10", "tiny")
     )
     assert int(own["parameters"]) > 1000
     assert float(own["seconds_per_image"]) > 0
     assert own["best_published"] == "GRL-S"
     assert float(own["to_best_published"]) == pytest.approx(float(own["psnr"]) - 28.13, abs=1e-3)
-    assert {r["parameters"] for r in rows if r["method"] != "IJCN"} == {""}
+    assert {r["parameters"] for r in rows if r["method"] != "tiny"} == {""}
     measured = read_summary(place / "results" / "double" / "Mini" / "summary.csv")
     assert len({row.setting for row in measured}) == 8
 
@@ -204,7 +204,7 @@ def test_a_readme_is_kept_up(place: Path, capsys: pytest.CaptureFixture[str]) ->
         assert text.startswith("# Mine\n<!-- tables -->\n")
         assert text.endswith("\n<!-- /tables -->\nend\n")
         assert "old" not in text
-        assert text.count("| IJCN") == 2
+        assert text.count("| tiny ") == 2
 
 
 def test_nothing_found_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,19 +6,29 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from utils.image_io import write_atomically
 from utils.metrics import Scores
+from utils.paired import compare
 from utils.published import PublishedRow, not_comparable, rows_for, without_chroma
 
 JPEG, IJCN = "JPEG", "IJCN"
-METHODS = (JPEG, IJCN)
+
+
+class Weights(NamedTuple):
+    """Which weights made a row: name of their file, and its SHA-256."""
+
+    file: str = ""
+    sha256: str = ""
+
+
+NO_WEIGHTS = Weights()
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class SummaryRow:
     """Averages over the images of a set, at one setting, by one method.
 
     exact: how many images the method reproduces exactly. Their PSNR is infinite, so they do not
-    enter the averages of PSNR and PSNR-B; those are nan where all images are exact.
+    enter the averages of PSNR and PSNR-B; those are nan where all images are exact. weights: empty
+    for a method that has none, or whose are not known.
     """
 
     dataset: str
@@ -46,6 +57,7 @@ class SummaryRow:
     images: int
     scores: Scores
     exact: int = 0
+    weights: Weights = NO_WEIGHTS
 
 
 class Measured(Protocol):
@@ -55,6 +67,8 @@ class Measured(Protocol):
     def results(self) -> Sequence[ImageResult]: ...
     @property
     def left_out(self) -> Mapping[str, set[str]]: ...
+    @property
+    def missing(self) -> Mapping[tuple[str, str], set[tuple[str, str]]]: ...
     def summary(self) -> list[SummaryRow]: ...
 
 
@@ -86,43 +100,128 @@ def is_exact(scores: Scores) -> bool:
 
 
 def write_tables(
-    output: Path, measured: Measured, published: Sequence[PublishedRow], title: str
+    output: Path | None,
+    measured: Measured,
+    published: Sequence[PublishedRow],
+    title: str,
+    weights: Mapping[str, Weights] | None = None,
+    protocol: str = "",
 ) -> str:
-    """Write ``summary.csv``, ``per_image.csv`` and ``summary.md``; returns the text of the last."""
-    summary = measured.summary()
-    write_atomically(
-        output / "summary.csv",
-        csv_text(
-            (*SUMMARY_COLUMNS, "exact"),
-            (
-                (row.dataset, row.setting, row.method, row.images, *_digits(row.scores), row.exact)
-                for row in summary
-            ),
-        ),
+    """Write ``summary.csv``, ``per_image.csv`` and ``summary.md``; returns the text of the last.
+
+    Args:
+        output: their folder; None writes nothing.
+        measured: what was found.
+        published: figures of other methods.
+        title: heading of the last.
+        weights: of the methods that have them.
+        protocol: how everything was measured, in one line.
+    """
+    weights = weights or {}
+    summary = [
+        replace(row, weights=weights.get(row.method, NO_WEIGHTS)) for row in measured.summary()
+    ]
+    text = tables_text(summary, measured, published, title, protocol)
+    if output is not None:
+        write_atomically(output / "summary.csv", summary_text(summary))
+        write_atomically(output / "per_image.csv", images_text(measured.results, weights))
+        write_atomically(output / "summary.md", text)
+    return text
+
+
+def summary_text(summary: Iterable[SummaryRow]) -> str:
+    """A ``summary.csv``."""
+    rows = (
+        (
+            *(row.dataset, row.setting, row.method, row.images),
+            *(*_digits(row.scores), row.exact, *row.weights),
+        )
+        for row in summary
     )
-    write_atomically(
-        output / "per_image.csv",
-        csv_text(
-            ("dataset", "setting", "method", "image", *Scores._fields),
-            (
-                (r.dataset, r.setting, r.method, r.image, *_digits(r.scores))
-                for r in measured.results
-            ),
-        ),
+    return csv_text((*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS), rows)
+
+
+def images_text(results: Iterable[ImageResult], weights: Mapping[str, Weights]) -> str:
+    """A ``per_image.csv``."""
+    rows = (
+        (
+            *(r.dataset, r.setting, r.method, r.image, *_digits(r.scores)),
+            *weights.get(r.method, NO_WEIGHTS),
+        )
+        for r in results
     )
+    return csv_text((*IMAGE_COLUMNS, *WEIGHTS_COLUMNS), rows)
+
+
+def tables_text(
+    summary: Sequence[SummaryRow],
+    measured: Measured,
+    published: Sequence[PublishedRow],
+    title: str,
+    protocol: str,
+) -> str:
+    """A ``summary.md``: for each set its table, what is not in it, and methods compared."""
     lines = [f"# {title}", "", *introduction(row.setting for row in summary), ""]
+    lines += [protocol, ""] if protocol else []
     for dataset in dict.fromkeys((*(row.dataset for row in summary), *measured.left_out)):
         rows = [row for row in summary if row.dataset == dataset]
         count = max((row.images for row in rows), default=0)
         lines += [f"## {dataset}, {counted(count, 'image')}", ""]
         lines += [*table_of_set(rows, published), ""]
-        lines += _exact_images([r for r in measured.results if r.dataset == dataset])
+        results = [result for result in measured.results if result.dataset == dataset]
+        lines += _exact_images(results)
         if measured.left_out.get(dataset):
             left_out = counted(len(measured.left_out[dataset]), "image")
             lines += [f"Left out: {left_out} (see the messages of the run).", ""]
-    text = "\n".join(lines).rstrip() + "\n"
-    write_atomically(output / "summary.md", text)
-    return text
+        for (where, method), entries in measured.missing.items():
+            if where == dataset:
+                lines += [_missing_pictures(method, entries), ""]
+        lines += _comparisons(results)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _missing_pictures(method: str, entries: Iterable[tuple[str, str]]) -> str:
+    settings: dict[str, list[str]] = {}
+    for setting, image in sorted(entries):
+        settings.setdefault(setting, []).append(image)
+    lists = "; ".join(
+        f"{counted(len(images), 'image')} at {setting} ({listed(images)})"
+        for setting, images in settings.items()
+    )
+    return f"Left out of {method}: {lists}. Its means are over the others."
+
+
+def _comparisons(results: Sequence[ImageResult]) -> list[str]:
+    """The first method against each of the others, image by image, in PSNR."""
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for result in results:
+        of_method = figures.setdefault(result.method, {})
+        of_method.setdefault(result.setting, {})[result.image] = result.scores.psnr
+    methods = [method for method in figures if method != JPEG]
+    lines = []
+    for other in methods[1:]:
+        first = methods[0]
+        grid = [["setting", "images", "difference (dB)", "95 % interval", "won", "lost"]]
+        for setting, images in figures[first].items():
+            if found := compare(images, figures[other].get(setting, {})):
+                interval = "-"
+                if not math.isnan(found.low):
+                    interval = f"{found.low:+.3f} to {found.high:+.3f}"
+                grid.append(
+                    [
+                        *(setting, str(found.images), f"{found.mean:+.3f}", interval),
+                        *(str(found.won), str(found.lost)),
+                    ]
+                )
+        if len(grid) > 1:
+            lines += [
+                f"PSNR of {first} minus {other}, image by image: mean, its confidence interval "
+                f"(Student's, paired), and on how many images {first} is better or worse:",
+                "",
+                *aligned(grid),
+                "",
+            ]
+    return lines
 
 
 def _exact_images(results: Sequence[ImageResult]) -> list[str]:
@@ -193,36 +292,75 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+WEIGHTS_COLUMNS = ("weights", "weights_sha256")
+IMAGE_COLUMNS = ("dataset", "setting", "method", "image", *Scores._fields)
 SUMMARY_COLUMNS = ("dataset", "setting", "method", "images", *Scores._fields)
 
 
 def read_summary(path: Path) -> list[SummaryRow]:
-    """Rows of a ``summary.csv``.
+    """Rows of a ``summary.csv``, also of one without the columns that came later.
 
     Raises:
         OSError: it cannot be read. ValueError: it is no such file; the message is one line.
     """
+
+    def row(cells: Mapping[str, str]) -> SummaryRow:
+        return SummaryRow(
+            cells["dataset"],
+            cells["setting"],
+            cells["method"],
+            int(cells["images"]),
+            _scores(cells),
+            int(cells.get("exact") or 0),
+            _weights(cells),
+        )
+
+    return _read_rows(path, SUMMARY_COLUMNS, row)
+
+
+def read_images(path: Path) -> tuple[list[ImageResult], dict[str, Weights]]:
+    """Rows of a ``per_image.csv``, and the weights of its methods.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no such file; the message is one line.
+    """
+    weights: dict[str, Weights] = {}
+
+    def row(cells: Mapping[str, str]) -> ImageResult:
+        if any(found := _weights(cells)):
+            weights[cells["method"]] = found
+        return ImageResult(
+            cells["dataset"], cells["setting"], cells["method"], cells["image"], _scores(cells)
+        )
+
+    return _read_rows(path, IMAGE_COLUMNS, row), weights
+
+
+def _scores(cells: Mapping[str, str]) -> Scores:
+    return Scores(*(float(cells[name]) for name in Scores._fields))
+
+
+def _weights(cells: Mapping[str, str]) -> Weights:
+    return Weights(*(cells.get(name) or "" for name in WEIGHTS_COLUMNS))
+
+
+def _read_rows(
+    path: Path, columns: Sequence[str], row: Callable[[Mapping[str, str]], Row]
+) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        missing = set(SUMMARY_COLUMNS) - set(reader.fieldnames or ())
+        missing = set(columns) - set(reader.fieldnames or ())
         if missing:
             raise ValueError(
-                f"{path}: no summary.csv of an evaluation, it lacks {', '.join(sorted(missing))}"
+                f"{path}: no {path.name} of an evaluation, it lacks {', '.join(sorted(missing))}"
             )
         try:
-            return [
-                SummaryRow(
-                    row["dataset"],
-                    row["setting"],
-                    row["method"],
-                    int(row["images"]),
-                    Scores(*(float(row[name]) for name in Scores._fields)),
-                    int(row.get("exact") or 0),
-                )
-                for row in reader
-            ]
+            return [row(cells) for cells in reader]
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+Row = TypeVar("Row")
 
 
 def mean(values: Iterable[float]) -> float:
@@ -251,7 +389,7 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
         return []
     settings = list(dict.fromkeys(row.setting for row in rows))
     dataset = rows[0].dataset
-    note = not_comparable(dataset, (row.images for row in rows), settings)
+    note = comparability(rows)
     others = [] if note else rows_for(published, dataset, settings)
     if len(settings) <= MOST_ACROSS:
         lines = _methods_down(rows, others, settings)
@@ -262,6 +400,19 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
             part = shared[start : start + MOST_ACROSS]
             lines += ["", *_methods_down(rows, rows_for(others, dataset, part), part)]
     return [*lines, "", f"{note}."] if note else lines
+
+
+def comparability(rows: Sequence[SummaryRow]) -> str:
+    """Why published figures say nothing about these of one set; empty if they do.
+
+    The JPEG's rows count: a method of which a picture is missing is marked by itself.
+    """
+    if not rows:
+        return ""
+    whole = [row for row in rows if row.method == JPEG] or rows
+    return not_comparable(
+        rows[0].dataset, (row.images for row in whole), dict.fromkeys(r.setting for r in rows)
+    )
 
 
 MOST_ACROSS = 4
@@ -279,12 +430,14 @@ def best_published(
 def _methods_down(
     rows: Sequence[SummaryRow], others: Sequence[PublishedRow], settings: Sequence[str]
 ) -> list[str]:
-    ours = {(row.method, row.setting): row.scores for row in rows if row.setting in settings}
-    cells = {(row.method, row.setting): _own_cell(row) for row in rows if row.setting in settings}
+    names = _names(rows)
+    ours = {(row.method, row.setting): row for row in rows if row.setting in settings}
+    cells = {(names[method], setting): _own_cell(row) for (method, setting), row in ours.items()}
     # Where a method stands: by its first figure, JPEG at the top whatever it is.
-    rank = {METHODS[0]: -math.inf}
-    for (method, _), scores in ours.items():
-        rank.setdefault(method, math.inf if math.isnan(scores.psnr) else scores.psnr)
+    rank = {JPEG: -math.inf}
+    for (method, _), row in ours.items():
+        psnr = row.scores.psnr
+        rank.setdefault(names[method], math.inf if math.isnan(psnr) else psnr)
     for other in others:
         method = f"{other.method} (published)"
         cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
@@ -294,24 +447,38 @@ def _methods_down(
     for method in sorted(rank, key=rank.__getitem__):
         grid.append([method, *(cells.get((method, setting), "") for setting in settings)])
     if any(other.psnr is not None for other in others):
-        distances = (_distance(ours.get((IJCN, s)), others, s) for s in settings)
-        grid.append(["to best published", *distances])
+        methods = [method for method in names if method != JPEG]
+        for method in methods:
+            distances = (_distance(ours.get((method, s)), others, s) for s in settings)
+            label = "to best published" if len(methods) == 1 else f"{method} to best published"
+            grid.append([label, *distances])
     return aligned(grid)
 
 
 def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[str]:
-    methods = list(dict.fromkeys(row.method for row in rows))
+    names = _names(rows)
     cells = {(row.method, row.setting): _own_cell(row) for row in rows}
-    grid = [["setting", *methods]]
-    grid += [[s, *(cells.get((method, s), "") for method in methods)] for s in settings]
+    grid = [["setting", *names.values()]]
+    grid += [[s, *(cells.get((method, s), "") for method in names)] for s in settings]
     return aligned(grid)
 
 
-def _distance(own: Scores | None, others: Sequence[PublishedRow], setting: str) -> str:
+def _names(rows: Sequence[SummaryRow]) -> dict[str, str]:
+    """What the table calls each method: one whose means are over fewer images says so."""
+    whole = {row.setting: row.images for row in rows if row.method == JPEG}
+    names: dict[str, str] = {}
+    for row in rows:
+        names.setdefault(row.method, row.method)
+        if row.images < whole.get(row.setting, 0):
+            names[row.method] = f"{row.method} (fewer images)"
+    return names
+
+
+def _distance(own: SummaryRow | None, others: Sequence[PublishedRow], setting: str) -> str:
     best = best_published(others, others[0].dataset, setting)
-    if own is None or best is None or best.psnr is None or math.isnan(own.psnr):
+    if own is None or best is None or best.psnr is None or math.isnan(own.scores.psnr):
         return ""
-    return f"{own.psnr - best.psnr:+.2f} dB ({best.method})"
+    return f"{own.scores.psnr - best.psnr:+.2f} dB ({best.method})"
 
 
 def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
