@@ -157,7 +157,7 @@ def run_evaluation(
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
         title = f"JPEG restoration: compressed {times}, "
         title += ", ".join(dict.fromkeys(network.path.name for network in networks))
-        published = read_published(PUBLISHED)
+        published = read_published(PUBLISHED, options.padding.value)
         weights = {each.name: Weights(each.path.name, each.sha256) for each in networks}
         write_tables(output, evaluation, published, title, weights, protocol)
         run = describe_run(
@@ -220,7 +220,8 @@ def protocol_line(options: AnyEvaluation, restorer: Restorer) -> str:
     samplings = ", ".join(dict.fromkeys(each.sampling.value for each in options.degradations()))
     padding = {
         Padding.AS_STORED: "padding as_stored (blocks mirrored)",
-        Padding.PAD_FIRST: "padding pad_first (pixels padded before encoding)",
+        Padding.PAD_FIRST: "padding pad_first (pixels padded before encoding, unlike published "
+        "figures known to be of another padding, which are not shown)",
     }[options.padding]
     fine = "left as decoded from quality 95 on" if options.leave_fine else "restored like others"
     ensemble = f"over {options.ensemble} views" if options.ensemble > 1 else "none"

@@ -94,7 +94,7 @@ KINDS = (
         "Compressed once",
         "options/test_color.yml",
         ColorTestOptions,
-        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color"),
+        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24"),
     ),
     Kind(
         "gray",
@@ -108,7 +108,7 @@ KINDS = (
         "Compressed twice",
         "options/test_colordouble.yml",
         DoubleTestOptions,
-        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color"),
+        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24"),
     ),
 )
 
@@ -300,7 +300,7 @@ def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
 
 
 def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> str:
-    published = read_published(PUBLISHED)
+    published = read_published(PUBLISHED, entries[0].run["options"]["padding"])
     write_atomically(output / "tables.csv", _csv(entries, published))
     lines = [
         *(_network_line(each) for each in entries[0].run["methods"]),

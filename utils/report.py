@@ -358,6 +358,7 @@ class ReportBuilder:
                     "setting": row.setting,
                     "method": row.method,
                     "source": row.source,
+                    "blind": row.blind,
                     "scores": _figures((row.psnr, row.ssim, row.psnrb)),
                 }
                 for row in published

@@ -399,7 +399,20 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
         for start in range(0, len(shared), MOST_ACROSS):
             part = shared[start : start + MOST_ACROSS]
             lines += ["", *_methods_down(rows, rows_for(others, dataset, part), part)]
+    lines += _references(others)
     return [*lines, "", f"{note}."] if note else lines
+
+
+def _references(others: Sequence[PublishedRow]) -> list[str]:
+    """Who published the methods of a table, and which of them know the quality."""
+    named = {row.method: row.reference for row in others if row.reference}
+    if not named:
+        return []
+    text = "; ".join(f"{method}: {reference}" for method, reference in named.items())
+    known = dict.fromkeys(row.method for row in others if not row.blind)
+    if known:
+        text += f". Not blind, a model for each quality: {', '.join(known)}"
+    return ["", f"Published: {text}."]
 
 
 def comparability(rows: Sequence[SummaryRow]) -> str:
@@ -422,8 +435,9 @@ MOST_ACROSS = 4
 def best_published(
     published: Iterable[PublishedRow], dataset: str, setting: str
 ) -> PublishedRow | None:
-    """The row of the highest PSNR."""
-    rows = [row for row in rows_for(published, dataset, [setting]) if row.psnr is not None]
+    """The row of the highest PSNR among blind methods: one network for all qualities, as ours."""
+    here = rows_for(published, dataset, [setting])
+    rows = [row for row in here if row.psnr is not None and row.blind and row.method != JPEG]
     return max(rows, key=lambda row: row.psnr or 0.0, default=None)
 
 
@@ -439,7 +453,7 @@ def _methods_down(
         psnr = row.scores.psnr
         rank.setdefault(names[method], math.inf if math.isnan(psnr) else psnr)
     for other in others:
-        method = f"{other.method} (published)"
+        method = f"{other.method} (published{'' if other.blind else ', not blind'})"
         cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
         if other.psnr is not None:
             rank.setdefault(method, other.psnr)
