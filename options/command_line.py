@@ -114,11 +114,18 @@ def read_options(
     Raises:
         OptionsError: see :func:`options.schema.load_options`.
     """
-    overrides: list[tuple[str, Any]] = [parse_assignment(text) for text in args.set]
-    overrides += [
-        (name, getattr(args, name)) for name in (*COMMON, *named) if getattr(args, name) is not None
-    ]
-    return load_options(schema, args.opt, overrides)
+    overrides: list[tuple[str, Any]] = []
+    given: dict[str, str] = {}
+    for text in args.set:
+        overrides.append(parse_assignment(text))
+        given[overrides[-1][0]] = f"--set {text}"
+    for name in (*COMMON, *named):
+        value = getattr(args, name)
+        if value is not None:
+            overrides.append((name, value))
+            words = value if isinstance(value, list) else [value]
+            given[name] = " ".join((f"--{name}", *map(str, words)))
+    return load_options(schema, args.opt, overrides, given)
 
 
 def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:

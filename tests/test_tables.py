@@ -316,6 +316,16 @@ def test_settings_in_words() -> None:
     assert example_of(["QF10", "QF20"]) == ""
 
 
+def test_published_rows_stand_at_their_own_sampling() -> None:
+    rows = [
+        SummaryRow("LIVE1_color", setting, "JPEG", 29, Scores(30.0, 0.9, 29.0))
+        for setting in ("QF10", "QF10_444")
+    ]
+    lines = table_of_set(rows, read_published(ROOT / "testsets" / "published.csv"))
+    (fbcnn,) = (line for line in lines if line.startswith("| FBCNN"))
+    assert [cell.strip() for cell in fbcnn.split("|")[2:4]] == ["27.77 / 0.803 / 27.51", ""]
+
+
 def test_published_rows_say_whose_they_are_and_whether_blind() -> None:
     published = read_published(ROOT / "testsets" / "published.csv")
     rows = [
