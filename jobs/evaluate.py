@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import combinations
@@ -18,7 +18,6 @@ from data.jpeg import encoder_version
 from jobs.methods import Network, other_methods, read_networks, require_different_methods
 from jobs.network import USAGE_ERRORS, Networks, describe_machine, open_networks
 from jobs.report import REPORT, remove_unwanted_pictures, report_evaluation
-from models.restorer import Restorer
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -32,6 +31,7 @@ from utils.distributed import World, world_from_environment
 from utils.evaluation import (
     Cost,
     Evaluation,
+    Figures,
     Method,
     Ways,
     evaluate_methods,
@@ -42,6 +42,8 @@ from utils.evaluation import (
 )
 from utils.image_io import require_writable
 from utils.journal import Journal
+from utils.learned_metrics import CLASSES, LearnedMetric, MetricError
+from utils.metrics import psnr_y, ssim_y
 from utils.published import read_published
 from utils.run_log import describe_run, file_hash, write_run_file
 from utils.tables import Weights, write_tables
@@ -77,7 +79,7 @@ def evaluation_main(
     def body() -> int:
         return _run(read_options(schema, args, ("method",)), args)
 
-    return run_script(body, (*USAGE_ERRORS, DatasetError))
+    return run_script(body, (*USAGE_ERRORS, DatasetError, MetricError))
 
 
 def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
@@ -138,10 +140,13 @@ def run_evaluation(
     others, notes = other_methods(options.method, sets, settings, output, strict)
     networks, world = entrants.networks, entrants.world
     require_different_methods([each.name for each in networks] + [each.name for each in others])
+    figures = figures_of(options.metrics)
     require_writable(output)
     code = code_hash()
-    methods = [_method(options, each, entrants.restorers, code) for each in networks] + others
-    protocol = protocol_line(options, entrants.restorers.restorer(networks[0].path))
+    arithmetic = describe_machine(entrants.restorers.restorer(networks[0].path), world)
+    protocol = protocol_line(options, arithmetic["precision"])
+    key = *(arithmetic[name] for name in ("device", "precision")), code
+    methods = [_method(options, each, entrants.restorers, key) for each in networks] + others
     journal = Journal(output, world)
     evaluation = evaluate_methods(
         sets,
@@ -152,6 +157,7 @@ def run_evaluation(
         world=world,
         journal=journal,
         jpeg_key=_key("JPEG", encoder_version(), options.padding.value, code),
+        figures=figures,
     )
     if world.is_main:
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
@@ -166,7 +172,7 @@ def run_evaluation(
                 "protocol": protocol,
                 "checkpoint_sha256": networks[0].sha256,
                 "parameters": networks[0].parameters,
-                **describe_machine(entrants.restorers.restorer(networks[0].path), world),
+                **arithmetic,
                 **facts,
                 **_cost(evaluation, networks),
             },
@@ -188,17 +194,34 @@ def run_evaluation(
     return evaluation, notes
 
 
-def _method(options: AnyEvaluation, network: Network, restorers: Networks, code: str) -> Method:
+def _method(
+    options: AnyEvaluation, network: Network, restorers: Networks, arithmetic: tuple[str, ...]
+) -> Method:
     def start() -> Ways:
         restorer = restorers.restorer(network.path)
         batch = BATCH if restorer.batches else 1
         return ways_of(restorer.restore, restorer.restore_batch, batch)
 
-    now = restorers.restorer(network.path)
-    arithmetic = now.device.type, str(now.precision), options.ensemble, options.leave_fine
-    return Method(
-        network.name, start, key=_key(network.sha256, *arithmetic, options.padding.value, code)
-    )
+    how = options.ensemble, options.leave_fine, options.padding.value
+    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic))
+
+
+def figures_of(metrics: Sequence[str]) -> Figures:
+    """What the options ask to measure.
+
+    Raises:
+        MetricError: a metric of an extra that is not installed, or whose weights are not here.
+    """
+    more: dict[str, Callable[..., float]] = {}
+    for name in metrics:
+        if name in CLASSES:
+            more[name] = LearnedMetric(name)
+        elif name in LUMA_METRICS:
+            more[name] = LUMA_METRICS[name]
+    return Figures(metrics, more)
+
+
+LUMA_METRICS = {"psnr_y": psnr_y, "ssim_y": ssim_y}
 
 
 def _key(*parts: object) -> str:
@@ -211,11 +234,12 @@ def code_hash() -> str:
     for package in ("data", "models"):
         for path in sorted((PROJECT / package).glob("*.py")):
             digest.update(file_hash(path).encode())
-    digest.update(file_hash(PROJECT / "utils" / "metrics.py").encode())
+    for path in sorted((PROJECT / "utils").glob("*metrics.py")):
+        digest.update(file_hash(path).encode())
     return digest.hexdigest()
 
 
-def protocol_line(options: AnyEvaluation, restorer: Restorer) -> str:
+def protocol_line(options: AnyEvaluation, precision: str) -> str:
     """How everything in a table was measured, in one line."""
     samplings = ", ".join(dict.fromkeys(each.sampling.value for each in options.degradations()))
     padding = {
@@ -227,7 +251,7 @@ def protocol_line(options: AnyEvaluation, restorer: Restorer) -> str:
     ensemble = f"over {options.ensemble} views" if options.ensemble > 1 else "none"
     return (
         f"Protocol: {encoder_version()}, chroma {samplings}, {padding}, backbone in "
-        f"{str(restorer.precision).removeprefix('torch.')}, fine files {fine} (leave_fine "
+        f"{precision}, fine files {fine} (leave_fine "
         f"{str(options.leave_fine).lower()}), self-ensemble {ensemble}; 8-bit RGB or gray, whole "
         "images, no border cut."
     )

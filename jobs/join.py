@@ -127,7 +127,9 @@ def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weig
             name = method if same else f"{method} [{run.label}]"
             weights[name] = run.weights.get(method, NO_WEIGHTS)
             for place, row in rows.items():
-                renamed = ImageResult(row.dataset, row.setting, name, row.image, row.scores)
+                renamed = ImageResult(
+                    row.dataset, row.setting, name, row.image, row.scores, row.more
+                )
                 found.setdefault((place, name), renamed)
     order = {place: i for i, place in enumerate(dict.fromkeys(place for place, _ in found))}
     return [found[key] for key in sorted(found, key=lambda key: order[key[0]])], weights

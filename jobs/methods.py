@@ -50,10 +50,16 @@ def read_networks(checkpoints: Iterable[str]) -> list[Network]:
     """
     networks = []
     for text in checkpoints:
-        name, path = _split_name(text)
+        _, path = _split_name(text)
         parameters = sum(p.numel() for p in load_checkpoint(path).parameters())
-        networks.append(Network(name or name_of(path), path, file_hash(path), parameters))
+        networks.append(Network(*identify(text), parameters))
     return networks
+
+
+def identify(checkpoint: str) -> tuple[str, Path, str]:
+    """Name, path and SHA-256 of weights, as :func:`read_networks` takes them."""
+    name, path = _split_name(checkpoint)
+    return name or name_of(path), path, file_hash(path)
 
 
 def name_of(path: Path) -> str:

@@ -40,7 +40,7 @@ from jobs.evaluate import (
     tell_left_out,
 )
 from jobs.join import join, join_parser
-from jobs.methods import read_networks
+from jobs.methods import identify
 from jobs.network import USAGE_ERRORS
 from jobs.report import REPORT
 from models.restorer import Restorer
@@ -55,9 +55,12 @@ from options.command_line import (
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
 from utils.image_io import ImageError, find_images, write_atomically
 from utils.journal import pixel_hash
+from utils.learned_metrics import MetricError
+from utils.metrics import MORE_METRICS
 from utils.published import PublishedRow, read_published, rows_for
 from utils.run_log import file_hash
 from utils.tables import (
+    WEIGHTS_COLUMNS,
     SummaryRow,
     best_published,
     comparability,
@@ -152,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.opt != PROJECT / KINDS[0].option_file:
         parser.error("--opt: each protocol has its own option file; use --set")
-    return run_script(lambda: _run(args), (*USAGE_ERRORS, DatasetError))
+    return run_script(lambda: _run(args), (*USAGE_ERRORS, DatasetError, MetricError))
 
 
 def _join(args: argparse.Namespace) -> int:
@@ -262,9 +265,8 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) ->
     )
     content["images"] = {image.name: _pixel_hash(image) for image in testset}
     content["arithmetic"] = [restorer.device.type, str(restorer.precision)]  # never "auto"
-    content["checkpoint"] = [
-        (network.name, network.sha256) for network in read_networks(options.checkpoint)
-    ]
+    networks = map(identify, options.checkpoint)
+    content["checkpoint"] = [(name, sha256) for name, _, sha256 in networks]
     content["method"] = [_folder_state(text) for text in options.method]
     content["code"] = code_hash()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -304,7 +306,7 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
     write_atomically(output / "tables.csv", _csv(entries, published))
     lines = [
         *(_network_line(each) for each in entries[0].run["methods"]),
-        *introduction(row.setting for entry in entries for row in entry.rows),
+        *introduction([row for entry in entries for row in entry.rows]),
     ]
     for kind in KINDS:
         of_kind = [entry for entry in entries if entry.kind is kind]
@@ -343,6 +345,8 @@ def _network_line(method: Mapping[str, Any]) -> str:
 def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
     """Measured and published rows; what the network costs, and how far it is from the best."""
     rows: list[tuple[object, ...]] = []
+    measured = {metric for entry in entries for row in entry.rows for metric in row.more}
+    more = [metric for metric in MORE_METRICS if metric in measured]
     for entry in entries:
         name = entry.kind.name
         others = () if comparability(entry.rows) else published
@@ -352,12 +356,14 @@ def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
             network = networks.get(row.method)
             costs = _costs(network, row, others) if network else ("",) * 4
             key = name, row.dataset, row.setting, row.method, "measured", row.images
-            rows.append((*key, *scores, *costs))
+            extra = (round(row.more[metric], 6) if metric in row.more else "" for metric in more)
+            rows.append((*key, *scores, *costs, *row.weights, *extra))
         settings = {row.setting for row in entry.rows}
         for p in rows_for(others, entry.dataset, settings):
             figures = ("" if value is None else value for value in (p.psnr, p.ssim, p.psnrb))
-            rows.append((name, p.dataset, p.setting, p.method, p.source, "", *figures, *[""] * 4))
-    return csv_text(CSV_COLUMNS, rows)
+            place = name, p.dataset, p.setting, p.method, p.source, ""
+            rows.append((*place, *figures, *[""] * (6 + len(more))))
+    return csv_text((*CSV_COLUMNS, *more), rows)
 
 
 def _costs(
@@ -374,6 +380,7 @@ def _costs(
 CSV_COLUMNS = (
     *("protocol", "dataset", "setting", "method", "source", "images", "psnr", "ssim", "psnrb"),
     *("parameters", "seconds_per_image", "to_best_published", "best_published"),
+    *WEIGHTS_COLUMNS,
 )
 
 _BEGIN, _END = "<!-- tables -->", "<!-- /tables -->"

@@ -93,6 +93,14 @@ Samplings = Annotated[
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
+Metrics = Annotated[
+    tuple[Literal["psnr", "ssim", "psnrb", "psnr_y", "ssim_y", "lpips", "dists"], ...],
+    BeforeValidator(_several),
+    Field(min_length=1, examples=["[psnr,ssim,psnrb,psnr_y,ssim_y]"]),
+    AfterValidator(_without_repeats),
+]
+
+
 class OptionsError(ValueError):
     """Options that cannot be used; the message is one line: where, what, what to do."""
 
@@ -146,6 +154,7 @@ class EvaluationOptions(ComputeOptions):
     testsets_folder: Path = Path("testsets")
     sampling: Samplings = (Sampling.S420,)
     padding: Padding = Padding.AS_STORED
+    metrics: Metrics = ("psnr", "ssim", "psnrb")
     save_images: SaveImages = "first"
     report: bool = False
 

@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -114,6 +114,31 @@ class Method:
     key: str = ""
 
 
+class Figures:
+    """What is measured of a picture.
+
+    Args:
+        names: of the metrics; PSNR is measured anyway.
+        more: those that are not among `Scores`, as functions of two 8-bit images.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] = Scores._fields,
+        more: Mapping[str, Callable[..., float]] | None = None,
+    ) -> None:
+        self.names = tuple(dict.fromkeys(("psnr", *names)))
+        self.more = more or {}
+
+    def of(self, restored: Image, original: Image) -> dict[str, float]:
+        """Figures by name of a picture and its original, of one shape."""
+        scores = measure(restored=restored, original=original, wanted=self.names)
+        found = {name: value for name, value in scores._asdict().items() if name in self.names}
+        for name, function in self.more.items():
+            found[name] = function(restored=restored, original=original)
+        return found
+
+
 @dataclass
 class Cost:
     """What restoring took: seconds, pixels and images."""
@@ -209,6 +234,7 @@ def evaluate_methods(
     world: World = ALONE,
     journal: Journal | None = None,
     jpeg_key: str = "",
+    figures: Figures | None = None,
 ) -> Evaluation:
     """Measure the JPEG and every method, of every set at every setting; write pictures on the way.
 
@@ -229,6 +255,7 @@ def evaluate_methods(
         world: this process among those that share the work.
         journal: what a stopped run has measured, and where this one notes it (default: none).
         jpeg_key: as `Method.key`, of the JPEG.
+        figures: what is measured of each picture (default: PSNR, SSIM and PSNR-B).
     """
     journal = Journal(None) if journal is None else journal
     pictures = _Pictures(output, save_images, degradations[0].label, methods)
@@ -238,7 +265,7 @@ def evaluate_methods(
     world.wait()
     images = [(dataset.name, entry) for dataset in sets for entry in dataset]
     own = world.share(len(images))
-    run = _Run(degradations, methods, pictures, journal, jpeg_key)
+    run = _Run(degradations, methods, pictures, journal, jpeg_key, figures or Figures())
     with tqdm(
         total=len(own) * len(degradations) * len(methods),
         unit="image",
@@ -268,12 +295,14 @@ class _Run:
         pictures: _Pictures,
         journal: Journal,
         jpeg_key: str,
+        figures: Figures,
     ) -> None:
         self.degradations = degradations
         self.methods = methods
         self.pictures = pictures
         self.journal = journal
         self.jpeg_key = jpeg_key
+        self.figures = figures
         self.works: dict[tuple[int, str], dict[str, _Work]] = {}  # by image, setting and method
         self.unusable: dict[int, _Work] = {}
         self.jpegs: dict[tuple[int, str], Record] = {}
@@ -335,11 +364,11 @@ class _Run:
     def _recall(self, work: _Work) -> None:
         """Figures that are known: of the JPEG from another method, others from a stopped run."""
         work.before = self.jpegs.get((work.index, work.setting)) or self.journal.find(
-            self._entry(work, self.jpeg_key), Scores._fields
+            self._entry(work, self.jpeg_key), self.figures.names
         )
         saved = self.pictures.path(work)
         if work.before is not None and (saved is None or saved.exists()):
-            work.after = self.journal.find(self._entry(work, work.method.key), Scores._fields)
+            work.after = self.journal.find(self._entry(work, work.method.key), self.figures.names)
 
     def _entry(self, work: _Work, key: str) -> Entry:
         return Entry(key, work.dataset, work.setting, work.name, work.pixels)
@@ -362,13 +391,13 @@ class _Run:
             return work
         start = time.perf_counter()
         if work.before is None:
-            work.before = Record(_figures(work.pair.jpeg, work.pair.original), 0.0)
+            work.before = Record(self.figures.of(work.pair.jpeg, work.pair.original), 0.0)
             self.journal.add(self._entry(work, self.jpeg_key), work.before)
         if work.restored is not None:
             if (path := self.pictures.path(work)) is not None:
                 self.pictures.write(path, work.restored)
             try:
-                figures = _figures(_in_colours(work), work.pair.original)
+                figures = self.figures.of(_in_colours(work), work.pair.original)
             except ValueError as error:
                 work.failure = f"{work.where}: {_one_line(error)}"
             else:
@@ -403,8 +432,9 @@ class _Run:
                 continue
 
             def note(method: str, record: Record, label: str = degrade.label) -> None:
-                scores = Scores(*(record.figures[each] for each in Scores._fields))
-                part.results.append(ImageResult(dataset, label, method, name, scores))
+                found = {each: record.figures[each] for each in self.figures.names}
+                scores = Scores(*(found.pop(each, math.nan) for each in Scores._fields))
+                part.results.append(ImageResult(dataset, label, method, name, scores, found))
 
             note(JPEG, before)
             for method, work in works.items():
@@ -551,10 +581,6 @@ def _in_colours(work: _Work) -> Image:
     if (picture == picture[:, :, :1]).all():
         return picture[:, :, 0]
     raise ValueError("it is in colour, the original is gray")
-
-
-def _figures(restored: Image, original: Image) -> dict[str, float]:
-    return measure(restored=restored, original=original)._asdict()
 
 
 def _one_line(error: Exception) -> str:

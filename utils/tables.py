@@ -7,14 +7,14 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from utils.image_io import write_atomically
-from utils.metrics import Scores
+from utils.metrics import METRIC_TITLES, MORE_METRICS, Scores
 from utils.paired import compare
 from utils.published import PublishedRow, not_comparable, rows_for, without_chroma
 
@@ -33,13 +33,14 @@ NO_WEIGHTS = Weights()
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Figures of one image, setting and method."""
+    """Figures of one image, setting and method; more: by metrics that are not among the scores."""
 
     dataset: str
     setting: str
     method: str
     image: str
     scores: Scores
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ class SummaryRow:
     scores: Scores
     exact: int = 0
     weights: Weights = NO_WEIGHTS
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """All figures by the metric's name, as far as they are known."""
+        known = {**self.scores._asdict(), **self.more}
+        return {name: value for name, value in known.items() if not math.isnan(value)}
 
 
 class Measured(Protocol):
@@ -78,20 +86,28 @@ def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
     A metric that an image is too small for does not enter that metric's average, and an image
     that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
     """
-    groups: dict[tuple[str, str, str], list[Scores]] = {}
+    groups: dict[tuple[str, str, str], list[ImageResult]] = {}
     for result in results:
-        groups.setdefault((result.dataset, result.setting, result.method), []).append(result.scores)
-    return [_average(*key, scores) for key, scores in groups.items()]
+        groups.setdefault((result.dataset, result.setting, result.method), []).append(result)
+    return [_average(*key, group) for key, group in groups.items()]
 
 
-def _average(dataset: str, setting: str, method: str, scores: Sequence[Scores]) -> SummaryRow:
+def _average(dataset: str, setting: str, method: str, results: Sequence[ImageResult]) -> SummaryRow:
+    scores = [result.scores for result in results]
     others = [each for each in scores if not is_exact(each)]
     means = Scores(
         mean(each.psnr for each in others),
         mean(each.ssim for each in scores),
         mean(each.psnrb for each in others),
     )
-    return SummaryRow(dataset, setting, method, len(scores), means, len(scores) - len(others))
+    names = dict.fromkeys(name for result in results for name in result.more)
+    more = {
+        # Luma may be equal where colours are not.
+        name: mean(v for r in results if (v := r.more.get(name, math.nan)) != math.inf)
+        for name in names
+    }
+    exact = len(scores) - len(others)
+    return SummaryRow(dataset, setting, method, len(scores), means, exact, more=more)
 
 
 def is_exact(scores: Scores) -> bool:
@@ -129,28 +145,39 @@ def write_tables(
     return text
 
 
-def summary_text(summary: Iterable[SummaryRow]) -> str:
+def summary_text(summary: Sequence[SummaryRow]) -> str:
     """A ``summary.csv``."""
+    names = _more_names(summary)
     rows = (
         (
             *(row.dataset, row.setting, row.method, row.images),
-            *(*_digits(row.scores), row.exact, *row.weights),
+            *(*_digits(row.scores), row.exact, *row.weights, *_more_digits(row.more, names)),
         )
         for row in summary
     )
-    return csv_text((*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS), rows)
+    return csv_text((*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS, *names), rows)
 
 
-def images_text(results: Iterable[ImageResult], weights: Mapping[str, Weights]) -> str:
+def images_text(results: Sequence[ImageResult], weights: Mapping[str, Weights]) -> str:
     """A ``per_image.csv``."""
+    names = _more_names(results)
     rows = (
         (
             *(r.dataset, r.setting, r.method, r.image, *_digits(r.scores)),
-            *weights.get(r.method, NO_WEIGHTS),
+            *(*weights.get(r.method, NO_WEIGHTS), *_more_digits(r.more, names)),
         )
         for r in results
     )
-    return csv_text((*IMAGE_COLUMNS, *WEIGHTS_COLUMNS), rows)
+    return csv_text((*IMAGE_COLUMNS, *WEIGHTS_COLUMNS, *names), rows)
+
+
+def _more_names(rows: Iterable[ImageResult | SummaryRow]) -> list[str]:
+    found = {name for row in rows for name in row.more}
+    return [name for name in METRIC_TITLES if name in found]
+
+
+def _more_digits(more: Mapping[str, float], names: Iterable[str]) -> list[str]:
+    return [f"{more.get(name, math.nan):.{4 if 'psnr' in name else 6}f}" for name in names]
 
 
 def tables_text(
@@ -161,7 +188,7 @@ def tables_text(
     protocol: str,
 ) -> str:
     """A ``summary.md``: for each set its table, what is not in it, and methods compared."""
-    lines = [f"# {title}", "", *introduction(row.setting for row in summary), ""]
+    lines = [f"# {title}", "", *introduction(summary), ""]
     lines += [protocol, ""] if protocol else []
     for dataset in dict.fromkeys((*(row.dataset for row in summary), *measured.left_out)):
         rows = [row for row in summary if row.dataset == dataset]
@@ -246,11 +273,18 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def introduction(settings: Iterable[str]) -> list[str]:
-    """What the cells of tables with these settings hold."""
-    example = example_of(settings)
-    cells = "PSNR (dB) / SSIM / PSNR-B (dB), mean over the images."
+def introduction(rows: Sequence[SummaryRow]) -> list[str]:
+    """What the cells of tables with these rows hold."""
+    example = example_of(row.setting for row in rows)
+    titles = " / ".join(METRIC_TITLES[name] for name in shown_metrics(rows))
+    cells = f"{titles}, mean over the images."
     return [cells, "", example] if example else [cells]
+
+
+def shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
+    """The metrics that a table's cells hold: those that any of its rows has."""
+    found = {name for row in rows for name in row.figures}
+    return tuple(name for name in METRIC_TITLES if name in found) or Scores._fields
 
 
 def example_of(settings: Iterable[str]) -> str:
@@ -313,6 +347,7 @@ def read_summary(path: Path) -> list[SummaryRow]:
             _scores(cells),
             int(cells.get("exact") or 0),
             _weights(cells),
+            _more(cells),
         )
 
     return _read_rows(path, SUMMARY_COLUMNS, row)
@@ -330,7 +365,8 @@ def read_images(path: Path) -> tuple[list[ImageResult], dict[str, Weights]]:
         if any(found := _weights(cells)):
             weights[cells["method"]] = found
         return ImageResult(
-            cells["dataset"], cells["setting"], cells["method"], cells["image"], _scores(cells)
+            *(cells["dataset"], cells["setting"], cells["method"], cells["image"]),
+            *(_scores(cells), _more(cells)),
         )
 
     return _read_rows(path, IMAGE_COLUMNS, row), weights
@@ -338,6 +374,10 @@ def read_images(path: Path) -> tuple[list[ImageResult], dict[str, Weights]]:
 
 def _scores(cells: Mapping[str, str]) -> Scores:
     return Scores(*(float(cells[name]) for name in Scores._fields))
+
+
+def _more(cells: Mapping[str, str]) -> dict[str, float]:
+    return {name: float(cells[name]) for name in MORE_METRICS if cells.get(name)}
 
 
 def _weights(cells: Mapping[str, str]) -> Weights:
@@ -446,7 +486,10 @@ def _methods_down(
 ) -> list[str]:
     names = _names(rows)
     ours = {(row.method, row.setting): row for row in rows if row.setting in settings}
-    cells = {(names[method], setting): _own_cell(row) for (method, setting), row in ours.items()}
+    metrics = shown_metrics(rows)
+    cells = {
+        (names[method], setting): _own_cell(row, metrics) for (method, setting), row in ours.items()
+    }
     # Where a method stands: by its first figure, JPEG at the top whatever it is.
     rank = {JPEG: -math.inf}
     for (method, _), row in ours.items():
@@ -454,7 +497,8 @@ def _methods_down(
         rank.setdefault(names[method], math.inf if math.isnan(psnr) else psnr)
     for other in others:
         method = f"{other.method} (published{'' if other.blind else ', not blind'})"
-        cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
+        figures = {"psnr": other.psnr, "ssim": other.ssim, "psnrb": other.psnrb}
+        cells[method, other.setting] = _cell(figures, metrics)
         if other.psnr is not None:
             rank.setdefault(method, other.psnr)
     grid = [["method", *settings]]
@@ -471,7 +515,8 @@ def _methods_down(
 
 def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[str]:
     names = _names(rows)
-    cells = {(row.method, row.setting): _own_cell(row) for row in rows}
+    metrics = shown_metrics(rows)
+    cells = {(row.method, row.setting): _own_cell(row, metrics) for row in rows}
     grid = [["setting", *names.values()]]
     grid += [[s, *(cells.get((method, s), "") for method in names)] for s in settings]
     return aligned(grid)
@@ -510,12 +555,13 @@ def _digits(scores: Scores) -> tuple[str, str, str]:
     return f"{scores.psnr:.4f}", f"{scores.ssim:.6f}", f"{scores.psnrb:.4f}"
 
 
-def _own_cell(row: SummaryRow) -> str:
-    return "exact" if row.exact == row.images else _cell(*row.scores)
+def _own_cell(row: SummaryRow, metrics: Sequence[str]) -> str:
+    return "exact" if row.exact == row.images else _cell(row.figures, metrics)
 
 
-def _cell(psnr: float | None, ssim: float | None, psnrb: float | None) -> str:
-    def show(value: float | None, digits: int) -> str:
-        return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _cell(figures: Mapping[str, float | None], metrics: Sequence[str]) -> str:
+    def show(name: str) -> str:
+        value = figures.get(name)
+        return "-" if value is None else f"{value:.{2 if 'psnr' in name else 3}f}"
 
-    return f"{show(psnr, 2)} / {show(ssim, 3)} / {show(psnrb, 2)}"
+    return " / ".join(map(show, metrics))
