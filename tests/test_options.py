@@ -177,6 +177,17 @@ def test_values_are_what_they_look_like(text: str, value: object) -> None:
     assert type(parsed) is type(value)
 
 
+def test_option_files_of_before_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.yml"
+    path.write_text(
+        "name: x\ntestsets: [A]\nqualities: [10]\nsampling: '4:2:0'\npadding: as_stored\n"
+        "checkpoint: a.safetensors\nsave_images: first\n"
+    )
+    options = load_options(ColorTestOptions, path)
+    assert (options.checkpoint, options.sampling) == (("a.safetensors",), (Sampling.S420,))
+    assert options.metrics == ("psnr", "ssim", "psnrb")
+
+
 def test_sections_are_reached_by_dots() -> None:
     path = ROOT / "options" / "train_small.yml"
     options = load_options(TrainOptions, path, [("network.widths", [8, 8, 16])])

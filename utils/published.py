@@ -101,10 +101,10 @@ def not_comparable(dataset: str, images: Iterable[int], settings: Iterable[str])
     """Why published figures say nothing about measured ones; empty if they do.
 
     images: over how many images each of the measured means is. settings: labels of the
-    degradations, see data.degradation; those in 4:2:0 are comparable beside others.
+    degradations, see data.degradation.
     """
-    samplings = sorted({without_chroma(setting)[1] for setting in settings})
-    if samplings and "" not in samplings and dataset in SET_SIZES:
+    samplings = sorted({without_chroma(setting)[1] for setting in settings} - {""})
+    if samplings and dataset in SET_SIZES:
         return (
             f"chroma {', '.join(samplings)}: "
             "not comparable with published figures, which are for 4:2:0"

@@ -458,14 +458,15 @@ def _references(others: Sequence[PublishedRow]) -> list[str]:
 def comparability(rows: Sequence[SummaryRow]) -> str:
     """Why published figures say nothing about these of one set; empty if they do.
 
-    The JPEG's rows count: a method of which a picture is missing is marked by itself.
+    The JPEG's rows count: a method of which a picture is missing is marked by itself. Where some
+    settings are in 4:2:0, published figures stand at these.
     """
     if not rows:
         return ""
     whole = [row for row in rows if row.method == JPEG] or rows
-    return not_comparable(
-        rows[0].dataset, (row.images for row in whole), dict.fromkeys(r.setting for r in rows)
-    )
+    settings = dict.fromkeys(row.setting for row in rows)
+    published = [setting for setting in settings if not without_chroma(setting)[1]]
+    return not_comparable(rows[0].dataset, (r.images for r in whole), published or settings)
 
 
 MOST_ACROSS = 4
