@@ -275,6 +275,7 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
     assert not (desk / "out" / "summary.csv").exists()
     with journal.open("a") as file:
         file.write('[["half a li')
+    write_png(desk / "out" / "images.part" / "other" / "QF5" / "0.png", photograph(8, 8))
     times = os.stat(next((desk / "out" / "images.part").rglob("00.png"))).st_mtime_ns
     again = run(desk, *arguments)
     assert again.returncode == 0, again.stderr

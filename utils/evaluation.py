@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -679,8 +679,11 @@ class _Pictures:
     def _remove_others(self, found: Evaluation) -> None:
         """A stopped run of other sets or settings may have left pictures."""
         kept = {self._path(r.dataset, r.setting, r.image, r.method) for r in found.results}
-        for path in self.beside.rglob("*.png"):
-            if path not in kept:
+        for path in sorted(self.beside.rglob("*"), reverse=True):  # folders after what they hold
+            if path.is_dir():
+                with suppress(OSError):  # not empty
+                    path.rmdir()
+            elif path not in kept and path.name != self.MARK:
                 path.unlink()
 
     def _comparison(
