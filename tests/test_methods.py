@@ -247,8 +247,8 @@ def test_names_of_weights(tmp_path: Path, released_file: Path) -> None:
 
 def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
     """Stopped in the middle, started again: the same tables, and nothing restored twice."""
-    for i in range(30):
-        write_png(desk / "many" / f"{i:02}.png", photograph(200, 200, seed=i))
+    for i in range(12):
+        write_png(desk / "many" / f"{i:02}.png", photograph(96, 96, seed=i))
     arguments = ("--testsets", "many", "--checkpoint", "one.safetensors", "two.safetensors")
     whole = run(desk, *arguments, output="whole")
     assert whole.returncode == 0, whole.stderr
@@ -262,8 +262,8 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
         stderr=subprocess.PIPE,
     )
     journal = desk / "out" / ".measured-0.part"
-    deadline = time.monotonic() + 120
-    while not journal.exists() or journal.read_text().count("\n") < 20:
+    deadline = time.monotonic() + 200
+    while not journal.exists() or journal.read_text().count("\n") < 8:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
@@ -286,7 +286,7 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
         os.stat(desk / "out" / "images" / "one" / "many" / "QF10" / "00.png").st_mtime_ns == times
     )
     assert not journal.exists()
-    assert done >= 20
+    assert 8 <= done < 12 * 2 * 3
 
 
 def test_other_pixels_are_measured_anew_after_a_stop(desk: Path) -> None:
