@@ -241,7 +241,7 @@ def code_hash() -> str:
 
 def protocol_line(options: AnyEvaluation, precision: str) -> str:
     """How everything in a table was measured, in one line."""
-    samplings = ", ".join(dict.fromkeys(each.sampling.value for each in options.degradations()))
+    samplings = " and ".join(dict.fromkeys(each.sampling.value for each in options.degradations()))
     padding = {
         Padding.AS_STORED: "padding as_stored (blocks mirrored)",
         Padding.PAD_FIRST: "padding pad_first (pixels padded before encoding, unlike published "

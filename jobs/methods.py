@@ -152,7 +152,7 @@ def require_different_methods(names: Iterable[str]) -> None:
     """
     for name, count in Counter(names).items():
         if name == JPEG:
-            raise OptionsError(f"--method {name}: this name is of the JPEG itself; choose another")
+            raise OptionsError(f"{name}: this name is of the JPEG itself; choose another")
         if not name.strip() or set(name) & set("/\\\n|"):
             raise OptionsError(f'{name!r}: names have no "/", "\\" or "|"; choose another')
         if count > 1:
