@@ -10,6 +10,7 @@ EXAMPLES = """  python test_color_IJCN.py
   python test_color_IJCN.py --testsets LIVE1_color BSDS500_color --set "qualities=[10,20,30,40]"
   python test_color_IJCN.py --testsets Sample --output results/sample --report
   python test_color_IJCN.py --checkpoint model_zoo/Color_IJCN.pth --set padding=pad_first
+  python test_color_IJCN.py --testsets my/pictures --checkpoint a.safetensors --method FBCNN=fbcnn
 """
 
 

@@ -1,9 +1,10 @@
-"""Evaluation sets by name: folders of images, and the built-in sample."""
+"""Evaluation sets by name or path: folders of images, and the built-in sample."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,12 +33,16 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class TestSet:
-    """An evaluation set: its name in tables, and its images in a stable order."""
+    """An evaluation set: its name in tables, and its images in a stable order.
+
+    folder: where its images lie; None for the built-in set.
+    """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
     name: str
     images: tuple[NamedImage, ...]
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,57 +81,85 @@ def testset_folders(root: Path) -> list[Path]:
     return [root, *(Path(part) for part in more.split(os.pathsep) if part)]
 
 
-def testset_folder(name: str, root: Path) -> Path:
-    """The folder of the set called ``name`` below one of :func:`testset_folders`.
+def set_name(wanted: str) -> str:
+    """What tables and result folders call a set: its name, or the last part of its path.
+
+    >>> set_name("LIVE1_color"), set_name("/home/me/mine/")
+    ('LIVE1_color', 'mine')
+    """
+    return Path(os.path.abspath(Path(wanted).expanduser())).name or "root"
+
+
+def testset_folder(wanted: str, root: Path) -> Path:
+    """The folder of a set: a path, or a name below one of :func:`testset_folders`.
 
     Raises:
         DatasetError: there is none.
     """
-    folders = testset_folders(root)
-    for folder in folders:
-        if (folder / name).is_dir():
-            return folder / name
+    folder = _find_folder(wanted, root)
+    if folder is not None:
+        return folder
+    if Path(wanted).expanduser().is_file():
+        raise DatasetError(f"test set {wanted} is a file; give the folder that it is in")
+    if _is_path(wanted):
+        raise DatasetError(f"test set {wanted} not found; give the path of a folder of images")
     raise DatasetError(
-        f"test set {name} not found in {', '.join(str(f) for f in folders)}; "
-        "fetch it if it is a known one (python testsets/download.py --list), "
-        f"or add its parent folder to ${TESTSETS_VARIABLE}"
+        f"test set {wanted} not found in {', '.join(str(f) for f in testset_folders(root))}; "
+        "fetch it if it is a known one (python testsets/download.py --list), give the path of a "
+        f"folder, or add its parent folder to ${TESTSETS_VARIABLE}"
     )
 
 
-def has_testset(name: str, root: Path) -> bool:
-    """Whether :func:`open_testset` would find a set of this name."""
+def _find_folder(wanted: str, root: Path) -> Path | None:
+    """Paths are looked for as they are first, bare names below the folders of sets first."""
+    path = Path(wanted).expanduser()
+    named = [folder / wanted for folder in testset_folders(root)]
+    places = [path, *named] if _is_path(wanted) else [*named, path]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _is_path(wanted: str) -> bool:
+    return wanted in (".", "..") or wanted.startswith("~") or bool(set("/\\") & set(wanted))
+
+
+def has_testset(wanted: str, root: Path) -> bool:
+    """Whether :func:`open_testset` would find this set."""
     return any(
-        wanted == SAMPLE or any((folder / wanted).is_dir() for folder in testset_folders(root))
-        for wanted in (name, _colour_name(name))
+        each == SAMPLE or _find_folder(each, root) is not None
+        for each in (wanted, *_colour_sets(wanted))
     )
 
 
-def open_testset(name: str, root: Path) -> TestSet:
-    """The set called ``name``: a folder of images below one of :func:`testset_folders`, or Sample.
+def open_testset(wanted: str, root: Path) -> TestSet:
+    """A set by name or path: a folder of images (:func:`testset_folder`), or Sample.
 
-    ``X_gray``, where there is no such folder, is the luma of ``X_color`` (or of ``X``) in studio
+    ``X_gray``, where there is no such folder, is the luma of ``X_color`` or of ``X`` in studio
     range, as the field's gray sets were made with MATLAB.
 
     Raises:
         DatasetError: no such folder, or no image in it.
     """
-    colour = _colour_name(name)
-    if colour != name and not any((f / name).is_dir() for f in testset_folders(root)):
-        images = open_testset(colour, root)
-        return TestSet(
-            name, tuple(NamedImage(i.name, partial(_studio_luma, i.read)) for i in images)
-        )
-    if name == SAMPLE:
+    if wanted == SAMPLE:
         return sample_set()
-    return folder_set(name, testset_folder(name, root))
+    colour_sets = _colour_sets(wanted)
+    if not colour_sets or _find_folder(wanted, root) is not None:
+        return folder_set(set_name(wanted), testset_folder(wanted, root))
+    source = next((each for each in colour_sets if has_testset(each, root)), colour_sets[0])
+    colour = open_testset(source, root)
+    return TestSet(
+        set_name(wanted),
+        tuple(NamedImage(i.name, partial(_studio_luma, i.read)) for i in colour),
+        colour.folder,
+    )
 
 
-def _colour_name(name: str) -> str:
-    """Of the set that a gray set may be made from; the name itself if it is no gray set's."""
-    if not name.endswith(_GRAY):
-        return name
-    stem = name.removesuffix(_GRAY)
-    return stem if stem == SAMPLE else f"{stem}_color"
+def _colour_sets(wanted: str) -> tuple[str, ...]:
+    """What a gray set may be made of, the first that exists; nothing if it is no gray set."""
+    wanted = wanted.rstrip("/\\")
+    if not wanted.endswith(_GRAY):
+        return ()
+    stem = wanted.removesuffix(_GRAY)
+    return (f"{stem}_color", stem)
 
 
 _GRAY = "_gray"
@@ -148,10 +181,15 @@ def folder_set(name: str, folder: Path) -> TestSet:
     paths = find_images(folder)
     if not paths:
         raise DatasetError(f"test set {name}: no image in {folder}; put PNG or other images there")
-    return TestSet(
-        name,
-        tuple(
-            NamedImage(p.relative_to(folder).with_suffix("").as_posix(), partial(read_image, p))
-            for p in paths
-        ),
-    )
+    names = _names([path.relative_to(folder) for path in paths])
+    images = (NamedImage(n, partial(read_image, p)) for n, p in zip(names, paths, strict=True))
+    return TestSet(name, tuple(images), folder)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Paths without endings; with them where several would have one name: a.png and a.bmp."""
+    whole = [path.as_posix() for path in paths]
+    names = [path.with_suffix("").as_posix() for path in paths]
+    while shared := {name for name, count in Counter(names).items() if count > 1}:
+        names = [w if name in shared else name for w, name in zip(whole, names, strict=True)]
+    return names

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -252,6 +253,14 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampl
     if not done:
         raise ValueError(f"libjpeg cannot encode an image of shape {rgb.shape}")
     return data.tobytes()
+
+
+def encoder_version() -> str:
+    """Which library :func:`encode_jpeg` encodes with, as far as OpenCV says."""
+    found = re.search(r"\bJPEG:\s+(.*)", cv2.getBuildInformation())
+    built = re.search(r"libjpeg-turbo \(ver ([\d.]+)", found[1]) if found else None
+    library = f"libjpeg-turbo {built[1]}" if built else "libjpeg"
+    return f"{library} in OpenCV {cv2.__version__}"
 
 
 PILLOW_SAMPLINGS = (Sampling.S420, Sampling.S422, Sampling.S444)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset
-from jobs.network import USAGE_ERRORS, Session, describe_network, open_session
+from data.degradation import Padding
+from data.jpeg import encoder_version
+from jobs.methods import Network, other_methods, read_networks, require_different_methods
+from jobs.network import USAGE_ERRORS, Networks, describe_machine, open_networks
 from jobs.report import REPORT, remove_unwanted_pictures, report_evaluation
 from options.command_line import (
     EXIT_FAILED_IMAGES,
@@ -20,12 +27,26 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
-from utils.distributed import world_from_environment
-from utils.evaluation import Evaluation, evaluate
+from utils.distributed import World, world_from_environment
+from utils.evaluation import (
+    Cost,
+    Evaluation,
+    Figures,
+    Method,
+    Ways,
+    evaluate_methods,
+    has_folders,
+    image_path,
+    picture_folders,
+    ways_of,
+)
 from utils.image_io import require_writable
+from utils.journal import Journal
+from utils.learned_metrics import CLASSES, LearnedMetric, MetricError
+from utils.metrics import psnr_y, ssim_y
 from utils.published import read_published
-from utils.run_log import describe_run, write_run_file
-from utils.tables import write_tables
+from utils.run_log import describe_run, file_hash, write_run_file
+from utils.tables import Weights, write_tables
 
 DEFAULT_SET = "LIVE1_color"
 
@@ -47,62 +68,193 @@ def evaluation_main(
         schema: type of the options.
     """
     parser = test_parser(
-        description or "", examples, default_options, f"data sets; {SAMPLE} is built in"
+        description or "",
+        examples,
+        default_options,
+        f"sets to measure: names, or paths of folders; {SAMPLE} is built in",
+        measures=True,
     )
     args = parser.parse_args()
 
     def body() -> int:
-        return _run(read_options(schema, args), args)
+        return _run(read_options(schema, args, ("method",)), args)
 
-    return run_script(body, (*USAGE_ERRORS, DatasetError))
+    return run_script(body, (*USAGE_ERRORS, DatasetError, MetricError))
 
 
 def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
     sets = _open_sets(options)
-    with open_session(options) as session:
-        evaluation = run_evaluation(options, sets, session, {"option_file": str(args.opt)})
-        if session.world.is_main:
-            _tell(options, evaluation)
+    require_apart(sets, options.output)
+    with open_entrants(options) as entrants:
+        facts = {"option_file": str(args.opt)}
+        evaluation, notes = run_evaluation(options, sets, entrants, facts)
+        if entrants.world.is_main:
+            _tell(options, evaluation, notes)
     return EXIT_FAILED_IMAGES if evaluation.failures else 0
 
 
+class Entrants(NamedTuple):
+    """The networks to measure, and what makes restorers of them."""
+
+    networks: list[Network]
+    restorers: Networks
+
+    @property
+    def world(self) -> World:
+        """This process among those that share the work."""
+        return self.restorers.world
+
+
+@contextmanager
+def open_entrants(options: AnyEvaluation) -> Iterator[Entrants]:
+    """The networks that ``options`` name, all of them loaded once to see that they can be.
+
+    Raises:
+        CheckpointError: unusable weights. OptionsError: a device this machine does not have.
+    """
+    networks = read_networks(options.checkpoint)
+    require_different_methods([network.name for network in networks])
+    with open_networks(options, networks[0].path) as restorers:
+        yield Entrants(networks, restorers)
+
+
 def run_evaluation(
-    options: AnyEvaluation, sets: Sequence[TestSet], session: Session, facts: Mapping[str, object]
-) -> Evaluation:
+    options: AnyEvaluation,
+    sets: Sequence[TestSet],
+    entrants: Entrants,
+    facts: Mapping[str, object],
+    strict: bool = True,
+) -> tuple[Evaluation, list[str]]:
     """Measure ``sets`` as ``options`` say; write tables, pictures, ``run.yml``, a report.
 
     Every process of the session calls this; the main one writes. ``facts`` go into ``run.yml``.
+    The second of what is returned are lines about pictures of other methods that are not scored.
+    Not ``strict``: a method without a picture for these sets is left out.
 
     Raises:
-        ImageError: the output folder cannot be written.
+        ImageError: the output folder cannot be written. OptionsError: a method that cannot be used.
     """
     output = options.output
-    require_writable(output)
     degradations = options.degradations()
-    evaluation = evaluate(
+    settings = [each.label for each in degradations]
+    others, notes = other_methods(options.method, sets, settings, output, strict)
+    networks, world = entrants.networks, entrants.world
+    require_different_methods([each.name for each in networks] + [each.name for each in others])
+    figures = figures_of(options.metrics)
+    require_writable(output)
+    code = code_hash()
+    arithmetic = describe_machine(entrants.restorers.restorer(networks[0].path), world)
+    protocol = protocol_line(options, arithmetic["precision"])
+    key = *(arithmetic[name] for name in ("device", "precision")), code
+    methods = [_method(options, each, entrants.restorers, key) for each in networks] + others
+    journal = Journal(output, world)
+    evaluation = evaluate_methods(
         sets,
         degradations,
-        session.restorer.restore,
+        methods,
         output,
         "all" if options.report else options.save_images,
-        world=session.world,
-        restore_many=session.restorer.restore_batch,
-        batch=BATCH if session.restorer.batches else 1,
+        world=world,
+        journal=journal,
+        jpeg_key=_key("JPEG", encoder_version(), options.padding.value, code),
+        figures=figures,
     )
-    if session.world.is_main:
+    if world.is_main:
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
-        title = f"JPEG restoration: compressed {times}, {options.checkpoint.name}"
-        published = read_published(PUBLISHED)
-        write_tables(output, evaluation, published, title)
+        title = f"JPEG restoration: compressed {times}, "
+        title += ", ".join(dict.fromkeys(network.path.name for network in networks))
+        published = read_published(PUBLISHED, options.padding.value)
+        weights = {each.name: Weights(each.path.name, each.sha256) for each in networks}
+        write_tables(output, evaluation, published, title, weights, protocol)
         run = describe_run(
             options.model_dump(mode="json"),
-            {**describe_network(options, session), **facts, **_cost(evaluation)},
+            {
+                "protocol": protocol,
+                "checkpoint_sha256": networks[0].sha256,
+                "parameters": networks[0].parameters,
+                **arithmetic,
+                **facts,
+                **_cost(evaluation, networks),
+            },
         )
         write_run_file(output / "run.yml", run)
         if options.report:
-            report_evaluation(output, title, sets, degradations, evaluation, published, run)
-            remove_unwanted_pictures(output, evaluation, degradations, options.save_images)
-    return evaluation
+            folders = has_folders(methods)
+            pictures = {
+                each.name: partial(image_path, output, method=each.name if folders else None)
+                for each in methods
+                if each.own
+            }
+            report_evaluation(
+                output, title, sets, degradations, evaluation, published, run, pictures
+            )
+            remove_unwanted_pictures(
+                output, evaluation, degradations, options.save_images, pictures
+            )
+    return evaluation, notes
+
+
+def _method(
+    options: AnyEvaluation, network: Network, restorers: Networks, arithmetic: tuple[str, ...]
+) -> Method:
+    def start() -> Ways:
+        restorer = restorers.restorer(network.path)
+        batch = BATCH if restorer.batches else 1
+        return ways_of(restorer.restore, restorer.restore_batch, batch)
+
+    how = options.ensemble, options.leave_fine, options.padding.value
+    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic))
+
+
+def figures_of(metrics: Sequence[str]) -> Figures:
+    """What the options ask to measure.
+
+    Raises:
+        MetricError: a metric of an extra that is not installed, or whose weights are not here.
+    """
+    more: dict[str, Callable[..., float]] = {}
+    for name in metrics:
+        if name in CLASSES:
+            more[name] = LearnedMetric(name)
+        elif name in LUMA_METRICS:
+            more[name] = LUMA_METRICS[name]
+    return Figures(metrics, more)
+
+
+LUMA_METRICS = {"psnr_y": psnr_y, "ssim_y": ssim_y}
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def code_hash() -> str:
+    """SHA-256 over the source files that decide on figures."""
+    digest = hashlib.sha256()
+    for package in ("data", "models"):
+        for path in sorted((PROJECT / package).glob("*.py")):
+            digest.update(file_hash(path).encode())
+    for path in sorted((PROJECT / "utils").glob("*metrics.py")):
+        digest.update(file_hash(path).encode())
+    return digest.hexdigest()
+
+
+def protocol_line(options: AnyEvaluation, precision: str) -> str:
+    """How everything in a table was measured, in one line."""
+    samplings = " and ".join(dict.fromkeys(each.sampling.value for each in options.degradations()))
+    padding = {
+        Padding.AS_STORED: "padding as_stored (blocks mirrored)",
+        Padding.PAD_FIRST: "padding pad_first (pixels padded before encoding, unlike published "
+        "figures known to be of another padding, which are not shown)",
+    }[options.padding]
+    fine = "left as decoded from quality 95 on" if options.leave_fine else "restored like others"
+    ensemble = f"over {options.ensemble} views" if options.ensemble > 1 else "none"
+    return (
+        f"Protocol: {encoder_version()}, chroma {samplings}, {padding}, backbone in "
+        f"{precision}, fine files {fine} (leave_fine "
+        f"{str(options.leave_fine).lower()}), self-ensemble {ensemble}; 8-bit RGB or gray, whole "
+        "images, no border cut."
+    )
 
 
 BATCH = 8
@@ -111,11 +263,10 @@ BATCH = 8
 PUBLISHED = PROJECT / "testsets" / "published.csv"
 
 
-def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
+def _tell(options: AnyEvaluation, evaluation: Evaluation, notes: Sequence[str]) -> None:
     print()
     print((options.output / "summary.md").read_text(encoding="utf-8"))
-    for line in evaluation.failures:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(evaluation, notes)
     if not evaluation.results:
         print("error: no image could be measured", file=sys.stderr)
     print(f"tables, restored pictures and run.yml: {options.output}")
@@ -129,7 +280,9 @@ def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:
     root = from_project(options.testsets_folder)
     if options.testsets != "auto":
-        return [open_testset(name, root) for name in dict.fromkeys(options.testsets)]
+        sets = [open_testset(wanted, root) for wanted in options.testsets]
+        require_different_names(sets)
+        return sets
     if has_testset(DEFAULT_SET, root):
         return [open_testset(DEFAULT_SET, root)]
     if world_from_environment().is_main:
@@ -140,12 +293,71 @@ def _open_sets(options: EvaluationOptions) -> list[TestSet]:
     return [open_testset(SAMPLE, root)]
 
 
-def _cost(evaluation: Evaluation) -> dict[str, object]:
-    pixels = max(1, evaluation.restored_pixels)
-    restored = max(1, len(evaluation.results) // 2)
+def require_different_names(sets: Sequence[TestSet]) -> None:
+    """Sets of one name would share their rows and their folder of pictures.
+
+    Raises:
+        DatasetError: two sets have one name.
+    """
+    for one, other in combinations(sets, 2):
+        if one.name == other.name:
+            places = " and ".join(dict.fromkeys(str(each.folder) for each in (one, other)))
+            raise DatasetError(
+                f"--testsets: {one.name} stands there twice ({places}); give it once, or rename "
+                "one of the folders"
+            )
+
+
+def require_apart(sets: Sequence[TestSet], output: Path) -> None:
+    """Nothing is written among the images that are measured, nor are results measured as images.
+
+    Raises:
+        DatasetError: the output folder lies in a set, or a set among the output's pictures.
+    """
+    inside = output.resolve()
+    for each in sets:
+        if each.folder is None:
+            continue
+        folder = each.folder.resolve()
+        if inside.is_relative_to(folder):
+            raise DatasetError(
+                f"--output {output} lies in the test set {each.folder}, where results would be "
+                "measured the next time; choose another --output"
+            )
+        if any(folder.is_relative_to(place) for place in picture_folders(inside)):
+            raise DatasetError(
+                f"test set {each.folder} lies among the pictures that --output {output} replaces; "
+                "choose another --output"
+            )
+
+
+def tell_left_out(evaluation: Evaluation, notes: Sequence[str]) -> None:
+    """A line on stderr for each image or picture that is not in the tables."""
+    for line in dict.fromkeys(evaluation.failures):
+        print(f"left out: {line}", file=sys.stderr)
+    for line in notes:
+        print(f"not scored: {line}", file=sys.stderr)
+
+
+def _cost(evaluation: Evaluation, networks: Sequence[Network]) -> dict[str, object]:
+    methods = []
+    for network in networks:
+        cost = evaluation.costs.get(network.name, Cost())
+        methods.append(
+            {
+                "name": network.name,
+                "checkpoint": str(network.path),
+                "sha256": network.sha256,
+                "parameters": network.parameters,
+                "restore_seconds_per_image": round(cost.seconds / max(1, cost.images), 3),
+                "restore_seconds_per_megapixel": round(cost.seconds / max(1, cost.pixels) * 1e6, 3),
+            }
+        )
+    pixels = max(1, sum(cost.pixels for cost in evaluation.costs.values()))
     return {
-        "restore_seconds_per_image": round(evaluation.restore_seconds / restored, 3),
-        "restore_seconds_per_megapixel": round(evaluation.restore_seconds / pixels * 1e6, 3),
+        "methods": methods,
+        "restore_seconds_per_image": methods[0]["restore_seconds_per_image"],
+        "restore_seconds_per_megapixel": methods[0]["restore_seconds_per_megapixel"],
         "metric_seconds_per_megapixel": round(evaluation.metric_seconds / pixels * 1e6, 3),
         "images_left_out": {name: sorted(left) for name, left in evaluation.left_out.items()},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from models import CheckpointError, load_checkpoint
 from models.restorer import Restorer, pick_device
 from options.command_line import from_project
-from options.schema import InferenceOptions, OptionsError
+from options.schema import ComputeOptions, InferenceOptions, OptionsError
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError
 from utils.memory import available_memory
@@ -28,9 +29,47 @@ class Session(NamedTuple):
     world: World
 
 
+class Networks:
+    """Restorers of checkpoints, one at a time in memory."""
+
+    def __init__(self, options: ComputeOptions, device: torch.device, world: World) -> None:
+        self.options = options
+        self.device = device
+        self.world = world
+        self._at_hand: tuple[Path, Restorer] | None = None
+
+    def restorer(self, path: Path) -> Restorer:
+        """The restorer with the weights of a file; the last one is kept.
+
+        Raises:
+            CheckpointError: unusable weights.
+        """
+        if self._at_hand is not None and self._at_hand[0] == path:
+            return self._at_hand[1]
+        self._at_hand = None  # before the next one is loaded
+        options = self.options
+        max_memory = options.max_memory
+        if max_memory is None and self.device.type == "cpu" and self.world.local_size > 1:
+            max_memory = available_memory() / 2**30 / 2 / self.world.local_size
+        restorer = Restorer(
+            load_checkpoint(path),
+            self.device,
+            options.precision,
+            max_memory,
+            options.compile,
+            options.ensemble,
+            options.leave_fine,
+            options.strength,
+        )
+        self._at_hand = path, restorer
+        return restorer
+
+
 @contextmanager
-def open_session(options: InferenceOptions) -> Iterator[Session]:
-    """The restorer that ``options`` describe; under torchrun, connected with its peers.
+def open_networks(options: ComputeOptions, first: Path) -> Iterator[Networks]:
+    """Restorers as ``options`` describe them; under torchrun, connected with its peers.
+
+    first: weights to begin with. What is wrong with them is said before processes connect.
 
     Raises:
         OptionsError: a device this machine does not have. CheckpointError: unusable weights.
@@ -44,33 +83,39 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
         # torchrun leaves one thread to each process, whatever the machine has.
         each = max(1, (os.cpu_count() or 1) // world.local_size)
         torch.set_num_threads(options.threads or each)
-    model = load_checkpoint(from_project(options.checkpoint))
-    max_memory = options.max_memory
-    if max_memory is None and device.type == "cpu" and world.local_size > 1:
-        max_memory = available_memory() / 2**30 / 2 / world.local_size
-    restorer = Restorer(
-        model,
-        device,
-        options.precision,
-        max_memory,
-        options.compile,
-        options.ensemble,
-        options.leave_fine,
-        options.strength,
-    )
+    networks = Networks(options, device, world)
+    networks.restorer(first)
     with connected(world, device):
-        yield Session(restorer, world)
+        yield networks
+
+
+@contextmanager
+def open_session(options: InferenceOptions) -> Iterator[Session]:
+    """The restorer that ``options`` describe; under torchrun, connected with its peers.
+
+    Raises:
+        OptionsError: a device this machine does not have. CheckpointError: unusable weights.
+    """
+    path = from_project(options.checkpoint)
+    with open_networks(options, path) as networks:
+        yield Session(networks.restorer(path), networks.world)
 
 
 def describe_network(options: InferenceOptions, session: Session) -> dict[str, Any]:
     """What ``run.yml`` says about the network and where it ran."""
-    restorer, world = session
+    return {
+        "checkpoint_sha256": file_hash(from_project(options.checkpoint)),
+        "parameters": sum(p.numel() for p in session.restorer.model.parameters()),
+        **describe_machine(session.restorer, session.world),
+    }
+
+
+def describe_machine(restorer: Restorer, world: World) -> dict[str, Any]:
+    """Where a network ran, and in which numbers."""
     device = str(restorer.device)
     if restorer.device.type == "cuda":
         device += f" ({torch.cuda.get_device_name(restorer.device)})"
     return {
-        "checkpoint_sha256": file_hash(from_project(options.checkpoint)),
-        "parameters": sum(p.numel() for p in restorer.model.parameters()),
         "processes": world.size,
         "device": device,
         "precision": str(restorer.precision).removeprefix("torch."),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from utils.tables import IJCN, JPEG
 
 Image = NDArray[np.uint8]
 
+PicturePath = Callable[[str, str, str], Path]
+"""Set, setting, image -> where the restored picture lies."""
+
 REPORT = "report.html"
 """Its name in an output folder."""
 
@@ -37,6 +41,7 @@ def report_evaluation(
     evaluation: Evaluation,
     published: Sequence[PublishedRow],
     facts: Mapping[str, object],
+    pictures: Mapping[str, PicturePath] | None = None,
 ) -> Path:
     """Write the report of an evaluation whose pictures of all settings lie in ``output``.
 
@@ -49,10 +54,12 @@ def report_evaluation(
         sets, degradations, evaluation: what was measured, how, and what was found.
         published: other methods' figures.
         facts: see `ReportBuilder.finish`.
+        pictures: of each method whose pictures are shown, where they lie (default: those of IJCN).
 
     Raises:
         ImageError: the report cannot be written.
     """
+    pictures = {IJCN: partial(image_path, output)} if pictures is None else pictures
     scores: dict[tuple[str, str, str], dict[str, Scores]] = {}
     for result in evaluation.results:
         key = result.dataset, result.image, result.setting
@@ -85,30 +92,36 @@ def report_evaluation(
                     )
                     continue
                 pair = degrade(original)
-                path = image_path(output, dataset, degrade.label, image.name)
-                report.add(
-                    dataset=dataset,
-                    setting=degrade.label,
-                    name=image.name,
-                    jpeg=pair.jpeg,
-                    restored=read_image(path),
-                    original=pair.original,
-                    scores_before=found[JPEG],
-                    scores_after=found[IJCN],
-                )
+                for method, path in pictures.items():
+                    report.add(
+                        dataset=dataset,
+                        setting=f"{degrade.label} {method}" if len(pictures) > 1 else degrade.label,
+                        name=image.name,
+                        jpeg=pair.jpeg,
+                        restored=read_image(path(dataset, degrade.label, image.name)),
+                        original=pair.original,
+                        scores_before=found[JPEG],
+                        scores_after=found[method],
+                    )
         report.finish(output / REPORT, facts, evaluation.summary(), published)
     return output / REPORT
 
 
 def remove_unwanted_pictures(
-    output: Path, evaluation: Evaluation, degradations: Sequence[Degrade], wanted: SaveImages
+    output: Path,
+    evaluation: Evaluation,
+    degradations: Sequence[Degrade],
+    wanted: SaveImages,
+    pictures: Mapping[str, PicturePath] | None = None,
 ) -> None:
     """Leave the pictures of the settings that ``save_images`` asks for; the report has them all."""
     if wanted == "all":
         return
+    paths = [partial(image_path, output)] if pictures is None else list(pictures.values())
     for dataset in {result.dataset for result in evaluation.results}:
         for degrade in degradations[1 if wanted == "first" else 0 :]:
-            shutil.rmtree(image_path(output, dataset, degrade.label, "").parent, ignore_errors=True)
+            for path in paths:
+                shutil.rmtree(path(dataset, degrade.label, "").parent, ignore_errors=True)
     if wanted == "none":
         (output / "comparison.png").unlink(missing_ok=True)
 
@@ -173,7 +186,7 @@ def _reason(evaluation: Evaluation, dataset: str, image: str, setting: str = "")
     at = re.escape(setting) or r"\S+"
     patterns = (
         rf"{re.escape(f'{dataset}/{image}')}(?: at {at})?: ",
-        rf".*[/\\]{re.escape(image)}\.\w+: ",
+        rf".*[/\\]{re.escape(image)}(?:\.\w+)?: ",
     )
     found = (line for p in patterns for line in evaluation.failures if re.match(p, line))
     return next(found, "not measured")

@@ -1,6 +1,7 @@
 """The paper's tables in one command: single, double and gray evaluation on every set that is found.
 
-What was measured before with the same checkpoint, options and code is not measured again.
+What was measured before with the same checkpoint, options and code is not measured again. `join`
+puts finished runs side by side: python -m jobs.tables join --help.
 """
 
 from __future__ import annotations
@@ -12,17 +13,35 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from data.datasets import SAMPLE, DatasetError, NamedImage, TestSet, has_testset, open_testset
-from jobs.evaluate import PUBLISHED, AnyEvaluation, run_evaluation
-from jobs.network import USAGE_ERRORS, open_session
+from data.datasets import (
+    SAMPLE,
+    DatasetError,
+    NamedImage,
+    TestSet,
+    has_testset,
+    open_testset,
+    set_name,
+)
+from jobs.evaluate import (
+    PUBLISHED,
+    AnyEvaluation,
+    code_hash,
+    open_entrants,
+    require_apart,
+    run_evaluation,
+    tell_left_out,
+)
+from jobs.join import join, join_parser
+from jobs.methods import identify
+from jobs.network import USAGE_ERRORS
 from jobs.report import REPORT
 from models.restorer import Restorer
 from options.command_line import (
@@ -34,13 +53,17 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
-from utils.image_io import ImageError, write_atomically
-from utils.published import PublishedRow, not_comparable, read_published, rows_for
+from utils.image_io import ImageError, find_images, write_atomically
+from utils.journal import pixel_hash
+from utils.learned_metrics import MetricError
+from utils.metrics import MORE_METRICS
+from utils.published import PublishedRow, read_published, rows_for
 from utils.run_log import file_hash
 from utils.tables import (
-    IJCN,
+    WEIGHTS_COLUMNS,
     SummaryRow,
     best_published,
+    comparability,
     counted,
     csv_text,
     introduction,
@@ -52,6 +75,7 @@ EXAMPLES = """  make tables
   python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5
   python -m jobs.tables --checkpoint runs/mine/best.safetensors --output results/mine
   python -m jobs.tables --readme README.md
+  python -m jobs.tables join results/mine test_results/color
   torchrun --nproc_per_node=8 -m jobs.tables
 """
 
@@ -73,7 +97,7 @@ KINDS = (
         "Compressed once",
         "options/test_color.yml",
         ColorTestOptions,
-        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color"),
+        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24"),
     ),
     Kind(
         "gray",
@@ -87,7 +111,7 @@ KINDS = (
         "Compressed twice",
         "options/test_colordouble.yml",
         DoubleTestOptions,
-        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color"),
+        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24"),
     ),
 )
 
@@ -104,8 +128,16 @@ class Entry:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``python -m jobs.tables``; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["join"]:
+        joined = join_parser().parse_args(arguments[1:])
+        return run_script(lambda: _join(joined), USAGE_ERRORS)
     parser = test_parser(
-        __doc__ or "", EXAMPLES, KINDS[0].option_file, "only these sets (default: all known)"
+        __doc__ or "",
+        EXAMPLES,
+        KINDS[0].option_file,
+        "only these sets, names or paths (default: all known)",
+        measures=True,
     )
     parser.add_argument(
         "--kinds",
@@ -123,7 +155,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.opt != PROJECT / KINDS[0].option_file:
         parser.error("--opt: each protocol has its own option file; use --set")
-    return run_script(lambda: _run(args), (*USAGE_ERRORS, DatasetError))
+    return run_script(lambda: _run(args), (*USAGE_ERRORS, DatasetError, MetricError))
+
+
+def _join(args: argparse.Namespace) -> int:
+    print(join(args.runs, args.output))
+    if args.output is not None:
+        print(f"tables: {args.output}")
+    return 0
+
+
+NAMED = ("method",)
+"""Arguments that stand for options, besides those of every script."""
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -132,42 +175,50 @@ def _run(args: argparse.Namespace) -> int:
     output = Path(args.output or "results")
     wanted = [kind for kind in KINDS if kind.name in args.kinds]
     names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
+    _require_different_names(names)
     args.testsets = args.output = None
     entries: list[Entry] = []
     missing: list[str] = []
     failed = False
-    first = read_options(wanted[0].schema, _with_option_file(args, wanted[0]))
-    with open_session(first) as session:
+    first = read_options(wanted[0].schema, _with_option_file(args, wanted[0]), NAMED)
+    with open_entrants(first) as entrants:
+        world = entrants.world
         for kind, name in ((k, n) for k in wanted for n in names if is_reported(k, n)):
-            folder = output / kind.name / name
+            folder = output / kind.name / set_name(name)
             options: AnyEvaluation = read_options(
-                kind.schema, _with_option_file(args, kind)
+                kind.schema, _with_option_file(args, kind), NAMED
             ).model_copy(
-                update={"testsets": (name,), "output": folder, "name": f"{kind.name}_{name}"}
+                update={
+                    "testsets": (name,),
+                    "output": folder,
+                    "name": f"{kind.name}_{set_name(name)}",
+                }
             )
             root = from_project(options.testsets_folder)
             if not has_testset(name, root):
                 missing.append(name)
                 continue
             testset = open_testset(name, root)
+            require_apart([testset], folder)
             key, done = "", False
-            if session.world.is_main:
-                key = fingerprint(options, testset, session.restorer)
+            if world.is_main:
+                restorer = entrants.restorers.restorer(entrants.networks[0].path)
+                key = fingerprint(options, testset, restorer)
                 done = _is_measured(folder, key, options.report)
                 if not done:
                     print(f"{kind.heading}: {name}", flush=True)
-            if not session.world.gather(done)[0]:
-                evaluation = run_evaluation(options, [testset], session, {"fingerprint": key})
+            if not world.gather(done)[0]:
+                facts, strict = {"fingerprint": key}, False
+                evaluation, notes = run_evaluation(options, [testset], entrants, facts, strict)
                 failed |= bool(evaluation.failures)
-                if session.world.is_main:
-                    for line in evaluation.failures:
-                        print(f"left out: {line}", file=sys.stderr)
-            if session.world.is_main:
+                if world.is_main:
+                    tell_left_out(evaluation, notes)
+            if world.is_main:
                 run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
-                entries.append(Entry(kind, name, read_summary(folder / "summary.csv"), run))
+                entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))
                 # After every set: whoever stops this keeps what there is.
                 _write(output, entries, missing)
-        if session.world.is_main:
+        if world.is_main:
             if not entries:
                 raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
             text = _write(output, entries, missing)  # sets may be missing after the last one found
@@ -177,8 +228,15 @@ def _run(args: argparse.Namespace) -> int:
     return EXIT_FAILED_IMAGES if failed else 0
 
 
+def _require_different_names(wanted: Sequence[str]) -> None:
+    for name, count in Counter(map(set_name, wanted)).items():
+        if count > 1:
+            raise DatasetError(f"--testsets: {name} stands there twice; give it once")
+
+
 def is_reported(kind: Kind, dataset: str) -> bool:
     """Whether a set is for a protocol: known ones as listed, others where their colours fit."""
+    dataset = set_name(dataset)
     known = {name for each in KINDS for name in each.sets}
     if dataset in known:
         return dataset in kind.sets
@@ -193,32 +251,39 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) ->
     """SHA-256 over all that figures depend on: weights, options, pictures, arithmetic, code."""
     content = options.model_dump(
         mode="json",
-        exclude={"checkpoint", "device", "precision", "threads", "max_memory", "compile", "output"}
+        exclude={
+            "checkpoint",
+            "method",
+            "device",
+            "precision",
+            "threads",
+            "max_memory",
+            "compile",
+            "output",
+        }
         | {"save_images", "report", "name", "testsets_folder"},
     )
     content["images"] = {image.name: _pixel_hash(image) for image in testset}
     content["arithmetic"] = [restorer.device.type, str(restorer.precision)]  # never "auto"
-    content["checkpoint"] = file_hash(from_project(options.checkpoint))
-    content["code"] = {str(p.relative_to(PROJECT)): file_hash(p) for p in _code()}
+    networks = map(identify, options.checkpoint)
+    content["checkpoint"] = [(name, sha256) for name, _, sha256 in networks]
+    content["method"] = [_folder_state(text) for text in options.method]
+    content["code"] = code_hash()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _pixel_hash(image: NamedImage) -> str:
     """The same for copies, other file formats, and gray sets made from colour ones."""
     try:
-        pixels = image.read()
+        return pixel_hash(image.read())
     except ImageError:
         return "unreadable"
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
-def _code() -> Iterator[Path]:
-    """The source files that decide on figures."""
-    for package in ("data", "models"):
-        yield from sorted((PROJECT / package).glob("*.py"))
-    yield PROJECT / "utils" / "metrics.py"
+def _folder_state(method: str) -> list[object]:
+    """A method as it was given, and the pictures in its folder."""
+    folder = Path(method.partition("=")[2]).expanduser()
+    return [method, *((str(path), file_hash(path)) for path in find_images(folder))]
 
 
 def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
@@ -230,19 +295,18 @@ def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
     return (
         isinstance(run, dict)
         and run.get("fingerprint") == wanted
+        and "methods" in run
         and not run.get("images_left_out")
         and (not with_report or (folder / REPORT).exists())
     )
 
 
 def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> str:
-    published = read_published(PUBLISHED)
+    published = read_published(PUBLISHED, entries[0].run["options"]["padding"])
     write_atomically(output / "tables.csv", _csv(entries, published))
-    run = entries[0].run
     lines = [
-        f"{Path(run['options']['checkpoint']).name}, {run['parameters'] / 1e6:.1f} M parameters, "
-        f"SHA-256 {run['checkpoint_sha256'][:12]}..., {run['precision']} backbone.",
-        *introduction(row.setting for entry in entries for row in entry.rows),
+        *(_network_line(each) for each in entries[0].run["methods"]),
+        *introduction([row for entry in entries for row in entry.rows]),
     ]
     for kind in KINDS:
         of_kind = [entry for entry in entries if entry.kind is kind]
@@ -257,6 +321,8 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
                 *table_of_set(entry.rows, published),
+                "",
+                entry.run["protocol"],
             ]
     if missing:
         lines += [
@@ -269,30 +335,42 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
     return text
 
 
+def _network_line(method: Mapping[str, Any]) -> str:
+    return (
+        f"{method['name']}: {Path(method['checkpoint']).name}, {method['parameters'] / 1e6:.1f} M "
+        f"parameters, SHA-256 {method['sha256'][:12]}..."
+    )
+
+
 def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
     """Measured and published rows; what the network costs, and how far it is from the best."""
     rows: list[tuple[object, ...]] = []
+    measured = {metric for entry in entries for row in entry.rows for metric in row.more}
+    more = [metric for metric in MORE_METRICS if metric in measured]
     for entry in entries:
         name = entry.kind.name
-        others = published
-        counts = [row.images for row in entry.rows]
-        if not_comparable(entry.dataset, counts, [row.setting for row in entry.rows]):
-            others = ()
+        others = () if comparability(entry.rows) else published
+        networks = {each["name"]: each for each in entry.run["methods"]}
         for row in entry.rows:
             scores = (round(score, 4) for score in row.scores)
-            costs = _costs(entry, row, others) if row.method == IJCN else ("",) * 4
+            network = networks.get(row.method)
+            costs = _costs(network, row, others) if network else ("",) * 4
             key = name, row.dataset, row.setting, row.method, "measured", row.images
-            rows.append((*key, *scores, *costs))
+            extra = (round(row.more[metric], 6) if metric in row.more else "" for metric in more)
+            rows.append((*key, *scores, *costs, *row.weights, *extra))
         settings = {row.setting for row in entry.rows}
         for p in rows_for(others, entry.dataset, settings):
             figures = ("" if value is None else value for value in (p.psnr, p.ssim, p.psnrb))
-            rows.append((name, p.dataset, p.setting, p.method, p.source, "", *figures, *[""] * 4))
-    return csv_text(CSV_COLUMNS, rows)
+            place = name, p.dataset, p.setting, p.method, p.source, ""
+            rows.append((*place, *figures, *[""] * (6 + len(more))))
+    return csv_text((*CSV_COLUMNS, *more), rows)
 
 
-def _costs(entry: Entry, row: SummaryRow, published: Sequence[PublishedRow]) -> tuple[object, ...]:
-    """Of a row of ours: parameters, seconds per image, dB above the best published, its name."""
-    cost = entry.run["parameters"], entry.run["restore_seconds_per_image"]
+def _costs(
+    network: Mapping[str, Any], row: SummaryRow, published: Sequence[PublishedRow]
+) -> tuple[object, ...]:
+    """Of a network's row: parameters, seconds per image, dB above the best published, its name."""
+    cost = network["parameters"], network["restore_seconds_per_image"]
     best = best_published(published, row.dataset, row.setting)
     if best is None or best.psnr is None:
         return (*cost, "", "")
@@ -302,6 +380,7 @@ def _costs(entry: Entry, row: SummaryRow, published: Sequence[PublishedRow]) -> 
 CSV_COLUMNS = (
     *("protocol", "dataset", "setting", "method", "source", "images", "psnr", "ssim", "psnrb"),
     *("parameters", "seconds_per_image", "to_best_published", "best_published"),
+    *WEIGHTS_COLUMNS,
 )
 
 _BEGIN, _END = "<!-- tables -->", "<!-- /tables -->"

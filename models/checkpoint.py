@@ -142,6 +142,15 @@ def save_checkpoint(
         beside.unlink(missing_ok=True)
 
 
+def read_notes(path: str | os.PathLike[str]) -> dict[str, str] | None:
+    """The metadata of one of our files, see :func:`save_checkpoint`; None of a released one."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except safetensors.SafetensorError:
+        return None
+
+
 def _load_own(path: Path) -> IJCN | None:
     """The network of a safetensors file, None if the file is of another kind."""
     try:

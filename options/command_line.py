@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from models.restorer import Precision
-from options.schema import AnyOptions, OptionsError, load_options, parse_assignment
+from options.schema import AnyOptions, load_options, parse_assignment
 from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts
 
@@ -29,9 +29,13 @@ def from_project(path: Path) -> Path:
 
 
 def test_parser(
-    description: str, examples: str, default_options: str, testsets_help: str
+    description: str,
+    examples: str,
+    default_options: str,
+    testsets_help: str,
+    measures: bool = False,  # noqa: PT028  this is no test
 ) -> argparse.ArgumentParser:
-    """Parser with the arguments all test scripts take."""
+    """Parser with the arguments all test scripts take; ``measures``: several methods too."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog=f"examples:\n{examples}",
@@ -45,7 +49,24 @@ def test_parser(
         help=f"YAML option file (default: {default_options})",
     )
     parser.add_argument("--testsets", nargs="+", metavar="NAME", help=testsets_help)
-    parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
+    if measures:
+        parser.add_argument(
+            "--checkpoint",
+            nargs="+",
+            action="extend",
+            metavar="[NAME=]PATH",
+            help="weights, .safetensors or .pth, one or several; NAME: what tables call them",
+        )
+        parser.add_argument(
+            "--method",
+            nargs="+",
+            action="extend",
+            metavar="NAME=FOLDER",
+            help="pictures that another program restored, in FOLDER/QF10/IMAGE.png or "
+            "FOLDER/SET/QF10/IMAGE.png; or jpegqs, where that is installed",
+        )
+    else:
+        parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
     )
@@ -93,18 +114,19 @@ def read_options(
     Raises:
         OptionsError: see :func:`options.schema.load_options`.
     """
-    overrides: list[tuple[str, Any]] = [parse_assignment(text) for text in args.set]
-    arguments = {name: getattr(args, name) for name in (*COMMON, *named)}
-    overrides += [(name, value) for name, value in arguments.items() if value is not None]
-    try:
-        return load_options(schema, args.opt, overrides)
-    except OptionsError as error:
-        for name, value in arguments.items():
-            start = f"{args.opt}: {name}: "
-            if value is not None and str(error).startswith(start):  # not the file's fault
-                flag = name.removesuffix("_report")
-                raise OptionsError(f"--{flag}: {str(error).removeprefix(start)}") from error
-        raise
+    overrides: list[tuple[str, Any]] = []
+    given: dict[str, str] = {}
+    for text in args.set:
+        overrides.append(parse_assignment(text))
+        given[overrides[-1][0]] = f"--set {text}"
+    for name in (*COMMON, *named):
+        value = getattr(args, name)
+        if value is not None:
+            overrides.append((name, value))
+            words = value if isinstance(value, list) else [value]
+            flag = name.removesuffix("_report")
+            given[name] = " ".join((f"--{flag}", *map(str, words)))
+    return load_options(schema, args.opt, overrides, given)
 
 
 def given_options(args: argparse.Namespace, named: Sequence[str] = ()) -> set[str]:

@@ -10,13 +10,22 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
@@ -35,9 +44,61 @@ def _without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _several(value: Any) -> Any:
+    """A list as people type it: one value, values with commas between, or a list."""
+    if isinstance(value, str) and "," in value:
+        value = [_number(part.strip()) for part in value.split(",")]
+    return _as_list(value)
+
+
+def _as_list(value: Any) -> Any:
+    """One value, or a list; commas may be part of a path."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(each) if isinstance(each, Path) else each for each in values)
+
+
+def _several_pairs(value: Any) -> Any:
+    """Pairs as people type them: one, or a list of them."""
+    values = tuple(tuple(v) if isinstance(v, list) else v for v in _several(value))
+    return values if any(isinstance(each, tuple) for each in values) else (values,)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"0|[1-9]\d*", text) else text
+
+
+def _sampling(value: Any) -> Any:
+    """``444`` or ``4:4:4``, as text or number."""
+    digits = str(value).replace(":", "")
+    return next((each for each in Sampling if each.value.replace(":", "") == digits), value)
+
+
+def _names_or_auto(value: Any) -> Any:
+    return value if value == "auto" else _as_list(value)
+
+
 Quality = Annotated[int, Field(ge=1, le=100)]
-Qualities = Annotated[tuple[Quality, ...], Field(min_length=1), AfterValidator(_without_repeats)]
+Qualities = Annotated[
+    tuple[Quality, ...],
+    BeforeValidator(_several),
+    Field(min_length=1),
+    AfterValidator(_without_repeats),
+]
+Samplings = Annotated[
+    tuple[Annotated[Sampling, BeforeValidator(_sampling)], ...],
+    BeforeValidator(_several),
+    Field(min_length=1),
+    AfterValidator(_without_repeats),
+]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+Metrics = Annotated[
+    tuple[Literal["psnr", "ssim", "psnrb", "psnr_y", "ssim_y", "lpips", "dists"], ...],
+    BeforeValidator(_several),
+    Field(min_length=1, examples=["[psnr,ssim,psnrb,psnr_y,ssim_y]"]),
+    AfterValidator(_without_repeats),
+]
 
 
 class OptionsError(ValueError):
@@ -50,13 +111,12 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class InferenceOptions(Options):
-    """What every test script needs."""
+class ComputeOptions(Options):
+    """Where and how networks restore."""
 
-    checkpoint: Path
     device: Device = "auto"
     precision: Precision = "auto"
-    max_memory: Annotated[float, Field(gt=0)] | None = None
+    max_memory: Annotated[Annotated[float, Field(gt=0)] | None, Field(examples=["4"])] = None
     compile: bool = False
     ensemble: Ensemble = 1
     leave_fine: bool = True
@@ -65,14 +125,37 @@ class InferenceOptions(Options):
     output: Path = Path("test_results")
 
 
-class EvaluationOptions(InferenceOptions):
-    """What every script that measures needs."""
+class InferenceOptions(ComputeOptions):
+    """What every script that restores needs."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    testsets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["auto"] = "auto"
+    checkpoint: Path
+
+
+class EvaluationOptions(ComputeOptions):
+    """What every script that measures needs.
+
+    checkpoint: paths of weights, or NAME=PATH. method: NAME=FOLDER of pictures that another program
+    restored, or jpegqs.
+    """
+
+    checkpoint: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_as_list),
+        Field(min_length=1, examples=["model_zoo/Color_IJCN.safetensors"]),
+    ]
+    method: Annotated[
+        tuple[str, ...], BeforeValidator(_as_list), Field(examples=["FBCNN=results/fbcnn"])
+    ] = ()
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$", examples=["color"])]
+    testsets: Annotated[
+        Annotated[tuple[str, ...], Field(min_length=1)] | Literal["auto"],
+        BeforeValidator(_names_or_auto),
+        Field(examples=["[LIVE1_color,path/to/folder]"]),
+    ] = "auto"
     testsets_folder: Path = Path("testsets")
-    sampling: Sampling = Sampling.S420
+    sampling: Samplings = (Sampling.S420,)
     padding: Padding = Padding.AS_STORED
+    metrics: Metrics = ("psnr", "ssim", "psnrb")
     save_images: SaveImages = "first"
     report: bool = False
 
@@ -84,24 +167,30 @@ class ColorTestOptions(EvaluationOptions):
 
     def degradations(self) -> list[SingleJpeg]:
         """One compression at each quality."""
-        return [SingleJpeg(quality, self.sampling, self.padding) for quality in self.qualities]
+        return [
+            SingleJpeg(quality, sampling, self.padding)
+            for sampling, quality in product(self.sampling, self.qualities)
+        ]
 
 
 class DoubleTestOptions(EvaluationOptions):
     """``test_colordouble_IJCN.py``: every first quality with every second one, at every shift."""
 
     qualities: Qualities = (30, 50)
-    second_qualities: Qualities | None = None
-    pairs: (
+    second_qualities: Annotated[Qualities | None, Field(examples=["[10,95]"])] = None
+    pairs: Annotated[
         Annotated[
             tuple[tuple[Quality, Quality], ...],
+            BeforeValidator(_several_pairs),
             Field(min_length=1),
             AfterValidator(_without_repeats),
         ]
-        | None
-    ) = None
+        | None,
+        Field(examples=["[[10,90],[90,10]]"]),
+    ] = None
     shifts: Annotated[
         tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...],
+        BeforeValidator(_several_pairs),
         Field(min_length=1),
         AfterValidator(_without_repeats),
     ] = ((0, 0), (4, 4))
@@ -111,8 +200,8 @@ class DoubleTestOptions(EvaluationOptions):
         second = self.second_qualities or self.qualities
         pairs = self.pairs or tuple(product(self.qualities, second))
         return [
-            DoubleJpeg(first, second, shift, self.sampling, self.padding)
-            for shift, (first, second) in product(self.shifts, pairs)
+            DoubleJpeg(first, second, shift, sampling, self.padding)
+            for sampling, shift, (first, second) in product(self.sampling, self.shifts, pairs)
         ]
 
 
@@ -284,7 +373,10 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def load_options(
-    schema: type[AnyOptions], path: Path, overrides: Sequence[tuple[str, Any]] = ()
+    schema: type[AnyOptions],
+    path: Path,
+    overrides: Sequence[tuple[str, Any]] = (),
+    given: Mapping[str, str] | None = None,
 ) -> AnyOptions:
     """Read a YAML option file, apply overrides, check everything.
 
@@ -292,6 +384,7 @@ def load_options(
         schema: which options the file must hold.
         path: the YAML file.
         overrides: (dotted key, value) pairs that replace the file's values, later ones win.
+        given: how overrides were typed, by their dotted keys; messages name them so.
 
     Raises:
         OptionsError: no such file, not YAML, unknown key, wrong type or range.
@@ -315,7 +408,7 @@ def load_options(
         return schema.model_validate_json(json.dumps(content))
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
-            raise OptionsError(f"{path}: {_first_complaint(error, schema)}") from error
+            raise OptionsError(_first_complaint(error, schema, path, given or {})) from error
         raise OptionsError(f"{path}: {error}") from error
 
 
@@ -372,17 +465,27 @@ def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
     content[key] = value
 
 
-def _first_complaint(error: ValidationError, schema: type[BaseModel]) -> str:
-    """The first problem in one line: dotted key, value, what was expected."""
+def _first_complaint(
+    error: ValidationError, schema: type[BaseModel], path: Path, given: Mapping[str, str]
+) -> str:
+    """The first problem in one line: where it was given, dotted key, value, what was expected."""
     # Unknown keys first: a typo is the likeliest cause of whatever else is wrong.
     details = sorted(
         error.errors(),
         key=lambda e: e["type"] not in ("extra_forbidden", "unexpected_keyword_argument"),
     )
     detail = details[0]
-    key = ".".join(
-        str(part) for part in detail["loc"] if not str(part).startswith(("tuple", "literal"))
-    )
+    parts = [part for part in detail["loc"] if not str(part).startswith(_NOT_KEYS)]
+    key = ".".join(map(str, parts))
+    typed = (text for name, text in given.items() if f"{key}.".startswith(f"{name}."))
+    return f"{next(typed, str(path))}: {_complaint(detail, key, parts, schema)}"
+
+
+_NOT_KEYS = ("tuple", "literal", "function-", "constrained-", "nullable")
+"""What pydantic puts between the keys of a value that may be of several types."""
+
+
+def _complaint(detail: Any, key: str, parts: Sequence[Any], schema: type[BaseModel]) -> str:
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(schema, detail["loc"][:-1])
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
@@ -396,11 +499,49 @@ def _first_complaint(error: ValidationError, schema: type[BaseModel]) -> str:
     value = detail["input"]
     if detail["type"] == "value_error" and isinstance(value, dict):
         return f"{key}: {message}"  # of a whole section; the message names what is wrong in it
-    return f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(value, default=str)}"
+    text = f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(value, default=_plain)}"
+    example = _example(schema, parts)
+    return f"{text}; for example {example}" if example else text
+
+
+def _plain(value: Any) -> str:
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+_SHOWN = (bool, int, float, str, tuple, dict, Enum, Path)
+
+
+def _example(schema: type, parts: Sequence[Any]) -> str:
+    """A right value of an option as one would type it, ``key=value``; empty if none is known."""
+    names = [str(part) for part in parts if not isinstance(part, int)]
+    *sections, name = names
+    fields = _fields(schema, sections)
+    field = fields.get(name)
+    if field is None:
+        return ""
+    examples = getattr(field, "examples", None)
+    if examples:
+        return f"{'.'.join(names)}={examples[0]}"
+    default = getattr(field, "default", None)
+    if default is None or not isinstance(default, _SHOWN):
+        return ""
+    if isinstance(default, tuple) and default and not isinstance(default[0], tuple):
+        value = ",".join(map(_plain, default))
+        value = value if len(default) == 1 else f"[{value}]"
+    elif isinstance(default, str | Enum | Path):
+        value = _plain(default)
+    else:
+        value = json.dumps(default, default=_plain, separators=(",", ":"))
+    return f"{'.'.join(names)}={value}"
 
 
 def _known_keys(schema: type, location: Sequence[Any]) -> list[str]:
     """Field names of the section at ``location`` below ``schema``."""
+    return list(_fields(schema, location))
+
+
+def _fields(schema: type, location: Sequence[Any]) -> Mapping[str, Any]:
+    """Fields by name of the section at ``location`` below ``schema``."""
     for part in location:
         field = getattr(schema, "model_fields", {}).get(part)
         if field is None:
@@ -409,5 +550,5 @@ def _known_keys(schema: type, location: Sequence[Any]) -> list[str]:
         schema = next(
             (c for c in candidates if isinstance(c, type) and hasattr(c, "__annotations__")), schema
         )
-    fields = getattr(schema, "model_fields", None) or getattr(schema, "__dataclass_fields__", {})
-    return list(fields)
+    fields: Mapping[str, Any] | None = getattr(schema, "model_fields", None)
+    return fields or getattr(schema, "__dataclass_fields__", {})

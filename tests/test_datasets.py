@@ -62,3 +62,59 @@ def test_gray_sets_are_made_of_colour_ones(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="test set Y_color not found"):
         open_testset("Y_gray", tmp_path)
     assert len(open_testset("Sample_gray", tmp_path)) == 6
+
+
+def test_a_set_is_a_name_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    for folder in (root / "A", tmp_path / "A", tmp_path / "B", tmp_path / "deep" / "C"):
+        write_png(folder / f"{folder.parent.name}.png", photograph(8, 8))
+    monkeypatch.delenv("IJCN_TESTSETS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = {
+        "A": ("A", root / "A"),  # a known name comes before a folder that happens to be here
+        "./A": ("A", Path("A")),
+        "B": ("B", Path("B")),
+        "deep/C/": ("C", Path("deep/C")),
+        "deep/../B": ("B", Path("deep/../B")),
+        str(tmp_path / "deep"): ("deep", tmp_path / "deep"),
+        "~/B": ("B", tmp_path / "B"),
+    }
+    for wanted, (name, folder) in found.items():
+        testset = open_testset(wanted, root)
+        assert (testset.name, testset.folder) == (name, folder), wanted
+        assert has_testset(wanted, root)
+    monkeypatch.chdir(tmp_path / "deep" / "C")
+    assert open_testset(".", root).name == "C"
+    (tmp_path / "a.png").write_bytes(b"")
+    for wanted, words in (
+        ("../../a.png", "is a file; give the folder"),
+        ("nowhere/at/all", "give the path of a folder"),
+        ("Nowhere", "give the path of a folder"),
+    ):
+        with pytest.raises(DatasetError, match=words):
+            open_testset(wanted, root)
+
+
+def test_files_that_share_a_name_are_told_apart_by_their_endings(tmp_path: Path) -> None:
+    files = ("a.png", "a.bmp", "b.png", "a.png.png", "deep/a.png", "deep/a.TIFF")
+    for index, name in enumerate(files):
+        write_png(tmp_path / "x.png", photograph(8, 8, seed=index))
+        target = tmp_path / "mine" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x.png").rename(target)
+    found = {image.name: image.read() for image in folder_set("mine", tmp_path / "mine")}
+    assert set(found) == {"a.png", "a.bmp", "b", "a.png.png", "deep/a.png", "deep/a.TIFF"}
+    for index, name in enumerate(files):
+        assert np.array_equal(found["b" if name == "b.png" else name], photograph(8, 8, seed=index))
+
+
+@pytest.mark.parametrize("colour", ["mine", "mine_color"])
+def test_any_colour_set_has_a_gray_one(colour: str, tmp_path: Path) -> None:
+    image = photograph(24, 32)
+    write_png(tmp_path / colour / "a.png", image)
+    for wanted in ("mine_gray", str(tmp_path / "mine_gray"), f"{tmp_path}/mine_gray/"):
+        gray = open_testset(wanted, tmp_path)
+        assert (gray.name, gray.folder) == ("mine_gray", tmp_path / colour)
+        (entry,) = gray
+        assert np.array_equal(entry.read(), luma_studio_range(image))

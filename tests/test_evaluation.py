@@ -19,7 +19,7 @@ from utils.image_io import ImageError, read_image
 from utils.metrics import Scores, measure
 from utils.pictures import Window, busiest_window, side_by_side
 from utils.published import PublishedRow, read_published, rows_for
-from utils.tables import ImageResult, write_tables
+from utils.tables import ImageResult, read_summary, write_tables
 
 
 def _set(name: str, *sizes: tuple[int, int]) -> TestSet:
@@ -69,14 +69,17 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
         write_tables(tmp_path, found, [], "title")
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "setting", "method", "images", "psnr", "ssim", "psnrb"]
+    columns = ["dataset", "setting", "method", "images", "psnr", "ssim", "psnrb", "exact"]
+    columns += ["weights", "weights_sha256"]
+    assert list(rows[0]) == columns
     assert [(r["setting"], r["method"], r["images"]) for r in rows] == [
         ("QF30-50+4+4", "JPEG", "1"),
         ("QF30-50+4+4", "IJCN", "1"),
     ]
     with (tmp_path / "per_image.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"]
+    columns = ["dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"]
+    assert list(rows[0]) == [*columns, "weights", "weights_sha256"]
     assert [r["image"] for r in rows] == ["im0", "im0"]
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"summary.csv", "per_image.csv", "summary.md", "images", "comparison.png"}
@@ -188,6 +191,30 @@ def test_undefined_metrics_do_not_enter_averages() -> None:
         ]
     )
     assert found.summary()[0].scores == Scores(31.0, 0.9, 29.0)
+
+
+def test_exact_images_are_counted_and_named_not_averaged(tmp_path: Path) -> None:
+    flat = np.full((32, 48, 3), 128, np.uint8)
+    images = (
+        NamedImage("photo", lambda: photograph(32, 48)),
+        NamedImage("flat", lambda: flat),
+    )
+    sets = [TestSet("A", images), TestSet("Flat", images[1:])]
+    found = evaluate(sets, [SingleJpeg(100)], _gray_restorer, tmp_path, "none", progress=False)
+    assert [r.scores.psnr for r in found.results if r.image == "flat"] == [math.inf] * 4
+    rows = {(r.dataset, r.method): r for r in found.summary()}
+    pair = SingleJpeg(100)(photograph(32, 48))
+    expected = measure(restored=pair.jpeg, original=pair.original)
+    row = rows["A", "JPEG"]
+    assert (row.images, row.exact) == (2, 1)
+    assert (row.scores.psnr, row.scores.psnrb) == pytest.approx((expected.psnr, expected.psnrb))
+    assert row.scores.ssim == pytest.approx((expected.ssim + 1) / 2)
+    text = write_tables(tmp_path, found, [], "title")
+    assert "inf" not in (tmp_path / "summary.csv").read_text()
+    assert "JPEG at QF100: 1 image (flat); IJCN at QF100: 1 image (flat). They do not" in text
+    assert text.split("## Flat")[1].count("| exact ") == 2
+    again = read_summary(tmp_path / "summary.csv")
+    assert [each.exact for each in again] == [1, 1, 1, 1]
 
 
 def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import pytest
 import yaml
 
 from data.degradation import Padding
+from data.jpeg import Sampling
 from models import IJCNConfig
+from options.command_line import read_options
+from options.command_line import test_parser as command_line_parser
 from options.schema import (
     ColorTestOptions,
     DataOptions,
@@ -83,6 +86,77 @@ def test_overrides_replace_and_convert() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("qualities=75", (75,)),
+        ("qualities=10,40, 90", (10, 40, 90)),
+        ("qualities=[75]", (75,)),
+        ("sampling=444", (Sampling.S444,)),
+        ("sampling=4:4:4", (Sampling.S444,)),
+        ("sampling=[420, 4:4:4]", (Sampling.S420, Sampling.S444)),
+        ("sampling=422,411", (Sampling.S422, Sampling.S411)),
+        ("testsets=mine", ("mine",)),
+        ("testsets=a,b", ("a,b",)),
+        ("testsets=auto", "auto"),
+        ("checkpoint=a.pth", ("a.pth",)),
+        ("checkpoint=[a.pth, b=c.pth]", ("a.pth", "b=c.pth")),
+        ("method=A=b", ("A=b",)),
+    ],
+)
+def test_values_are_taken_as_people_type_them(text: str, values: object) -> None:
+    assert getattr(_load([text]), text.partition("=")[0]) == values
+
+
+def test_several_samplings_in_one_run() -> None:
+    options = _load(["sampling=[420,444]", "qualities=10,40"])
+    assert [each.label for each in options.degradations()] == [
+        *("QF10", "QF40", "QF10_444", "QF40_444")
+    ]
+    path = ROOT / "options" / "test_colordouble.yml"
+    pairs = [parse_assignment(x) for x in ("pairs=[10,90]", "shifts=4,4", "sampling=420,444")]
+    labels = [each.label for each in load_options(DoubleTestOptions, path, pairs).degradations()]
+    assert labels == ["QF10-90+4+4", "QF10-90+4+4_444"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "qualities=[0]"], ("--set qualities=[0]: ", "for example qualities=[10,20,")),
+        (["--set", "qualities=ten"], ("--set qualities=ten: ", '"ten"', "qualities=[10,20,30,40]")),
+        (["--set", "sampling=421"], ("--set sampling=421: ", "'4:2:0'", "sampling=4:2:0")),
+        (["--set", "ensemble=3"], ("--set ensemble=3: ", "ensemble=1")),
+        (["--set", "max_memory=-1"], ("--set max_memory=-1: ", "max_memory=4")),
+        (["--set", "save_images=some"], ("--set save_images=some: ", "'first'")),
+        (["--device", "tpu"], ("--device tpu: ", "device=auto")),
+        (["--threads", "-1"], ("--threads -1: ", "threads=0")),
+        (["--set", "qualites=3"], ("--set qualites=3: ", "did you mean qualities?")),
+        (["--set", "name=a/b"], ("--set name=a/b: ", "name=color")),
+        (["--set", "checkpoint=[]"], ("--set checkpoint=[]: ", "checkpoint=model_zoo/")),
+    ],
+)
+def test_a_wrong_value_is_named_as_it_was_given_and_shown_a_right_one(
+    arguments: list[str], words: tuple[str, ...]
+) -> None:
+    parser = command_line_parser("", "", "options/test_color.yml", "", measures=True)
+    with pytest.raises(OptionsError) as caught:
+        read_options(ColorTestOptions, parser.parse_args(arguments))
+    for word in words:
+        assert word in str(caught.value)
+    assert ".yml" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_examples_in_messages_are_right_themselves() -> None:
+    for schema, path in ((ColorTestOptions, "test_color"), (DoubleTestOptions, "test_colordouble")):
+        for key in schema.model_fields:
+            with pytest.raises(OptionsError) as caught:
+                load_options(schema, ROOT / f"options/{path}.yml", [(key, {"wrong": 1})])
+            _, _, example = str(caught.value).partition("; for example ")
+            assert example.startswith(f"{key}="), caught.value
+            load_options(schema, ROOT / f"options/{path}.yml", [parse_assignment(example)])
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("1e-3", 1e-3),
@@ -103,6 +177,17 @@ def test_values_are_what_they_look_like(text: str, value: object) -> None:
     assert type(parsed) is type(value)
 
 
+def test_option_files_of_before_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.yml"
+    path.write_text(
+        "name: x\ntestsets: [A]\nqualities: [10]\nsampling: '4:2:0'\npadding: as_stored\n"
+        "checkpoint: a.safetensors\nsave_images: first\n"
+    )
+    options = load_options(ColorTestOptions, path)
+    assert (options.checkpoint, options.sampling) == (("a.safetensors",), (Sampling.S420,))
+    assert options.metrics == ("psnr", "ssim", "psnrb")
+
+
 def test_sections_are_reached_by_dots() -> None:
     path = ROOT / "options" / "train_small.yml"
     options = load_options(TrainOptions, path, [("network.widths", [8, 8, 16])])
@@ -116,7 +201,6 @@ def test_sections_are_reached_by_dots() -> None:
         ("colour=3", "unknown option colour; known are"),
         ("qualities=[10, 101]", "qualities.1"),
         ("qualities=[ten]", "qualities.0"),
-        ("qualities=10", "qualities"),
         ("qualities=[]", "qualities"),
         ("qualities=[true]", "qualities.0"),
         ("padding=somewhere", "padding"),

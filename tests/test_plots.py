@@ -111,6 +111,21 @@ def test_an_incomplete_set_is_compared_with_nothing(matplotlib: Any, summary: Pa
     assert "1 of 29 images: not comparable with published figures" in texts
 
 
+def test_names_with_spaces_and_methods_that_lack_pictures(tmp_path: Path) -> None:
+    rows = [
+        *("LIVE1_color,QF10,JPEG,29,25,0.7,24", "LIVE1_color,QF10,IJCN-S (ours),29,27,0.8,26"),
+        "LIVE1_color,QF10,FBCNN,28,28,0.8,27",
+        *("LIVE1_color,QF10_444,JPEG,29,26,0.7,25", "LIVE1_color,QF10_444,A b,29,29,0.8,26"),
+    ]
+    (tmp_path / "summary.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    curves = read_summaries([tmp_path / "summary.csv"], [])["LIVE1_color"]
+    gains = {curve.name: curve.gains(0) for curve in curves if "JPEG" not in curve.name}
+    assert gains == {"IJCN-S (ours)": [(10, 2)], "FBCNN": [(10, 3)], "A b 4:4:4": [(10, 3)]}
+    (tmp_path / "summary.csv").write_text(HEADER + "\n".join(rows[:3]) + "\n")
+    curves = read_summaries([tmp_path / "summary.csv"], [])["LIVE1_color"]
+    assert {curve.note for curve in curves} == {""}  # the JPEG is over the whole set
+
+
 def test_another_chroma_sampling_is_compared_with_its_own_jpeg(
     summary: Path, tmp_path: Path
 ) -> None:

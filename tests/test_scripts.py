@@ -50,9 +50,9 @@ def test_color_writes_tables_pictures_and_run_file(
     rows = csv_rows(output / "summary.csv")
     assert [(r["setting"], r["method"]) for r in rows] == [
         ("QF10", "JPEG"),
-        ("QF10", "IJCN"),
+        ("QF10", "tiny"),
         ("QF90", "JPEG"),
-        ("QF90", "IJCN"),
+        ("QF90", "tiny"),
     ]
     assert len(csv_rows(output / "per_image.csv")) == 8
     assert read_image(output / "images" / "Mini" / "QF10" / "one.png").shape == (40, 72, 3)
@@ -303,7 +303,7 @@ def test_other_sampling_modes_are_measured_too(
     )
     assert done.returncode == 0, done.stderr
     rows = csv_rows(tmp_path / "out" / "summary.csv")
-    assert {row["images"] for row in rows if row["method"] == "IJCN"} == {"2"}
+    assert {row["images"] for row in rows if row["method"] == "tiny"} == {"2"}
     assert {row["setting"] for row in rows} == {"QF50_444"}
     heading = (tmp_path / "out" / "summary.md").read_text().splitlines()[0]
     assert heading == f"# JPEG restoration: compressed once, {checkpoint.name}"
@@ -318,7 +318,7 @@ def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Pat
     assert f"side by side: {tmp_path / 'demo' / 'comparison.png'}" in done.stdout
     assert len(list((tmp_path / "demo" / "images").rglob("*.png"))) == 12
     assert read_image(tmp_path / "demo" / "comparison.png").shape[2] == 3
-    assert "| IJCN " in (tmp_path / "demo" / "summary.md").read_text()
+    assert "| tiny " in (tmp_path / "demo" / "summary.md").read_text()
 
 
 @pytest.mark.parametrize("inputs", ["nowhere.jpg", "empty", "none*.jpg"])
@@ -359,3 +359,99 @@ def test_an_interrupt_while_libraries_load_ends_quietly(script: str, ignored: bo
     assert process.returncode == -signal.SIGINT
     assert not printed
     assert "Traceback" not in errors
+
+
+def _listing(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("way", ["absolute", "relative", "."])
+def test_a_folder_by_its_path_stays_as_it_is(tmp_path: Path, checkpoint: Path, way: str) -> None:
+    """Measured twice: the same figures, nothing beside the originals, pictures in the output."""
+    mine = tmp_path / "pictures" / "mine"
+    write_png(mine / "a.png", photograph(40, 48))
+    write_png(mine / "deep" / "b.png", photograph(48, 40, seed=1))
+    (mine / "a.bmp").write_bytes((mine / "a.png").read_bytes())
+    folder, wanted = {
+        "absolute": (tmp_path, str(mine)),
+        "relative": (tmp_path, "pictures/mine"),
+        ".": (mine, "."),
+    }[way]
+    before = _listing(tmp_path / "pictures")
+    tables = []
+    for _ in range(2):
+        done = subprocess.run(
+            [
+                *(sys.executable, ROOT / "test_color_IJCN.py", "--testsets", wanted),
+                *("--checkpoint", checkpoint, "--output", tmp_path / "out", "--report"),
+                *("--device", "cpu", "--set", "qualities=[10]", "save_images=all"),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert _listing(tmp_path / "pictures") == before
+        tables.append(
+            {
+                name: (tmp_path / "out" / name).read_text()
+                for name in ("summary.csv", "per_image.csv", "summary.md")
+            }
+        )
+        pictures = _listing(tmp_path / "out" / "images")
+        names = {name for name in pictures if name.endswith(".png")}
+        assert names == {f"mine/QF10/{n}.png" for n in ("a.png", "a.bmp", "deep/b")}
+    assert tables[0] == tables[1]
+    assert "## mine, 3 images" in tables[0]["summary.md"]
+    assert {p.name for p in tmp_path.iterdir()} == {"pictures", "out"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--testsets", "mine", "--output", "mine"), "lies in the test set"),
+        (("--testsets", ".", "--output", "new/results"), "lies in the test set"),
+        (("--testsets", ".", "--output", "link/results"), "lies in the test set"),
+        (("--testsets", "old/images/mine/QF10", "--output", "old"), "lies among the pictures"),
+        (("--testsets", "mine", "other/mine", "--output", "x"), "mine stands there twice"),
+        (("--testsets", "mine", "mine", "--output", "x"), "mine stands there twice"),
+        (("--testsets", "empty", "--output", "x"), "no image in empty"),
+        (("--testsets", "mine/a.png", "--output", "x"), "is a file"),
+    ],
+)
+def test_folders_that_cannot_be_measured_safely_are_one_line(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, checkpoint: Path
+) -> None:
+    for name in ("mine", "other/mine", "old/images/mine/QF10"):
+        write_png(tmp_path / name / "a.png", photograph(24, 24))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    before = _listing(tmp_path)
+    done = subprocess.run(
+        [
+            *(sys.executable, ROOT / "test_color_IJCN.py", *arguments),
+            *("--checkpoint", checkpoint, "--device", "cpu", "--set", "qualities=[10]"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert words in error_line(done)
+    assert _listing(tmp_path) == before
+
+
+def test_damaged_pictures_are_one_line_each_without_a_word_of_opencv(
+    tmp_path: Path, sets: Path, checkpoint: Path
+) -> None:
+    whole = (sets / "Mini" / "one.png").read_bytes()
+    (sets / "Mini" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (sets / "Mini" / "cut.bmp").write_bytes(b"BM" + bytes(40))
+    done = run_script(
+        "test_color_IJCN.py",
+        *("--testsets", sets / "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
+        *("--set", "qualities=[50]"),
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("left out:") == 2
+    assert "global" not in done.stderr
+    assert "OpenCV" not in done.stderr

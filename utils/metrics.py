@@ -6,6 +6,7 @@ Arguments are keyword-only: PSNR-B is not symmetric, and a swap would go unnotic
 """
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import cv2
@@ -101,7 +102,12 @@ def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     return _decibels(_mean_squared_error(restored, original) + blocking_effect_factor(luma))
 
 
-def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scores:
+def measure(
+    *,
+    restored: NDArray[np.uint8],
+    original: NDArray[np.uint8],
+    wanted: Collection[str] = Scores._fields,
+) -> Scores:
     """All three metrics of one image; nan for a metric that is not defined at the image's size.
 
     SSIM needs both sides to be 11 or more, PSNR-B 8 or more. A single image in a folder that is
@@ -110,17 +116,61 @@ def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scor
     Args:
         restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.
         original: same shape, dtype and range.
+        wanted: the others are nan, and take no time; PSNR is always there.
 
     Raises:
         ValueError: not uint8 arrays of one of these shapes, or of different shapes.
     """
     _check_pair(restored, original)
     side = min(original.shape[:2])
+    has_ssim = "ssim" in wanted and side >= SSIM_WINDOW
+    has_psnrb = "psnrb" in wanted and side >= BLOCK
     return Scores(
         psnr=psnr(restored=restored, original=original),
-        ssim=ssim(restored=restored, original=original) if side >= SSIM_WINDOW else math.nan,
-        psnrb=psnrb(restored=restored, original=original) if side >= BLOCK else math.nan,
+        ssim=ssim(restored=restored, original=original) if has_ssim else math.nan,
+        psnrb=psnrb(restored=restored, original=original) if has_psnrb else math.nan,
     )
+
+
+def psnr_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+    """:func:`psnr` of the studio-range luma, as papers on gray or luma report it; dB.
+
+    Args:
+        restored, original: as in :func:`psnr`; a gray image is its own luma.
+    """
+    _check_pair(restored, original)
+    return psnr(restored=_luma(restored), original=_luma(original))
+
+
+def ssim_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+    """:func:`ssim` of the studio-range luma; no unit; nan below 11 pixels a side.
+
+    Args:
+        restored, original: as in :func:`ssim`; a gray image is its own luma.
+    """
+    _check_pair(restored, original)
+    if min(original.shape[:2]) < SSIM_WINDOW:
+        return math.nan
+    return ssim(restored=_luma(restored), original=_luma(original))
+
+
+def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image if image.ndim == 2 else luma_studio_range(image)
+
+
+MORE_METRICS = ("psnr_y", "ssim_y", "lpips", "dists")
+"""What can be measured besides `Scores`; the last two by utils.learned_metrics."""
+
+METRIC_TITLES = {
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "psnrb": "PSNR-B (dB)",
+    "psnr_y": "PSNR of luma (dB)",
+    "ssim_y": "SSIM of luma",
+    "lpips": "LPIPS (lower is better)",
+    "dists": "DISTS (lower is better)",
+}
+"""Every metric, in the order of the cells of tables, as their introduction calls it."""
 
 
 def luma_studio_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

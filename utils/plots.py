@@ -75,7 +75,7 @@ class Curve:
 
     name: for the legend. ours: measured, not published. points: quality -> psnr (dB), ssim, psnrb
     (dB), nan where unknown. jpeg: the same of the JPEG it started from. note: what must be known
-    about it.
+    about it. chroma: sampling, empty for 4:2:0.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Curve:
     points: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     jpeg: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     note: str = ""
+    chroma: str = ""
 
     def values(self, index: int) -> list[tuple[int, float]]:
         """(quality, figure) by rising quality, as far as finite."""
@@ -128,7 +129,7 @@ def read_summaries(
     """
     labels = _labels([path.resolve().parent for path in paths])
     curves: dict[str, list[Curve]] = {}
-    images: dict[str, set[int]] = {}
+    images: dict[tuple[str, bool], set[int]] = {}
     settings: dict[str, set[str]] = {}
     for path, label in zip(paths, labels, strict=True):
         here: dict[str, dict[str, Curve]] = {}
@@ -140,7 +141,7 @@ def read_summaries(
             method = f"{row['method']} {chroma}".rstrip()
             scores = tuple(_number(path, number, name, row[name]) for name in FIGURES)
             methods = here.setdefault(row["dataset"], {})
-            curve = methods.setdefault(method, Curve(method, ours=True))
+            curve = methods.setdefault(method, Curve(method, ours=True, chroma=chroma))
             quality = int(found[1])
             if quality in curve.points:
                 raise PlotError(
@@ -148,7 +149,9 @@ def read_summaries(
                     "stands there twice; give a summary with one row for each"
                 )
             curve.points[quality] = (scores[0], scores[1], scores[2])
-            images.setdefault(row["dataset"], set()).add(_count(path, number, row["images"]))
+            count = _count(path, number, row["images"])
+            whole = row["method"] == JPEG  # a method of which pictures are missing has fewer
+            images.setdefault((row["dataset"], whole), set()).add(count)
             settings.setdefault(row["dataset"], set()).add(row["setting"])
         if not here:
             raise PlotError(
@@ -158,16 +161,17 @@ def read_summaries(
         for dataset, methods in here.items():
             there = curves.setdefault(dataset, [])
             for curve in methods.values():
-                own, _, chroma = curve.name.partition(" ")
-                baseline = methods.get(f"{JPEG} {chroma}".rstrip())
+                jpeg = f"{JPEG} {curve.chroma}".rstrip()
+                baseline = methods.get(jpeg)
                 curve.jpeg = baseline.points if baseline else {}
-                if own == JPEG and any(other.name == curve.name for other in there):
+                if curve.name == jpeg and any(other.name == curve.name for other in there):
                     continue
-                if own != JPEG and len(paths) > 1:
+                if curve.name != jpeg and len(paths) > 1:
                     curve.name = f"{curve.name} ({label})"
                 there.append(curve)
     for dataset, there in curves.items():
-        note = not_comparable(dataset, images[dataset], settings[dataset])
+        counts = images.get((dataset, True)) or images[dataset, False]
+        note = not_comparable(dataset, counts, settings[dataset])
         for curve in there:
             curve.note = note
         if not note:

@@ -15,13 +15,19 @@ SET_SIZES = {
     "Classic5": 5,
     "ICB_color": 15,
     "Urban100": 100,
+    "Kodak24": 24,
 }
 """Images of the whole sets, over which published figures are means."""
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One published average: dB, no unit, dB; None where the source gives no figure."""
+    """One published average: dB, no unit, dB; None where the source gives no figure.
+
+    source: where the figure stands. blind: one model for all qualities; else a model for each,
+    which knows the quality. padding: as our option of that name, empty where nobody says.
+    reference: who published the method.
+    """
 
     dataset: str
     setting: str
@@ -30,27 +36,48 @@ class PublishedRow:
     ssim: float | None
     psnrb: float | None
     source: str
+    blind: bool = True
+    padding: str = ""
+    reference: str = ""
 
 
-def read_published(path: Path) -> list[PublishedRow]:
-    """Rows of ``testsets/published.csv``, in file order."""
+SSIM_WINDOW = "gaussian"
+"""The window of utils.metrics.ssim; SSIM under another one is another figure."""
+
+_NOT_BLIND = "one model per QF"
+
+
+def read_published(path: Path, padding: str | None = None) -> list[PublishedRow]:
+    """Rows of ``testsets/published.csv``, in file order; older files lack the last columns.
+
+    SSIM under another window than ours is left out.
+
+    Args:
+        path: the file.
+        padding: only rows that are of this padding, or do not say (default: all).
+    """
 
     def figure(text: str) -> float | None:
         return float(text) if text else None
 
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            PublishedRow(
-                row["dataset"],
-                f"QF{row['qf']}",
-                row["method"],
-                figure(row["psnr"]),
-                figure(row["ssim"]),
-                figure(row["psnrb"]),
-                row["source"],
-            )
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.DictReader(file))
+    return [
+        PublishedRow(
+            row["dataset"],
+            f"QF{row['qf']}",
+            row["method"],
+            figure(row["psnr"]),
+            figure(row["ssim"]) if row.get("ssim_window", "") in ("", SSIM_WINDOW) else None,
+            figure(row["psnrb"]),
+            row["source"],
+            row["blind"] != "no" if "blind" in row else row.get("note") != _NOT_BLIND,
+            row.get("padding") or "",
+            row.get("reference") or "",
+        )
+        for row in rows
+        if padding is None or (row.get("padding") or padding) == padding
+    ]
 
 
 def rows_for(

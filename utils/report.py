@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from utils.image_io import ImageError, write_atomically
 from utils.metrics import Scores
 from utils.pictures import Window, as_rgb, busiest_window
-from utils.published import PublishedRow, not_comparable
-from utils.tables import SummaryRow, example_of, explained
+from utils.published import PublishedRow
+from utils.tables import SummaryRow, comparability, example_of, explained
 
 Image = NDArray[np.uint8]
 
@@ -333,9 +333,7 @@ class ReportBuilder:
         notes = {}
         for dataset in {row.dataset for row in summary}:
             rows = [row for row in summary if row.dataset == dataset]
-            notes[dataset] = not_comparable(
-                dataset, [row.images for row in rows], [row.setting for row in rows]
-            )
+            notes[dataset] = comparability(rows)
         data: dict[str, Any] = {
             "labels": self.labels,
             "explained": {setting: explained(setting) for setting in settings},
@@ -360,6 +358,7 @@ class ReportBuilder:
                     "setting": row.setting,
                     "method": row.method,
                     "source": row.source,
+                    "blind": row.blind,
                     "scores": _figures((row.psnr, row.ssim, row.psnrb)),
                 }
                 for row in published

@@ -1,4 +1,8 @@
-"""What C libraries force upon their callers: files in memory, and messages on the stderr."""
+"""What C libraries force upon their callers: files in memory, and messages on the stderr.
+
+OpenCV's log is silent from here on, except where :func:`stderr_lines` collects it: what is wrong
+with a picture is said once, by whoever reads it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import cv2
+
+_SILENT = cv2.utils.logging.LOG_LEVEL_SILENT
+_WARNINGS = cv2.utils.logging.LOG_LEVEL_WARNING
+cv2.utils.logging.setLogLevel(_SILENT)
 
 
 def scratch_folder() -> str | None:
@@ -29,6 +39,7 @@ def stderr_lines(wanted: bool = True) -> Iterator[list[str]]:
         return
     sys.stderr.flush()
     kept = os.dup(2)
+    level = cv2.utils.logging.setLogLevel(_WARNINGS)
     try:
         with tempfile.TemporaryFile(dir=scratch_folder()) as file:
             os.dup2(file.fileno(), 2)
@@ -41,6 +52,7 @@ def stderr_lines(wanted: bool = True) -> Iterator[list[str]]:
                 plain = (_OPENCV_PREFIX.sub("", line).strip() for line in text.splitlines())
                 lines += dict.fromkeys(line for line in plain if line)
     finally:
+        cv2.utils.logging.setLogLevel(level)
         os.close(kept)
 
 

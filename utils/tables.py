@@ -6,41 +6,66 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from utils.image_io import write_atomically
-from utils.metrics import Scores
+from utils.metrics import METRIC_TITLES, MORE_METRICS, Scores
+from utils.paired import compare
 from utils.published import PublishedRow, not_comparable, rows_for, without_chroma
 
 JPEG, IJCN = "JPEG", "IJCN"
-METHODS = (JPEG, IJCN)
+
+
+class Weights(NamedTuple):
+    """Which weights made a row: name of their file, and its SHA-256."""
+
+    file: str = ""
+    sha256: str = ""
+
+
+NO_WEIGHTS = Weights()
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Figures of one image, setting and method."""
+    """Figures of one image, setting and method; more: by metrics that are not among the scores."""
 
     dataset: str
     setting: str
     method: str
     image: str
     scores: Scores
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """Averages over the images of a set, at one setting, by one method."""
+    """Averages over the images of a set, at one setting, by one method.
+
+    exact: how many images the method reproduces exactly. Their PSNR is infinite, so they do not
+    enter the averages of PSNR and PSNR-B; those are nan where all images are exact. weights: empty
+    for a method that has none, or whose are not known.
+    """
 
     dataset: str
     setting: str
     method: str
     images: int
     scores: Scores
+    exact: int = 0
+    weights: Weights = NO_WEIGHTS
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """All figures by the metric's name, as far as they are known."""
+        known = {**self.scores._asdict(), **self.more}
+        return {name: value for name, value in known.items() if not math.isnan(value)}
 
 
 class Measured(Protocol):
@@ -50,69 +75,216 @@ class Measured(Protocol):
     def results(self) -> Sequence[ImageResult]: ...
     @property
     def left_out(self) -> Mapping[str, set[str]]: ...
+    @property
+    def missing(self) -> Mapping[tuple[str, str], set[tuple[str, str]]]: ...
     def summary(self) -> list[SummaryRow]: ...
 
 
 def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
     """Averages in the order in which sets, settings and methods first appear.
 
-    A metric that an image is too small for does not enter that metric's average.
+    A metric that an image is too small for does not enter that metric's average, and an image
+    that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
     """
-    groups: dict[tuple[str, str, str], list[Scores]] = {}
+    groups: dict[tuple[str, str, str], list[ImageResult]] = {}
     for result in results:
-        groups.setdefault((result.dataset, result.setting, result.method), []).append(result.scores)
-    return [
-        SummaryRow(
-            *key, len(scores), Scores(*(mean(column) for column in zip(*scores, strict=True)))
-        )
-        for key, scores in groups.items()
-    ]
+        groups.setdefault((result.dataset, result.setting, result.method), []).append(result)
+    return [_average(*key, group) for key, group in groups.items()]
+
+
+def _average(dataset: str, setting: str, method: str, results: Sequence[ImageResult]) -> SummaryRow:
+    scores = [result.scores for result in results]
+    others = [each for each in scores if not is_exact(each)]
+    means = Scores(
+        mean(each.psnr for each in others),
+        mean(each.ssim for each in scores),
+        mean(each.psnrb for each in others),
+    )
+    names = dict.fromkeys(name for result in results for name in result.more)
+    more = {
+        # Luma may be equal where colours are not.
+        name: mean(v for r in results if (v := r.more.get(name, math.nan)) != math.inf)
+        for name in names
+    }
+    exact = len(scores) - len(others)
+    return SummaryRow(dataset, setting, method, len(scores), means, exact, more=more)
+
+
+def is_exact(scores: Scores) -> bool:
+    """Whether these are figures of an image that is reproduced to the last bit."""
+    return scores.psnr == math.inf
 
 
 def write_tables(
-    output: Path, measured: Measured, published: Sequence[PublishedRow], title: str
+    output: Path | None,
+    measured: Measured,
+    published: Sequence[PublishedRow],
+    title: str,
+    weights: Mapping[str, Weights] | None = None,
+    protocol: str = "",
 ) -> str:
-    """Write ``summary.csv``, ``per_image.csv`` and ``summary.md``; returns the text of the last."""
-    summary = measured.summary()
-    write_atomically(
-        output / "summary.csv",
-        csv_text(
-            SUMMARY_COLUMNS,
-            (
-                (row.dataset, row.setting, row.method, row.images, *_digits(row.scores))
-                for row in summary
-            ),
-        ),
+    """Write ``summary.csv``, ``per_image.csv`` and ``summary.md``; returns the text of the last.
+
+    Args:
+        output: their folder; None writes nothing.
+        measured: what was found.
+        published: figures of other methods.
+        title: heading of the last.
+        weights: of the methods that have them.
+        protocol: how everything was measured, in one line.
+    """
+    weights = weights or {}
+    summary = [
+        replace(row, weights=weights.get(row.method, NO_WEIGHTS)) for row in measured.summary()
+    ]
+    text = tables_text(summary, measured, published, title, protocol)
+    if output is not None:
+        write_atomically(output / "summary.csv", summary_text(summary))
+        write_atomically(output / "per_image.csv", images_text(measured.results, weights))
+        write_atomically(output / "summary.md", text)
+    return text
+
+
+def summary_text(summary: Sequence[SummaryRow]) -> str:
+    """A ``summary.csv``."""
+    names = _more_names(summary)
+    rows = (
+        (
+            *(row.dataset, row.setting, row.method, row.images),
+            *(*_digits(row.scores), row.exact, *row.weights, *_more_digits(row.more, names)),
+        )
+        for row in summary
     )
-    write_atomically(
-        output / "per_image.csv",
-        csv_text(
-            ("dataset", "setting", "method", "image", *Scores._fields),
-            (
-                (r.dataset, r.setting, r.method, r.image, *_digits(r.scores))
-                for r in measured.results
-            ),
-        ),
+    return csv_text((*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS, *names), rows)
+
+
+def images_text(results: Sequence[ImageResult], weights: Mapping[str, Weights]) -> str:
+    """A ``per_image.csv``."""
+    names = _more_names(results)
+    rows = (
+        (
+            *(r.dataset, r.setting, r.method, r.image, *_digits(r.scores)),
+            *(*weights.get(r.method, NO_WEIGHTS), *_more_digits(r.more, names)),
+        )
+        for r in results
     )
-    lines = [f"# {title}", "", *introduction(row.setting for row in summary), ""]
+    return csv_text((*IMAGE_COLUMNS, *WEIGHTS_COLUMNS, *names), rows)
+
+
+def _more_names(rows: Iterable[ImageResult | SummaryRow]) -> list[str]:
+    found = {name for row in rows for name in row.more}
+    return [name for name in METRIC_TITLES if name in found]
+
+
+def _more_digits(more: Mapping[str, float], names: Iterable[str]) -> list[str]:
+    return [f"{more.get(name, math.nan):.{4 if 'psnr' in name else 6}f}" for name in names]
+
+
+def tables_text(
+    summary: Sequence[SummaryRow],
+    measured: Measured,
+    published: Sequence[PublishedRow],
+    title: str,
+    protocol: str,
+) -> str:
+    """A ``summary.md``: for each set its table, what is not in it, and methods compared."""
+    lines = [f"# {title}", "", *introduction(summary), ""]
+    lines += [protocol, ""] if protocol else []
     for dataset in dict.fromkeys((*(row.dataset for row in summary), *measured.left_out)):
         rows = [row for row in summary if row.dataset == dataset]
         count = max((row.images for row in rows), default=0)
         lines += [f"## {dataset}, {counted(count, 'image')}", ""]
         lines += [*table_of_set(rows, published), ""]
+        results = [result for result in measured.results if result.dataset == dataset]
+        lines += _exact_images(results)
         if measured.left_out.get(dataset):
             left_out = counted(len(measured.left_out[dataset]), "image")
             lines += [f"Left out: {left_out} (see the messages of the run).", ""]
-    text = "\n".join(lines).rstrip() + "\n"
-    write_atomically(output / "summary.md", text)
-    return text
+        for (where, method), entries in measured.missing.items():
+            if where == dataset:
+                lines += [_missing_pictures(method, entries), ""]
+        lines += _comparisons(results)
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def introduction(settings: Iterable[str]) -> list[str]:
-    """What the cells of tables with these settings hold."""
-    example = example_of(settings)
-    cells = "PSNR (dB) / SSIM / PSNR-B (dB), mean over the images."
+def _missing_pictures(method: str, entries: Iterable[tuple[str, str]]) -> str:
+    settings: dict[str, list[str]] = {}
+    for setting, image in sorted(entries):
+        settings.setdefault(setting, []).append(image)
+    lists = "; ".join(
+        f"{counted(len(images), 'image')} at {setting} ({listed(images)})"
+        for setting, images in settings.items()
+    )
+    return f"Left out of {method}: {lists}. Its means are over the others."
+
+
+def _comparisons(results: Sequence[ImageResult]) -> list[str]:
+    """The first method against each of the others, image by image, in PSNR."""
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for result in results:
+        of_method = figures.setdefault(result.method, {})
+        of_method.setdefault(result.setting, {})[result.image] = result.scores.psnr
+    methods = [method for method in figures if method != JPEG]
+    lines = []
+    for other in methods[1:]:
+        first = methods[0]
+        grid = [["setting", "images", "difference (dB)", "95 % interval", "won", "lost"]]
+        for setting, images in figures[first].items():
+            if found := compare(images, figures[other].get(setting, {})):
+                interval = "-"
+                if not math.isnan(found.low):
+                    interval = f"{found.low:+.3f} to {found.high:+.3f}"
+                grid.append(
+                    [
+                        *(setting, str(found.images), f"{found.mean:+.3f}", interval),
+                        *(str(found.won), str(found.lost)),
+                    ]
+                )
+        if len(grid) > 1:
+            lines += [
+                f"PSNR of {first} minus {other}, image by image: mean, its confidence interval "
+                f"(Student's, paired), and on how many images {first} is better or worse:",
+                "",
+                *aligned(grid),
+                "",
+            ]
+    return lines
+
+
+def _exact_images(results: Sequence[ImageResult]) -> list[str]:
+    """Which images are reproduced exactly, and what that means for the averages."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if is_exact(result.scores):
+            found.setdefault(f"{result.method} at {result.setting}", []).append(result.image)
+    if not found:
+        return []
+    lists = "; ".join(
+        f"{where}: {counted(len(names), 'image')} ({listed(names)})"
+        for where, names in found.items()
+    )
+    rule = "They do not enter the means of PSNR and PSNR-B, which would be infinite."
+    return [f"Reproduced exactly: {lists}. {rule}", ""]
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names for a sentence, the first few of them."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def introduction(rows: Sequence[SummaryRow]) -> list[str]:
+    """What the cells of tables with these rows hold."""
+    example = example_of(row.setting for row in rows)
+    titles = " / ".join(METRIC_TITLES[name] for name in shown_metrics(rows))
+    cells = f"{titles}, mean over the images."
     return [cells, "", example] if example else [cells]
+
+
+def shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
+    """The metrics that a table's cells hold: those that any of its rows has."""
+    found = {name for row in rows for name in row.figures}
+    return tuple(name for name in METRIC_TITLES if name in found) or Scores._fields
 
 
 def example_of(settings: Iterable[str]) -> str:
@@ -154,39 +326,85 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+WEIGHTS_COLUMNS = ("weights", "weights_sha256")
+IMAGE_COLUMNS = ("dataset", "setting", "method", "image", *Scores._fields)
 SUMMARY_COLUMNS = ("dataset", "setting", "method", "images", *Scores._fields)
 
 
 def read_summary(path: Path) -> list[SummaryRow]:
-    """Rows of a ``summary.csv``.
+    """Rows of a ``summary.csv``, also of one without the columns that came later.
 
     Raises:
         OSError: it cannot be read. ValueError: it is no such file; the message is one line.
     """
+
+    def row(cells: Mapping[str, str]) -> SummaryRow:
+        return SummaryRow(
+            cells["dataset"],
+            cells["setting"],
+            cells["method"],
+            int(cells["images"]),
+            _scores(cells),
+            int(cells.get("exact") or 0),
+            _weights(cells),
+            _more(cells),
+        )
+
+    return _read_rows(path, SUMMARY_COLUMNS, row)
+
+
+def read_images(path: Path) -> tuple[list[ImageResult], dict[str, Weights]]:
+    """Rows of a ``per_image.csv``, and the weights of its methods.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no such file; the message is one line.
+    """
+    weights: dict[str, Weights] = {}
+
+    def row(cells: Mapping[str, str]) -> ImageResult:
+        if any(found := _weights(cells)):
+            weights[cells["method"]] = found
+        return ImageResult(
+            *(cells["dataset"], cells["setting"], cells["method"], cells["image"]),
+            *(_scores(cells), _more(cells)),
+        )
+
+    return _read_rows(path, IMAGE_COLUMNS, row), weights
+
+
+def _scores(cells: Mapping[str, str]) -> Scores:
+    return Scores(*(float(cells[name]) for name in Scores._fields))
+
+
+def _more(cells: Mapping[str, str]) -> dict[str, float]:
+    return {name: float(cells[name]) for name in MORE_METRICS if cells.get(name)}
+
+
+def _weights(cells: Mapping[str, str]) -> Weights:
+    return Weights(*(cells.get(name) or "" for name in WEIGHTS_COLUMNS))
+
+
+def _read_rows(
+    path: Path, columns: Sequence[str], row: Callable[[Mapping[str, str]], Row]
+) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        missing = set(SUMMARY_COLUMNS) - set(reader.fieldnames or ())
+        missing = set(columns) - set(reader.fieldnames or ())
         if missing:
             raise ValueError(
-                f"{path}: no summary.csv of an evaluation, it lacks {', '.join(sorted(missing))}"
+                f"{path}: no {path.name} of an evaluation, it lacks {', '.join(sorted(missing))}"
             )
         try:
-            return [
-                SummaryRow(
-                    row["dataset"],
-                    row["setting"],
-                    row["method"],
-                    int(row["images"]),
-                    Scores(*(float(row[name]) for name in Scores._fields)),
-                )
-                for row in reader
-            ]
+            return [row(cells) for cells in reader]
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
 
 
+Row = TypeVar("Row")
+
+
 def mean(values: Iterable[float]) -> float:
-    """Mean of what is not nan; nan if nothing is left."""
+    """Mean of what is not nan; nan if nothing is left. The values are finite or nan."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -211,7 +429,7 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
         return []
     settings = list(dict.fromkeys(row.setting for row in rows))
     dataset = rows[0].dataset
-    note = not_comparable(dataset, (row.images for row in rows), settings)
+    note = comparability(rows)
     others = [] if note else rows_for(published, dataset, settings)
     if len(settings) <= MOST_ACROSS:
         lines = _methods_down(rows, others, settings)
@@ -221,7 +439,34 @@ def table_of_set(rows: Sequence[SummaryRow], published: Sequence[PublishedRow]) 
         for start in range(0, len(shared), MOST_ACROSS):
             part = shared[start : start + MOST_ACROSS]
             lines += ["", *_methods_down(rows, rows_for(others, dataset, part), part)]
+    lines += _references(others)
     return [*lines, "", f"{note}."] if note else lines
+
+
+def _references(others: Sequence[PublishedRow]) -> list[str]:
+    """Who published the methods of a table, and which of them know the quality."""
+    named = {row.method: row.reference for row in others if row.reference}
+    if not named:
+        return []
+    text = "; ".join(f"{method}: {reference}" for method, reference in named.items())
+    known = dict.fromkeys(row.method for row in others if not row.blind)
+    if known:
+        text += f". Not blind, a model for each quality: {', '.join(known)}"
+    return ["", f"Published: {text}."]
+
+
+def comparability(rows: Sequence[SummaryRow]) -> str:
+    """Why published figures say nothing about these of one set; empty if they do.
+
+    The JPEG's rows count: a method of which a picture is missing is marked by itself. Where some
+    settings are in 4:2:0, published figures stand at these.
+    """
+    if not rows:
+        return ""
+    whole = [row for row in rows if row.method == JPEG] or rows
+    settings = dict.fromkeys(row.setting for row in rows)
+    published = [setting for setting in settings if not without_chroma(setting)[1]]
+    return not_comparable(rows[0].dataset, (r.images for r in whole), published or settings)
 
 
 MOST_ACROSS = 4
@@ -231,51 +476,74 @@ MOST_ACROSS = 4
 def best_published(
     published: Iterable[PublishedRow], dataset: str, setting: str
 ) -> PublishedRow | None:
-    """The row of the highest PSNR."""
-    rows = [row for row in rows_for(published, dataset, [setting]) if row.psnr is not None]
+    """The row of the highest PSNR among blind methods: one network for all qualities, as ours."""
+    here = rows_for(published, dataset, [setting])
+    rows = [row for row in here if row.psnr is not None and row.blind and row.method != JPEG]
     return max(rows, key=lambda row: row.psnr or 0.0, default=None)
 
 
 def _methods_down(
     rows: Sequence[SummaryRow], others: Sequence[PublishedRow], settings: Sequence[str]
 ) -> list[str]:
-    ours = {(row.method, row.setting): row.scores for row in rows if row.setting in settings}
-    cells = {key: _cell(*scores) for key, scores in ours.items()}
+    names = _names(rows)
+    ours = {(row.method, row.setting): row for row in rows if row.setting in settings}
+    metrics = shown_metrics(rows)
+    cells = {
+        (names[method], setting): _own_cell(row, metrics) for (method, setting), row in ours.items()
+    }
     # Where a method stands: by its first figure, JPEG at the top whatever it is.
-    rank = {METHODS[0]: -math.inf}
-    for (method, _), scores in ours.items():
-        rank.setdefault(method, scores.psnr)
+    rank = {JPEG: -math.inf}
+    for (method, _), row in ours.items():
+        psnr = row.scores.psnr
+        rank.setdefault(names[method], math.inf if math.isnan(psnr) else psnr)
     for other in others:
-        method = f"{other.method} (published)"
-        cells[method, other.setting] = _cell(other.psnr, other.ssim, other.psnrb)
+        method = f"{other.method} (published{'' if other.blind else ', not blind'})"
+        figures = {"psnr": other.psnr, "ssim": other.ssim, "psnrb": other.psnrb}
+        cells[method, other.setting] = _cell(figures, metrics)
         if other.psnr is not None:
             rank.setdefault(method, other.psnr)
     grid = [["method", *settings]]
     for method in sorted(rank, key=rank.__getitem__):
         grid.append([method, *(cells.get((method, setting), "") for setting in settings)])
     if any(other.psnr is not None for other in others):
-        distances = (_distance(ours.get((IJCN, s)), others, s) for s in settings)
-        grid.append(["to best published", *distances])
+        methods = [method for method in names if method != JPEG]
+        for method in methods:
+            distances = (_distance(ours.get((method, s)), others, s) for s in settings)
+            label = "to best published" if len(methods) == 1 else f"{method} to best published"
+            grid.append([label, *distances])
     return aligned(grid)
 
 
 def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[str]:
-    methods = list(dict.fromkeys(row.method for row in rows))
-    cells = {(row.method, row.setting): _cell(*row.scores) for row in rows}
-    grid = [["setting", *methods]]
-    grid += [[s, *(cells.get((method, s), "") for method in methods)] for s in settings]
+    names = _names(rows)
+    metrics = shown_metrics(rows)
+    cells = {(row.method, row.setting): _own_cell(row, metrics) for row in rows}
+    grid = [["setting", *names.values()]]
+    grid += [[s, *(cells.get((method, s), "") for method in names)] for s in settings]
     return aligned(grid)
 
 
-def _distance(own: Scores | None, others: Sequence[PublishedRow], setting: str) -> str:
+def _names(rows: Sequence[SummaryRow]) -> dict[str, str]:
+    """What the table calls each method: one whose means are over fewer images says so."""
+    whole = {row.setting: row.images for row in rows if row.method == JPEG}
+    names: dict[str, str] = {}
+    for row in rows:
+        names.setdefault(row.method, row.method)
+        if row.images < whole.get(row.setting, 0):
+            names[row.method] = f"{row.method} (fewer images)"
+    return names
+
+
+def _distance(own: SummaryRow | None, others: Sequence[PublishedRow], setting: str) -> str:
     best = best_published(others, others[0].dataset, setting)
-    if own is None or best is None or best.psnr is None:
+    if own is None or best is None or best.psnr is None or math.isnan(own.scores.psnr):
         return ""
-    return f"{own.psnr - best.psnr:+.2f} dB ({best.method})"
+    return f"{own.scores.psnr - best.psnr:+.2f} dB ({best.method})"
 
 
 def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table that also reads well as plain text; the first row is its header."""
+    grid = [[cell.replace("|", "\\|") for cell in row] for row in grid]
     widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
@@ -288,8 +556,13 @@ def _digits(scores: Scores) -> tuple[str, str, str]:
     return f"{scores.psnr:.4f}", f"{scores.ssim:.6f}", f"{scores.psnrb:.4f}"
 
 
-def _cell(psnr: float | None, ssim: float | None, psnrb: float | None) -> str:
-    def show(value: float | None, digits: int) -> str:
-        return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _own_cell(row: SummaryRow, metrics: Sequence[str]) -> str:
+    return "exact" if row.exact == row.images else _cell(row.figures, metrics)
 
-    return f"{show(psnr, 2)} / {show(ssim, 3)} / {show(psnrb, 2)}"
+
+def _cell(figures: Mapping[str, float | None], metrics: Sequence[str]) -> str:
+    def show(name: str) -> str:
+        value = figures.get(name)
+        return "-" if value is None else f"{value:.{2 if 'psnr' in name else 3}f}"
+
+    return " / ".join(map(show, metrics))

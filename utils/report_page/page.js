@@ -122,6 +122,7 @@ new Curves(DATA.summary, DATA.published);
 byId("summary").hidden = !DATA.summary.length;
 if (DATA.summary.length) {
   byId("averages").append(...averagesTables(DATA.summary, DATA.published));
+  if (DATA.facts.protocol) byId("averages").append(make("p", { className: "sources" }, DATA.facts.protocol));
 }
 byId("run").hidden = !Object.keys(DATA.facts).length;
 byId("facts").append(...factsTables(DATA.facts));

@@ -65,6 +65,8 @@ function sourcesOf(published) {
   }
   if (!bySource.size) return [];
   const parts = [...bySource].map(([source, methods]) => `${[...methods].join(", ")}: ${source}`);
+  const known = unique(published.filter((row) => row.blind === false).map((row) => row.method));
+  if (known.length) parts.push(`Not blind, a model for each quality: ${known.join(", ")}`);
   return [make("p", { className: "sources" }, `Published figures. ${parts.join(". ")}.`)];
 }
 

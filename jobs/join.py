@@ -1,0 +1,170 @@
+"""Finished evaluations side by side: one table of the methods of several runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from jobs.evaluate import PUBLISHED
+from options.schema import OptionsError
+from utils.evaluation import Evaluation
+from utils.published import read_published
+from utils.tables import JPEG, NO_WEIGHTS, ImageResult, Weights, read_images, write_tables
+
+EXAMPLES = """examples:
+  python -m jobs.tables join test_results/color test_results/other
+  python -m jobs.tables join mine theirs --output joined
+"""
+
+EQUAL = 2e-4
+"""How far figures of one picture may be apart, in dB: what the files round away."""
+
+Place = tuple[str, str, str]
+"""Set, setting, image."""
+
+
+class Finished(NamedTuple):
+    """A finished run: where it lies, its figures, its weights, how it was measured."""
+
+    label: str
+    results: list[ImageResult]
+    weights: dict[str, Weights]
+    protocol: str
+
+
+def join_parser() -> argparse.ArgumentParser:
+    """The arguments of ``python -m jobs.tables join``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.tables join",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="FOLDER",
+        help="folders of results of test_color_IJCN.py or test_colordouble_IJCN.py",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write summary.csv, .md and per_image.csv there"
+    )
+    return parser
+
+
+def join(folders: Sequence[Path], output: Path | None) -> str:
+    """The table of several runs; methods of one name are told apart by the runs' folders.
+
+    Args:
+        folders: of the runs.
+        output: where to write tables, if anywhere.
+
+    Raises:
+        OptionsError: a folder without results, given twice, or runs whose JPEGs differ, which are
+            of other pictures or another encoder.
+    """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise OptionsError("join: a folder stands there twice; give each once")
+    if output is not None and output.resolve() in {folder.resolve() for folder in folders}:
+        raise OptionsError(f"--output {output} is one of the runs; choose another --output")
+    names = [folder.resolve().name for folder in folders]
+    unique = len(set(names)) == len(names)
+    runs = [
+        _read(folder, name if unique else str(folder))
+        for folder, name in zip(folders, names, strict=True)
+    ]
+    results, weights = _merged(runs)
+    jpegs = {_place(result) for result in results if result.method == JPEG}
+    joined = Evaluation(results, missing=_missing(results, jpegs))
+    protocols = list(dict.fromkeys(run.protocol for run in runs))
+    protocol = protocols[0]
+    if len(protocols) > 1:
+        protocol = "\n".join(f"- {run.label}: {run.protocol}" for run in runs)
+    title = f"JPEG restoration: {', '.join(run.label for run in runs)}"
+    return write_tables(output, joined, read_published(PUBLISHED), title, weights, protocol)
+
+
+def _read(folder: Path, label: str) -> Finished:
+    try:
+        results, weights = read_images(folder / "per_image.csv")
+    except OSError as error:
+        raise OptionsError(
+            f"{folder}: no results of an evaluation ({error.strerror or error}: per_image.csv); "
+            "give the folder of a finished one"
+        ) from error
+    except ValueError as error:
+        raise OptionsError(str(error)) from error
+    try:
+        run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        run = None
+    protocol = run.get("protocol") if isinstance(run, dict) else None
+    return Finished(label, results, weights, str(protocol or "Protocol: not stated by this run."))
+
+
+def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weights]]:
+    """All results under names that tell the methods apart, by image as one run gives them."""
+    named: dict[str, list[tuple[Finished, dict[Place, ImageResult]]]] = {}
+    for run in runs:
+        for method in dict.fromkeys(result.method for result in run.results):
+            rows = {_place(r): r for r in run.results if r.method == method}
+            named.setdefault(method, []).append((run, rows))
+    found: dict[tuple[Place, str], ImageResult] = {}
+    weights: dict[str, Weights] = {}
+    for method, parts in named.items():
+        same = _agree(method, parts)
+        if method == JPEG and not same:
+            raise OptionsError(
+                f"join: {' and '.join(run.label for run, _ in parts)} have other JPEG figures for "
+                "the same images; they are of other pictures, another encoder or sampling"
+            )
+        for run, rows in parts:
+            name = method if same else f"{method} [{run.label}]"
+            weights[name] = run.weights.get(method, NO_WEIGHTS)
+            for place, row in rows.items():
+                renamed = ImageResult(
+                    row.dataset, row.setting, name, row.image, row.scores, row.more
+                )
+                found.setdefault((place, name), renamed)
+    order = {place: i for i, place in enumerate(dict.fromkeys(place for place, _ in found))}
+    return [found[key] for key in sorted(found, key=lambda key: order[key[0]])], weights
+
+
+def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResult]]]) -> bool:
+    """Whether these are figures of the same method: same weights, same figures where shared."""
+    (first, rows), *others = parts
+    return all(
+        run.weights.get(method) == first.weights.get(method)
+        and all(
+            x == y or abs(x - y) <= EQUAL
+            for place, row in rows.items()
+            if place in more
+            for x, y in zip(row.scores, more[place].scores, strict=True)
+            if x == x and y == y  # nan: not measured
+        )
+        for run, more in others
+    )
+
+
+def _missing(
+    results: Iterable[ImageResult], jpegs: set[Place]
+) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """What a method lacks at settings where it has figures of other images."""
+    held: dict[tuple[str, str, str], set[str]] = {}
+    for result in results:
+        held.setdefault((result.dataset, result.method, result.setting), set()).add(result.image)
+    missing: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for (dataset, method, setting), images in held.items():
+        whole = {image for d, s, image in jpegs if (d, s) == (dataset, setting)}
+        for image in whole - images:
+            missing.setdefault((dataset, method), set()).add((setting, image))
+    return missing
+
+
+def _place(result: ImageResult) -> Place:
+    return result.dataset, result.setting, result.image

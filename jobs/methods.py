@@ -1,0 +1,283 @@
+"""What is measured beside the JPEG: networks, pictures of other programs, jpegqs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.datasets import TestSet
+from data.jpeg import JpegError, decode_jpeg
+from models import load_checkpoint
+from models.checkpoint import read_notes
+from options.command_line import PROJECT, from_project
+from options.schema import OptionsError
+from utils.evaluation import Image, Method, MissingPictures, Task, Ways, picture_folders
+from utils.image_io import find_images, read_image
+from utils.run_log import file_hash
+from utils.scratch import scratch_folder
+from utils.tables import IJCN, JPEG
+
+ZOO = PROJECT / "model_zoo"
+
+JPEGQS = "jpegqs"
+JPEGQS_OPTIONS = ("-q", "6")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights that are measured. name: of their rows. sha256: of the file."""
+
+    name: str
+    path: Path
+    sha256: str
+    parameters: int
+
+
+def read_networks(checkpoints: Iterable[str]) -> list[Network]:
+    """Load each checkpoint once, so that a wrong one is known before any work; keep none.
+
+    Args:
+        checkpoints: paths, or NAME=PATH to choose the name of the rows.
+
+    Raises:
+        CheckpointError: not a checkpoint of a network that this version knows.
+    """
+    networks = []
+    for text in checkpoints:
+        _, path = _split_name(text)
+        parameters = sum(p.numel() for p in load_checkpoint(path).parameters())
+        networks.append(Network(*identify(text), parameters))
+    return networks
+
+
+def identify(checkpoint: str) -> tuple[str, Path, str]:
+    """Name, path and SHA-256 of weights, as :func:`read_networks` takes them."""
+    name, path = _split_name(checkpoint)
+    return name or name_of(path), path, file_hash(path)
+
+
+def name_of(path: Path) -> str:
+    """What the rows of these weights are called.
+
+    Released weights of the published network: IJCN. Ours: the name on their card in
+    model_zoo/README.md, and "(ours)". Others: the training run and the file, or the file, with its
+    folder where it is called as any training run calls its files.
+    """
+    notes = read_notes(path)
+    if notes is None:
+        return IJCN
+    file = path.resolve()
+    if file.parent == ZOO.resolve():
+        return f"{_name_on_card(file.name) or file.stem} (ours)"
+    if run := notes.get("run"):
+        return f"{run} {path.stem}"
+    return f"{file.parent.name} {path.stem}" if path.stem in ("best", "last") else path.stem
+
+
+def _name_on_card(file: str) -> str:
+    """The row "name" of the card of a file; empty without one."""
+    try:
+        text = (ZOO / "README.md").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    _, _, rest = text.partition(f"## {file}\n")
+    found = re.search(r"^\| name \| (.+?) \|$", rest.partition("\n## ")[0], re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _split_name(text: str) -> tuple[str, Path]:
+    """NAME=PATH, unless there is a file of that whole name."""
+    path = from_project(Path(text))
+    name, equals, rest = text.partition("=")
+    if path.exists() or not equals:
+        return "", path
+    return name, from_project(Path(rest))
+
+
+def other_methods(
+    given: Iterable[str],
+    sets: Sequence[TestSet],
+    settings: Sequence[str],
+    output: Path,
+    strict: bool = True,
+) -> tuple[list[Method], list[str]]:
+    """Methods that are no networks of ours, and a line for each of their pictures that is extra.
+
+    Args:
+        given: ``NAME=FOLDER``, or ``jpegqs``.
+        sets: what is measured.
+        settings: labels of the degradations.
+        output: the folder of results.
+        strict: a folder without any of these settings is an error, else it is passed over.
+
+    Raises:
+        OptionsError: no such folder or program, or a folder where no setting is found.
+    """
+    methods: list[Method] = []
+    notes: list[str] = []
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if text == JPEGQS:
+            methods.append(_jpegqs())
+            continue
+        if not equals or not name or not folder:
+            raise OptionsError(
+                f"--method {text}: expected NAME=FOLDER, such as FBCNN=results/fbcnn, or {JPEGQS}"
+            )
+        pictures = PictureFolder(name, Path(folder).expanduser(), sets, settings)
+        _require_apart(pictures, sets, output)
+        if not pictures.places:
+            if strict:
+                example = Path(folder) / sets[0].name / settings[0]
+                raise OptionsError(
+                    f"--method {name}: {folder} holds no folder of a setting, such as {example}"
+                )
+            continue
+        methods.append(Method(name, pictures.ways, own=False))
+        notes += pictures.extra()
+    return methods, notes
+
+
+def require_different_methods(names: Iterable[str]) -> None:
+    """Rows are told apart by their names.
+
+    Raises:
+        OptionsError: a name that stands there twice, is that of the JPEG, or cannot be a name.
+    """
+    for name, count in Counter(names).items():
+        if name == JPEG:
+            raise OptionsError(f"{name}: this name is of the JPEG itself; choose another")
+        if not name.strip() or set(name) & set("/\\\n|"):
+            raise OptionsError(f'{name!r}: names have no "/", "\\" or "|"; choose another')
+        if count > 1:
+            raise OptionsError(
+                f"{name} stands there twice; give it once, or another name: "
+                "--checkpoint NAME=PATH, --method NAME=FOLDER"
+            )
+
+
+class PictureFolder:
+    """Pictures that another program restored: of each image one, in one folder for each setting.
+
+    They lie in ``FOLDER/SET/SETTING/NAME.png`` (as our own), or in ``FOLDER/SETTING/NAME.png``
+    where one set is measured; a setting is called QF10 or 10. Any format that is read, any depth.
+
+    Raises:
+        OptionsError: no such folder.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, sets: Sequence[TestSet], settings: Sequence[str]
+    ) -> None:
+        if not folder.is_dir():
+            raise OptionsError(
+                f"--method {name}: {folder} is no folder; give the one that holds the pictures"
+            )
+        self.name = name
+        self.folder = folder
+        self.images = {each.name: {image.name for image in each} for each in sets}
+        self.places: dict[tuple[str, str], Path] = {}
+        above = {each.name: [folder / each.name] for each in sets}
+        if len(sets) == 1:
+            above[sets[0].name].append(folder)
+        for dataset, folders in above.items():
+            for setting in settings:
+                names = (setting, setting.removeprefix("QF"))
+                tried = [parent / each for parent in folders for each in names]
+                if found := next((place for place in tried if place.is_dir()), None):
+                    self.places[dataset, setting] = found
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+
+    def ways(self) -> Ways:
+        """Read a picture where others restore one."""
+        return Ways(self._read)
+
+    def extra(self) -> list[str]:
+        """A line for each picture that is of no image of its set."""
+        return [
+            f"{self.name}: {path} is of no image of {dataset}"
+            for (dataset, _), place in self.places.items()
+            for path in find_images(place)
+            if not set(_names(path, place)) & self.images[dataset]
+        ]
+
+    def _read(self, task: Task) -> Image:
+        place = self.places.get((task.dataset, task.setting))
+        if place is None:
+            raise MissingPictures(
+                f"{self.name}: no folder {task.setting} of {task.dataset} in {self.folder}"
+            )
+        if place not in self._listed:
+            listed = self._listed.setdefault(place, {})
+            for path in find_images(place):
+                for name in _names(path, place):
+                    listed.setdefault(name, []).append(path)
+        found = self._listed[place].get(task.image, [])
+        if not found:
+            raise MissingPictures(f"{self.name}: no picture {task.image} in {place}")
+        if len(found) > 1:
+            raise MissingPictures(
+                f"{self.name}: {len(found)} pictures are called {task.image} in {place}; keep one"
+            )
+        return read_image(found[0])
+
+
+def _names(path: Path, folder: Path) -> Iterator[str]:
+    """The names of images that a picture may be of: without its ending, and with it."""
+    inside = path.relative_to(folder)
+    yield inside.with_suffix("").as_posix()
+    yield inside.as_posix()
+
+
+def _require_apart(pictures: PictureFolder, sets: Sequence[TestSet], output: Path) -> None:
+    """A method's pictures are no images of a set, and are not replaced by this run's."""
+    folder = pictures.folder.resolve()
+    start = f"--method {pictures.name}: {pictures.folder} lies"
+    for each in sets:
+        if each.folder is not None and folder.is_relative_to(each.folder.resolve()):
+            raise OptionsError(
+                f"{start} in the test set {each.folder}, where its pictures would be measured as "
+                "images; move it out"
+            )
+    if any(folder.is_relative_to(place) for place in picture_folders(output.resolve())):
+        raise OptionsError(
+            f"{start} among the pictures that --output {output} replaces; choose another --output"
+        )
+
+
+def _jpegqs() -> Method:
+    """JPEG Quant Smooth, a classical tool that writes a smoothed JPEG: found on the PATH.
+
+    Raises:
+        OptionsError: it is not installed.
+    """
+    program = shutil.which(JPEGQS)
+    if program is None:
+        raise OptionsError(
+            f"--method {JPEGQS}: no such program is installed; get it from "
+            "https://github.com/ilyakurdyukov/jpeg-quantsmooth, or leave it out"
+        )
+
+    def smoothed(task: Task) -> Image:
+        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+            source, target = Path(folder, "in.jpg"), Path(folder, "out.jpg")
+            source.write_bytes(task.stored.data)
+            done = subprocess.run(
+                [program, *JPEGQS_OPTIONS, source, target], capture_output=True, text=True
+            )
+            if done.returncode or not target.is_file():
+                words = " ".join((done.stderr or done.stdout).split()) or "no reason given"
+                raise ValueError(f"{JPEGQS} failed: {words}")
+            try:
+                pixels = decode_jpeg(target.read_bytes())
+            except JpegError as error:
+                raise ValueError(f"{JPEGQS} wrote no JPEG: {error}") from error
+        return pixels if len(task.stored.components) > 1 else pixels[:, :, 0]
+
+    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), lambda: Ways(smoothed))

@@ -1,0 +1,409 @@
+"""Several methods in one table: networks, pictures of other programs, jpegqs; runs joined."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.degradation import SingleJpeg
+from data.jpeg import decode_jpeg
+from jobs import tables
+from jobs.methods import name_of
+from models import IJCN, save_checkpoint
+from options.command_line import EXIT_USAGE
+from tests.conftest import ROOT, csv_rows, error_line, photograph, run_script, tiny_network
+from utils.image_io import read_image, write_png
+from utils.metrics import measure
+from utils.paired import compare
+from utils.published import SET_SIZES
+from utils.run_log import file_hash
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three originals, two checkpoints, and another program's pictures at two settings."""
+    for i in range(3):
+        write_png(tmp_path / "mine" / f"{i}.png", photograph(40, 48, seed=i))
+        for folder in ("QF10", "90"):
+            write_png(tmp_path / "theirs" / folder / f"{i}.png", theirs(i))
+    save_checkpoint(tiny_network(), tmp_path / "one.safetensors")
+    save_checkpoint(tiny_network(seed=1), tmp_path / "two.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def theirs(seed: int) -> np.ndarray:
+    return photograph(40, 48, seed=seed) // 2 * 2
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def run(desk: Path, *arguments: object, output: str = "out") -> subprocess.CompletedProcess[str]:
+    given = {"--testsets": "mine", "--checkpoint": "one.safetensors", "--output": output}
+    defaults = [x for pair in given.items() if pair[0] not in arguments for x in pair]
+    return subprocess.run(
+        [
+            *(sys.executable, ROOT / "test_color_IJCN.py", *defaults, "--device", "cpu"),
+            *("--set", "qualities=[10,90]", *map(str, arguments)),
+        ],
+        cwd=desk,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_one_command_makes_the_whole_table(desk: Path) -> None:
+    """JPEG, two checkpoints, an outside method and published rows, twice with the same result."""
+    mine = desk / "LIVE1_color"
+    for i in range(SET_SIZES["LIVE1_color"]):
+        write_png(mine / f"{i}.png", photograph(24, 24, seed=i))
+        write_png(desk / "fbcnn" / "QF10" / f"{i}.png", photograph(24, 24, seed=i) // 4 * 4)
+    originals = listing(desk)
+    shipped = [ROOT / "model_zoo" / f"Color_IJCN{which}.safetensors" for which in ("", "_drawn")]
+    tables = []
+    for _ in range(2):
+        done = run(
+            desk,
+            *("--set", "qualities=[10]", "--testsets", mine, "--checkpoint", *shipped),
+            *("--method", f"FBCNN={desk / 'fbcnn'}"),
+        )
+        assert done.returncode == 0, done.stderr
+        out = {name: data for name, data in listing(desk).items() if not name.startswith("out/")}
+        assert out == originals
+        names = ("summary.csv", "per_image.csv", "summary.md")
+        tables.append({name: (desk / "out" / name).read_text() for name in names})
+    assert tables[0] == tables[1]
+    text = tables[0]["summary.md"]
+    methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    for method in ("JPEG", "IJCN-S (ours)", "IJCN-S drawn (ours)", "FBCNN", "DOGNet (published)"):
+        assert method in methods
+    assert "IJCN" not in methods
+    rows = csv_rows(desk / "out" / "summary.csv")
+    weights = {row["method"]: (row["weights"], row["weights_sha256"]) for row in rows}
+    assert weights == {
+        "JPEG": ("", ""),
+        "FBCNN": ("", ""),
+        "IJCN-S (ours)": (shipped[0].name, file_hash(shipped[0])),
+        "IJCN-S drawn (ours)": (shipped[1].name, file_hash(shipped[1])),
+    }
+    assert len(csv_rows(desk / "out" / "per_image.csv")) == 4 * SET_SIZES["LIVE1_color"]
+    assert "PSNR of IJCN-S (ours) minus FBCNN, image by image" in text
+
+
+def test_figures_are_those_of_the_pictures(desk: Path) -> None:
+    done = run(
+        desk,
+        *("--checkpoint", "one.safetensors", "second=two.safetensors"),
+        *("--method", "FBCNN=theirs", "--set", "save_images=all"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = csv_rows(desk / "out" / "per_image.csv")
+    assert len(rows) == 3 * 2 * 4
+    for row in rows:
+        original = read_image(desk / "mine" / f"{row['image']}.png")
+        folder = desk / "out" / "images" / row["method"] / "mine" / row["setting"]
+        restored = {
+            "JPEG": lambda row=row, original=original: (
+                SingleJpeg(int(row["setting"][2:]))(original).jpeg
+            ),
+            "FBCNN": lambda row=row: theirs(int(row["image"])),
+        }.get(
+            row["method"], lambda row=row, folder=folder: read_image(folder / f"{row['image']}.png")
+        )
+        expected = measure(restored=restored(), original=original)
+        found = tuple(float(row[name]) for name in expected._fields)
+        assert found == pytest.approx(expected, abs=1e-4), row
+    assert {row["method"] for row in rows} == {"JPEG", "one", "second", "FBCNN"}
+    assert not (desk / "out" / "images" / "FBCNN").exists()
+    alone = run(desk, "--checkpoint", "two.safetensors", output="alone")
+    assert alone.returncode == 0, alone.stderr
+    figures = {
+        name: [r["psnr"] for r in csv_rows(desk / name / "per_image.csv") if r["method"] == method]
+        for name, method in (("out", "second"), ("alone", "two"))
+    }
+    assert figures["out"] == figures["alone"]
+
+
+def test_pictures_that_do_not_fit_are_one_line_each(desk: Path) -> None:
+    place = desk / "theirs" / "QF10"
+    (place / "0.png").unlink()
+    write_png(place / "1.png", photograph(48, 40))
+    write_png(place / "extra.png", photograph(40, 48))
+    (desk / "theirs" / "90" / "2.jpg").write_bytes((place / "2.png").read_bytes())
+    done = run(desk, "--method", "FBCNN=theirs")
+    assert done.returncode == 1
+    lines = [x for x in done.stderr.splitlines() if x.startswith(("left out:", "not scored:"))]
+    assert lines == [
+        "left out: FBCNN: no picture 0 in theirs/QF10",
+        "left out: FBCNN: mine/1 at QF10: 40x48 pixels, the original has 48x40",
+        "left out: FBCNN: 2 pictures are called 2 in theirs/90; keep one",
+        "not scored: FBCNN: theirs/QF10/extra.png is of no image of mine",
+    ]
+    text = (desk / "out" / "summary.md").read_text()
+    assert "| FBCNN (fewer images) |" in text
+    assert "Left out of FBCNN: 2 images at QF10 (0, 1); 1 image at QF90 (2)." in text
+    counts = {(r["method"], r["setting"]): r["images"] for r in csv_rows(desk / "out/summary.csv")}
+    assert counts["JPEG", "QF10"] == counts["one", "QF10"] == "3"
+    assert counts["FBCNN", "QF10"] == "1"
+    shutil.rmtree(place)
+    done = run(desk, "--method", "FBCNN=theirs")
+    assert done.stderr.count("left out: FBCNN: no folder QF10 of mine in theirs") == 1
+
+
+def test_gray_and_colour_pictures(desk: Path) -> None:
+    """A gray set takes colour files of equal channels; a colour set takes gray files."""
+    gray = photograph(40, 48)[:, :, 0]
+    write_png(desk / "mine" / "0.png", gray)
+    write_png(desk / "theirs" / "QF10" / "0.png", np.repeat(gray[:, :, None], 3, 2))
+    write_png(desk / "theirs" / "QF10" / "1.png", photograph(40, 48, seed=1)[:, :, 0])
+    write_png(desk / "theirs" / "90" / "0.png", photograph(40, 48))
+    done = run(desk, "--method", "X=theirs")
+    assert "left out: X: mine/0 at QF90: it is in colour, the original is gray" in done.stderr
+    assert done.stderr.count("left out") == 1
+    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "out" / "summary.csv")}
+    assert rows["X", "QF10"]["exact"] == "1"
+    assert rows["X", "QF10"]["images"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--method", "FBCNN"), "expected NAME=FOLDER"),
+        (("--method", "FBCNN=nowhere"), "nowhere is no folder"),
+        (("--method", "FBCNN=mine"), "lies in the test set"),
+        (("--method", "FBCNN=empty"), "holds no folder of a setting, such as empty/mine/QF10"),
+        (("--method", "JPEG=theirs"), "this name is of the JPEG"),
+        (("--method", "a/b=theirs"), "choose another"),
+        (("--method", "X=theirs", "X=theirs"), "X stands there twice"),
+        (("--method", "one=theirs"), "one stands there twice"),
+        (("--method", "old=out/images"), "lies among the pictures"),
+        (("--checkpoint", "one.safetensors", "one.safetensors"), "one stands there twice"),
+        (("--checkpoint", "one.safetensors", "mine/0.png"), "neither one of our"),
+        (("--checkpoint", "one.safetensors", "gone.safetensors"), "not found"),
+        (("--checkpoint", "one.safetensors", "mine"), "is a folder"),
+    ],
+)
+def test_methods_that_cannot_be_used_are_one_line(
+    desk: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (desk / "empty").mkdir()
+    (desk / "out" / "images" / "mine").mkdir(parents=True)
+    before = listing(desk)
+    assert words in error_line(run(desk, *arguments))
+    assert listing(desk) == before
+
+
+def test_jpegqs_is_asked_for_by_name(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(desk / "bin"))
+    assert "no such program is installed" in error_line(run(desk, "--method", "jpegqs"))
+    program = desk / "bin" / "jpegqs"  # one that changes nothing
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nimport shutil, sys\nshutil.copy(*sys.argv[-2:])\n")
+    program.chmod(0o755)
+    done = run(desk, "--method", "jpegqs")
+    assert done.returncode == 0, done.stderr
+    rows = {(r["method"], r["setting"]): r["psnr"] for r in csv_rows(desk / "out/summary.csv")}
+    assert rows["jpegqs -q 6", "QF10"] == rows["JPEG", "QF10"]
+    program.write_text(f'#!{sys.executable}\nimport sys\nsys.exit("broken")\n')
+    done = run(desk, "--method", "jpegqs")
+    assert done.returncode == 1
+    assert "left out: mine/0 at QF10: jpegqs failed: broken" in done.stderr
+
+
+def test_the_real_jpegqs_improves_on_the_jpeg(desk: Path) -> None:
+    if shutil.which("jpegqs") is None:
+        pytest.skip("jpegqs is not installed")
+    assert run(desk, "--method", "jpegqs").returncode == 0
+    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "out" / "summary.csv")}
+    assert float(rows["jpegqs -q 6", "QF10"]["psnrb"]) > float(rows["JPEG", "QF10"]["psnrb"])
+
+
+def test_names_of_weights(tmp_path: Path, released_file: Path) -> None:
+    save_checkpoint(tiny_network(), tmp_path / "small.safetensors")
+    save_checkpoint(tiny_network(), tmp_path / "run" / "best.safetensors")
+    save_checkpoint(tiny_network(), tmp_path / "x" / "last.safetensors", notes={"run": "mine"})
+    save_checkpoint(IJCN(), tmp_path / "full.safetensors")
+    found = {
+        ROOT / "model_zoo" / "Color_IJCN.safetensors": "IJCN-S (ours)",
+        released_file: "IJCN",
+        tmp_path / "small.safetensors": "small",
+        tmp_path / "run" / "best.safetensors": "run best",
+        tmp_path / "x" / "last.safetensors": "mine last",
+        tmp_path / "full.safetensors": "full",  # the published network, but not released weights
+    }
+    for path, name in found.items():
+        assert name_of(path) == name
+
+
+def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
+    """Stopped in the middle, started again: the same tables, and nothing restored twice."""
+    for i in range(12):
+        write_png(desk / "many" / f"{i:02}.png", photograph(96, 96, seed=i))
+    arguments = ("--testsets", "many", "--checkpoint", "one.safetensors", "two.safetensors")
+    whole = run(desk, *arguments, output="whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [
+            *(sys.executable, ROOT / "test_color_IJCN.py", *arguments, "--output", "out"),
+            *("--device", "cpu", "--set", "qualities=[10,90]"),
+        ],
+        cwd=desk,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    journal = desk / "out" / ".measured-0.part"
+    deadline = time.monotonic() + 200
+    while not journal.exists() or journal.read_text().count("\n") < 8:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert journal.exists()
+    done = len(journal.read_text().splitlines())
+    assert not (desk / "out" / "summary.csv").exists()
+    with journal.open("a") as file:
+        file.write('[["half a li')
+    write_png(desk / "out" / "images.part" / "other" / "QF5" / "0.png", photograph(8, 8))
+    times = os.stat(next((desk / "out" / "images.part").rglob("00.png"))).st_mtime_ns
+    again = run(desk, *arguments)
+    assert again.returncode == 0, again.stderr
+    for name in ("summary.csv", "per_image.csv", "summary.md"):
+        assert (desk / "out" / name).read_bytes() == (desk / "whole" / name).read_bytes()
+    assert listing(desk / "out" / "images") == listing(desk / "whole" / "images")
+    assert (
+        os.stat(desk / "out" / "images" / "one" / "many" / "QF10" / "00.png").st_mtime_ns == times
+    )
+    assert not journal.exists()
+    assert 8 <= done < 12 * 2 * 3
+
+
+def test_other_pixels_are_measured_anew_after_a_stop(desk: Path) -> None:
+    assert run(desk).returncode == 0
+    first = (desk / "out" / "per_image.csv").read_text()
+    write_png(desk / "mine" / "0.png", photograph(40, 48, seed=7))
+    assert run(desk).returncode == 0
+    assert (desk / "out" / "per_image.csv").read_text() != first
+
+
+def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(desk, "--checkpoint", "A=one.safetensors", output="first").returncode == 0
+    assert run(desk, "--checkpoint", "A=two.safetensors", output="second").returncode == 0
+    done = run(desk, "--checkpoint", "B=two.safetensors", "--method", "X=theirs", output="third")
+    assert done.returncode == 0
+    capsys.readouterr()
+    assert tables.main(["join", "first", "third", "--output", "joined"]) == 0
+    text = capsys.readouterr().out
+    for method in ("JPEG", "A", "B", "X"):
+        assert text.count(f"| {method} ") == 1
+    assert text.count("Protocol: ") == 1
+    assert "PSNR of A minus B, image by image" in text
+    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "joined" / "summary.csv")}
+    for name in ("first", "third"):
+        for row in csv_rows(desk / name / "summary.csv"):
+            found = rows[row["method"], row["setting"]]
+            assert {**found, "psnr": ""} | {"psnrb": "", "ssim": ""} == {**row, "psnr": ""} | {
+                "psnrb": "",
+                "ssim": "",
+            }
+            assert float(found["psnr"]) == pytest.approx(float(row["psnr"]), abs=2e-4)
+    assert tables.main(["join", "first", "second"]) == 0
+    text = capsys.readouterr().out
+    assert "| A [first]" in text
+    assert "| A [second]" in text
+
+
+def test_runs_that_cannot_be_joined_are_one_line(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(desk, output="first").returncode == 0
+    write_png(desk / "mine" / "0.png", photograph(40, 48, seed=7))
+    assert run(desk, output="second").returncode == 0
+    for arguments, words in (
+        (("first", "second"), "have other JPEG figures"),
+        (("first", "first"), "stands there twice"),
+        (("first", "mine"), "no results of an evaluation"),
+        (("first", "--output", "first"), "is one of the runs"),
+    ):
+        assert tables.main(["join", *arguments]) == EXIT_USAGE
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 1
+        assert words in errors[0]
+
+
+def test_old_results_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = desk / "old"
+    old.mkdir()
+    (old / "per_image.csv").write_text(
+        "dataset,setting,method,image,psnr,ssim,psnrb\n"
+        "mine,QF10,JPEG,0,20.0,0.5,19.0\nmine,QF10,IJCN,0,21.0,0.6,20.0\n"
+    )
+    assert tables.main(["join", "old"]) == 0
+    text = capsys.readouterr().out
+    assert "| IJCN   | 21.00 / 0.600 / 20.00 |" in text
+    assert "not stated" in text
+
+
+def test_paired_differences() -> None:
+    found = compare(
+        {"a": 2.0, "b": 4.0, "c": 3.0, "d": float("inf")}, {"a": 1.0, "b": 1.0, "c": 3.0}
+    )
+    assert found is not None
+    assert (found.images, found.won, found.lost) == (3, 2, 0)
+    # By hand: differences 1, 3, 0; mean 4/3, standard deviation 1.5275; t(0.975, 2) = 4.3027.
+    assert found.mean == pytest.approx(4 / 3)
+    assert found.high - found.mean == pytest.approx(4.3027 * 1.52753 / 3**0.5, abs=1e-3)
+    assert found.low == pytest.approx(2 * found.mean - found.high)
+    one = compare({"a": 2.0}, {"a": 1.0})
+    assert one is not None
+    assert one.mean == 1.0
+    assert one.low != one.low
+    assert compare({"a": 2.0}, {"b": 1.0}) is None
+
+
+def test_tables_of_every_protocol_take_several_methods(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *("--testsets", "mine", "--checkpoint", "one.safetensors", "two.safetensors"),
+        *("--method", "X=theirs", "--device", "cpu", "--kinds", "single", "double"),
+        *("--set", "qualities=[10,90]"),
+    ]
+    assert tables.main(arguments) == 0
+    text = (desk / "results" / "tables.md").read_text()
+    assert "one: one.safetensors, 1.6 M parameters" in text
+    assert "two: two.safetensors, 1.6 M parameters" in text
+    rows = csv_rows(desk / "results" / "tables.csv")
+    single = {row["method"] for row in rows if row["protocol"] == "single"}
+    assert single == {"JPEG", "one", "two", "X"}
+    assert {r["method"] for r in rows if r["protocol"] == "double"} == {"JPEG", "one", "two"}
+
+
+def test_processes_share_several_methods(desk: Path) -> None:
+    arguments = [
+        *("--testsets", desk / "mine", "--checkpoint", desk / "one.safetensors"),
+        *(desk / "two.safetensors", "--method", f"X={desk / 'theirs'}", "--device", "cpu"),
+        *("--set", "qualities=[10,90]", "threads=1", "--output"),
+    ]
+    for processes in (0, 2):
+        out = desk / f"by{processes}"
+        done = run_script("test_color_IJCN.py", *arguments, out, processes=processes)
+        assert done.returncode == 0, done.stderr
+    for name in ("summary.csv", "per_image.csv", "summary.md"):
+        assert (desk / "by0" / name).read_text() == (desk / "by2" / name).read_text()
+
+
+def test_what_jpegqs_is_given_is_the_jpeg_of_the_table() -> None:
+    pair = SingleJpeg(30)(photograph(33, 47))
+    assert np.array_equal(decode_jpeg(pair.stored.data), pair.jpeg)
