@@ -69,9 +69,9 @@ def test_the_command_line_says_so_and_blames_no_file(tmp_path: Path) -> None:
     common = ("--input", tmp_path / "a.jpg", "--checkpoint", checkpoint)
     out = ("--output", tmp_path / "out")
     for arguments, words in (
-        (("--quality", "0"), "error: --quality: "),
-        (("--below", "101"), "error: --below: "),
-        (("--max_memory", "-1"), "error: --max_memory: "),
+        (("--quality", "0"), "error: --quality 0: "),
+        (("--below", "101"), "error: --below 101: "),
+        (("--max_memory", "-1"), "error: --max_memory -1"),
     ):
         line = error_line(run_script("test_real_IJCN.py", *common, *out, *arguments))
         assert line.startswith(words)
