@@ -33,6 +33,7 @@ EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output res
   python test_real_IJCN.py --input portrait.jpg --strength 0.5
   python test_real_IJCN.py --input old.png --overwrite --report
   python test_real_IJCN.py --input archive/ --below 60 --dry_run
+  python test_real_IJCN.py --input archive/ --set all_pictures=true ensemble=4 leave_fine=false
   python test_real_IJCN.py --input holiday/ --suffix _clean
   curl -s https://example.org/a.jpg | python test_real_IJCN.py --input - --output - > a.png
   python test_real_IJCN.py --testsets Real --json report.json
@@ -42,7 +43,10 @@ EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output res
 
 def main() -> int:
     parser = test_parser(
-        __doc__, EXAMPLES, "options/test_real.yml", "folders of JPEGs by name, instead of --input"
+        __doc__,
+        EXAMPLES,
+        "options/test_real.yml",
+        "test sets by name (folders of JPEGs in testsets/), instead of --input",
     )
     parser.add_argument(
         "--input",

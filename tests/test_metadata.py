@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -26,7 +27,7 @@ from tests import metadata_files as made
 from tests.browser import Visit, chromium
 from tests.conftest import ROOT, photograph, tiny_network
 from tests.metadata_files import segment
-from utils.metadata import exif, read_metadata, xmp
+from utils.metadata import exif, png, read_metadata, xmp
 from utils.metadata.jpeg_segments import segments
 
 FORMATS = ("png", "webp", "jpg")
@@ -348,6 +349,54 @@ def test_texts_and_colours_of_a_png_stay_in_a_png(restore: Restore) -> None:
         'the text "Author"',
         "what it says of its colours (gAMA)",
     )
+
+
+def _png(*chunks: tuple[bytes, bytes]) -> bytes:
+    data = made.saved("PNG")
+    return data[:33] + b"".join(png.chunk(*each) for each in chunks) + data[33:]
+
+
+def _raw_profile(name: bytes, profile: bytes) -> bytes:
+    digits = profile.hex().encode()
+    lines = b"\n".join(digits[i : i + 72] for i in range(0, len(digits), 72))
+    return b"\n%b\n%8d\n%b\n" % (name, len(profile), lines)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_exif_of_other_sources(file_format: str, restore: Restore) -> None:
+    block = made.exif(6)
+    text = _raw_profile(b"exif", b"Exif\0\0" + block)
+    for name, data in (
+        ("a.png", _png((b"eXIf", block))),
+        ("a.png", _png((b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)))),
+        ("a.png", _png((b"tEXt", b"Raw profile type APP1\0" + text), (b"eXIf", block))),
+        ("a.webp", made.saved("WEBP", exif=block)),
+    ):
+        result, target = restore(data, file_format, name)
+        assert not result.left_out
+        content = target.read_bytes()
+        assert b"Raw profile" not in content
+        with Image.open(target) as image:
+            assert image.size == (50, 70)
+            assert image.info["exif"].removeprefix(b"Exif\0\0") == exif.upright(block).exif
+
+
+def test_texts_that_grow_are_not_unpacked_for_nothing() -> None:
+    bomb = zlib.compress(bytes(30_000_000))
+    names = (b"Title", b"Comment", b"XML:com.adobe.xmp", b"Raw profile type iptc")
+    data = _png(*((b"zTXt", name + b"\0\0" + bomb) for name in names * 20))
+    start = time.process_time()
+    read_metadata(data)
+    assert time.process_time() - start < 10
+
+
+def test_many_parts_of_extended_xmp_take_no_longer_than_few() -> None:
+    head = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">L", 60_000)
+    parts = [segment(0xE1, head + struct.pack(">L", at) + b"x") for at in range(60_000)]
+    start = time.process_time()
+    found = read_metadata(made.jpeg(*parts))
+    assert found.extended_xmp == (b"0" * 32, b"x" * 60_000)
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

@@ -103,4 +103,5 @@ def _resolution(value: Any) -> Density | None:
         x, y = (float(number) for number in value)
     except (TypeError, ValueError):
         return None
-    return Density(x, y, "inch") if 0 < x < 1e6 and 0 < y < 1e6 else None
+    # Pillow says 1 where a TIFF says nothing.
+    return Density(x, y, "inch") if 1 < x < 1e6 and 1 < y < 1e6 else None

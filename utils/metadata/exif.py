@@ -62,9 +62,9 @@ def upright(block: bytes) -> Upright:
         if entry.tag == _ORIENTATION and entry.kind in _WHOLE_NUMBERS and entry.values:
             width = _SIZES[entry.kind]
             stated = exif.number(entry.place, width)
-            if orientation == 1 and stated in range(1, 9):
-                orientation = stated
-            exif.put(entry.place, (1).to_bytes(width, exif.order))
+            if stated in range(2, 9):
+                orientation = orientation if orientation != 1 else stated
+                exif.put(entry.place, (1).to_bytes(width, exif.order))
     if orientation >= 5:
         exif.exchange_sides(directory)
     exif.cut_thumbnail(directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import accumulate
 
 from utils.metadata import xmp
 from utils.metadata.exif import is_exif
@@ -134,10 +135,10 @@ def _extended(parts: list[bytes], problems: list[str]) -> tuple[bytes, bytes] | 
             texts.setdefault(guid, {})[int.from_bytes(part[36:40], "big")] = part[40:]
             lengths[guid] = int.from_bytes(part[32:36], "big")
     for guid, pieces in texts.items():
-        text = b"".join(pieces[offset] for offset in sorted(pieces))
-        joints = [sum(len(pieces[o]) for o in sorted(pieces) if o < at) for at in sorted(pieces)]
-        if joints == sorted(pieces) and len(text) == lengths[guid]:
-            return guid, text
+        offsets = sorted(pieces)
+        ends = list(accumulate(len(pieces[offset]) for offset in offsets))
+        if offsets == [0, *ends[:-1]] and ends[-1] == lengths[guid]:
+            return guid, b"".join(pieces[offset] for offset in offsets)
     if parts:
         problems.append("the extended XMP is damaged (a part is missing) and was left out")
     return None

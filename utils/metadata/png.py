@@ -39,8 +39,8 @@ def read(data: bytes) -> Metadata:
     problems: list[str] = []
     for kind, payload in chunks(data):
         if kind == b"eXIf":
-            found["exif"] = payload
-        elif kind == b"iCCP":
+            found["exif"] = payload  # before a text's
+        elif kind == b"iCCP" and "icc" not in found:
             profile = _inflated(payload[payload.find(b"\0") + 2 :])
             if profile is None:
                 problems.append("the colour profile is damaged and was left out")
@@ -52,14 +52,11 @@ def read(data: bytes) -> Metadata:
         elif kind in _COLOURS:
             kept.append((kind, payload))
         elif kind in _TEXTS:
-            keyword, text = _text(kind, payload)
+            keyword = _keyword(payload)
             raw = _RAW.fullmatch(keyword)
-            profile = _raw_profile(text) if raw and text else None
-            if keyword == _XMP and text:
+            if keyword == _XMP and "xmp" not in found and (text := _text(kind, payload)):
                 found["xmp"] = text
-            elif raw and profile:
-                _take_raw(raw[1].decode(), profile, found)
-            else:
+            elif not raw or not _take_raw(raw[1], kind, payload, found):
                 kept.append((kind, payload))
     exif = found.get("exif", b"").removeprefix(b"Exif\0\0")
     return Metadata(
@@ -73,16 +70,38 @@ def read(data: bytes) -> Metadata:
     )
 
 
-def _take_raw(kind: str, profile: bytes, found: dict[str, bytes]) -> None:
-    """What ImageMagick and older programs wrote as a text."""
-    if kind in ("exif", "APP1") and is_exif(profile.removeprefix(b"Exif\0\0")):
-        found.setdefault("exif", profile)
-    elif kind in ("xmp", "APP1"):
-        found.setdefault("xmp", profile.removeprefix(b"http://ns.adobe.com/xap/1.0/\0"))
-    elif kind in ("iptc", "8bim"):
-        found.setdefault("photoshop", profile.removeprefix(b"Photoshop 3.0\0"))
-    elif kind in ("icc", "icm"):
-        found.setdefault("icc", profile)
+def _take_raw(name: bytes, kind: bytes, payload: bytes, found: dict[str, bytes]) -> bool:
+    """What ImageMagick and older programs wrote as a text; whether it was understood."""
+    what = _RAW_KINDS.get(name, "")
+    if what in found:  # said twice; who reads this one must not turn the picture again
+        return True
+    profile = _raw_profile(_text(kind, payload) or b"") if what or name == b"APP1" else None
+    if not profile:
+        return False
+    if name == b"APP1":
+        what = "exif" if profile.startswith(b"Exif\0") else "xmp"
+    profile = profile.removeprefix(_RAW_STARTS[what])
+    if what == "exif" and not is_exif(profile):
+        return False
+    found.setdefault(what, profile)
+    return True
+
+
+_RAW_KINDS = {
+    b"exif": "exif",
+    b"xmp": "xmp",
+    b"iptc": "photoshop",
+    b"8bim": "photoshop",
+    b"icc": "icc",
+    b"icm": "icc",
+}
+_RAW_STARTS = {
+    "exif": b"Exif\0\0",
+    "xmp": b"http://ns.adobe.com/xap/1.0/\0",
+    "photoshop": b"Photoshop 3.0\0",
+    "icc": b"ICC_PROFILE\0\1\1",
+}
+"""How such texts may begin, as the segments of a JPEG do."""
 
 
 def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
@@ -129,7 +148,7 @@ def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
     names = []
     for kind, payload in metadata.chunks:
         if kind in _TEXTS:
-            keyword = _text(kind, payload)[0].decode("latin-1")
+            keyword = _keyword(payload).decode("latin-1")
             if keyword != "Comment" or not for_jpeg:
                 names.append(f'the text "{keyword}"')
     colours = [kind.decode() for kind, _ in metadata.chunks if kind in _COLOURS and kind != b"sRGB"]
@@ -138,8 +157,9 @@ def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
 
 def comments(metadata: Metadata) -> tuple[bytes, ...]:
     """Texts that a JPEG calls comments."""
-    texts = (_text(*each) for each in metadata.chunks if each[0] in _TEXTS)
-    return tuple(text for keyword, text in texts if keyword == b"Comment" and text)
+    found = (each for each in metadata.chunks if each[0] in _TEXTS)
+    texts = (_text(*each, most=1 << 16) for each in found if _keyword(each[1]) == b"Comment")
+    return tuple(text for text in texts if text)
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -159,25 +179,28 @@ def chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _text(kind: bytes, payload: bytes) -> tuple[bytes, bytes | None]:
-    """Keyword and text of a chunk; no text where it cannot be had."""
-    keyword, _, rest = payload.partition(b"\0")
+def _keyword(payload: bytes) -> bytes:
+    return payload.partition(b"\0")[0]
+
+
+def _text(kind: bytes, payload: bytes, most: int = 1 << 25) -> bytes | None:
+    """The text of a chunk; None where it cannot be had."""
+    rest = payload.partition(b"\0")[2]
     if kind == b"tEXt":
-        return keyword, rest
+        return rest
     if kind == b"zTXt":
-        return keyword, _inflated(rest[1:])
-    compressed = rest[:1] == b"\1"
+        return _inflated(rest[1:], most)
     parts = rest[2:].split(b"\0", 2)
     if len(parts) < 3:
-        return keyword, None
-    return keyword, _inflated(parts[2]) if compressed else parts[2]
+        return None
+    return _inflated(parts[2], most) if rest[:1] == b"\1" else parts[2]
 
 
-def _inflated(data: bytes) -> bytes | None:
-    """What was compressed; None where it is damaged or grows beyond any metadata."""
+def _inflated(data: bytes, most: int = 1 << 25) -> bytes | None:
+    """What was compressed; None where it is damaged or longer than ``most``."""
     machine = zlib.decompressobj()
     try:
-        text = machine.decompress(data, 1 << 25)
+        text = machine.decompress(data, most)
     except zlib.error:
         return None
     return text if machine.eof else None
