@@ -1,4 +1,4 @@
-"""The README's code as a reader runs it: Python blocks and most commands, on small pictures."""
+"""The documents' code as a reader runs it: Python blocks and most commands, on small pictures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,28 +17,38 @@ from data.jpeg import encode_jpeg
 from tests.conftest import ROOT, photograph
 from utils.image_io import write_png
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
+        *(ROOT / folder / "README.md" for folder in ("benchmarks", "model_zoo", "testsets")),
+        *sorted((ROOT / "docs").glob("*.md")),
+    )
+}
 
-RESTORING = (ROOT / "docs" / "restoring.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 
-BLOCKS = re.findall(
-    r"^```(\w*)\n(.*?)^```$", README + "\n" + RESTORING, flags=re.DOTALL | re.MULTILINE
-)
+PYTHON = {
+    name: blocks
+    for name, text in DOCUMENTS.items()
+    if (blocks := [code for language, code in BLOCK.findall(text) if language == "python"])
+}
 
-PYTHON = [code for language, code in BLOCKS if language == "python"]
-
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for language, block in BLOCKS
+LINES = dict.fromkeys(  # once each, whatever documents have it
+    line.split(" #")[0].strip()
+    for text in DOCUMENTS.values()
+    for language, block in BLOCK.findall(text)
     if not language
     for line in block.splitlines()
     if line.split(" ")[0] in ("python", "torchrun", "make", "tensorboard")
-]
+)
+
+COMMANDS = [shlex.split(line) for line in LINES]
 
 NEEDS = {"models.export": "onnxruntime", "examples/restore_onnx.py": "onnxruntime"}
 NEEDS["utils.plots"] = "matplotlib"
 
-FOR_LATER = ("app.py", "main_train_IJCN.py", "testsets/download.py", "benchmarks/")
+FOR_LATER = ("app.py", "main_train_IJCN.py", "testsets/download.py", "benchmarks/", "_every")
 """What serves, trains, fetches or measures for long: here only their arguments are checked."""
 
 
@@ -46,9 +57,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like the checkout, with small pictures in place of the user's and of the sets."""
     folder = tmp_path_factory.mktemp("desk")
     for path in ROOT.iterdir():
-        if path.name not in ("testsets", "test_results", "results", "runs", "README.md"):
+        if path.name not in ("testsets", "test_results", "results", "runs", "docs"):
             (folder / path.name).symlink_to(path)
-    (folder / "README.md").write_text(README, encoding="utf-8")
+    shutil.copytree(ROOT / "docs", folder / "docs")
     for name in ("LIVE1_color", "BSDS500_color", "Classic5", "LIVE1_gray"):
         gray = name in ("Classic5", "LIVE1_gray")
         picture = photograph(40, 56)
@@ -59,31 +70,39 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_bytes(jpeg)
     write_png(folder / "old.png", photograph(40, 56))
     write_png(folder / "my" / "photographs" / "a.png", photograph(40, 56))
-    for name in ("one", "two"):
+    for name in ("one", "two", "small"):
         (folder / "runs" / name).mkdir(parents=True)
         shipped = ROOT / "model_zoo" / "Color_IJCN.safetensors"
         (folder / "runs" / name / "best.safetensors").symlink_to(shipped)
     curves = folder / "runs" / "small"
-    curves.mkdir(parents=True)
     (curves / "train.csv").write_text("step,loss,gain,learning_rate\n1,0.1,0.5,0.001\n")
     (curves / "validation.csv").write_text("step,gain_QF10\n1,0.5\n")
     return folder
 
 
-def test_readme_holds_code() -> None:
-    assert len(PYTHON) >= 2
-    assert len(COMMANDS) >= 20
+def test_documents_hold_code() -> None:
+    assert set(PYTHON) >= {"README.md", "docs/restoring.md"}
+    assert len(COMMANDS) >= 40
     assert {command[0] for command in COMMANDS} == {"python", "torchrun", "make", "tensorboard"}
 
 
-def test_python_blocks_run_as_written(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_is_read_in_one_sitting() -> None:
+    assert len(DOCUMENTS["README.md"].splitlines()) <= 200
+    assert len(DOCUMENTS["README.md"].encode()) <= 10_000
+
+
+@pytest.mark.parametrize("document", PYTHON)
+def test_python_blocks_run_as_written(
+    document: str, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(desk)
     names: dict[str, object] = {}
-    for code in PYTHON:  # a reader goes from top to bottom
-        exec(compile(code, "README.md", "exec"), names)
+    for code in PYTHON[document]:  # a reader goes from top to bottom
+        exec(compile(code, document, "exec"), names)
     assert getattr(names["image"], "shape", None) == (40, 56, 3)
-    assert isinstance(names["images"], list)
-    assert [image.shape for image in names["images"]] == [(40, 56, 3)] * 2
+    if "images" in names:
+        assert isinstance(names["images"], list)
+        assert [image.shape for image in names["images"]] == [(40, 56, 3)] * 2
 
 
 def _id(command: list[str]) -> str:
@@ -111,7 +130,8 @@ def test_command_is_one(command: list[str]) -> None:
         path = ROOT / arguments[0]
     assert path.is_file()
     source = path.read_text() + (ROOT / "options" / "command_line.py").read_text()
-    source += (ROOT / "jobs" / "page.py").read_text()
+    for shared in ("jobs/page.py", "benchmarks/command_line.py"):
+        source += (ROOT / shared).read_text()
     for flag in (word for word in arguments if word.startswith("--")):
         assert f'"{flag}"' in source, flag
 
@@ -119,8 +139,9 @@ def test_command_is_one(command: list[str]) -> None:
 RUNNABLE = [
     command
     for command in COMMANDS
-    if command[0] == "python" and not any(name in command[1] for name in FOR_LATER)
+    if command[0] == "python" and not any(name in _id(command) for name in FOR_LATER)
 ]
+RUNNABLE.sort(key=lambda command: "join" in command)  # it needs what the others write
 
 
 @pytest.mark.parametrize("command", RUNNABLE, ids=_id)
@@ -152,13 +173,46 @@ def test_command_runs_as_written(
     assert code == 0, said.err
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_link_leads_to_a_file(link: str) -> None:
-    assert (ROOT / link).exists()
+LINKS = sorted(
+    {
+        (document, link)
+        for document, text in DOCUMENTS.items()
+        for link in re.findall(r"\]\(([^)]+)\)", BLOCK.sub("", text))
+        if "://" not in link
+    }
+)
 
 
-@pytest.mark.parametrize("anchor", sorted(set(re.findall(r"\]\(#([^)]+)\)", README))))
-def test_link_leads_to_a_heading(anchor: str) -> None:
-    headings = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    slugs = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
-    assert anchor in slugs
+@pytest.mark.parametrize(("document", "link"), LINKS)
+def test_link_leads_somewhere(document: str, link: str) -> None:
+    """To a file or folder, and to a heading in it."""
+    name, _, anchor = link.partition("#")
+    place = (ROOT / document).parent / name if name else ROOT / document
+    assert place.exists()
+    if anchor:
+        text = BLOCK.sub("", place.read_text(encoding="utf-8"))
+        headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+        assert anchor in slugs
+
+
+def test_every_document_is_found_from_the_readme() -> None:
+    known = {link.partition("#")[0] for document, link in LINKS if document == "README.md"}
+    documents = set(DOCUMENTS) - {"README.md", "benchmarks/README.md"}
+    assert documents <= known
+
+
+PATHS = sorted(
+    {
+        (document, path)
+        for document, text in DOCUMENTS.items()
+        if document != "CHANGELOG.md"
+        for path in re.findall(r"`((?:data|jobs|models|options|utils|tests)/[\w./]+)`", text)
+    }
+)
+
+
+@pytest.mark.parametrize(("document", "path"), PATHS)
+def test_path_that_a_document_names_exists(document: str, path: str) -> None:
+    made_there = set(re.findall(r"file=(\S+)", DOCUMENTS[document]))
+    assert path in made_there or (ROOT / path).exists()
