@@ -51,7 +51,7 @@ from utils.tables import (
 EXAMPLES = """  make tables
   python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5
   python -m jobs.tables --checkpoint runs/mine/best.safetensors --output results/mine
-  python -m jobs.tables --readme README.md
+  python -m jobs.tables --readme docs/results.md
   torchrun --nproc_per_node=8 -m jobs.tables
 """
 
