@@ -74,7 +74,7 @@ from utils.tables import (
 EXAMPLES = """  make tables
   python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5
   python -m jobs.tables --checkpoint runs/mine/best.safetensors --output results/mine
-  python -m jobs.tables --readme README.md
+  python -m jobs.tables --readme docs/results.md
   python -m jobs.tables join results/mine test_results/color
   torchrun --nproc_per_node=8 -m jobs.tables
 """

@@ -39,7 +39,7 @@ def keep_freed_memory() -> bool:
 
     Of itself it returns blocks above 32 MiB to the system at once, and the activations of each
     layer are mapped, zeroed page by page and unmapped again: at one megapixel and above more than
-    a third of the time (benchmarks/README.md). The price is memory that the process keeps, and
+    a third of the time (docs/speed.md). The price is memory that the process keeps, and
     gaps between blocks. Other C libraries are left as they are.
     """
     try:
