@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from jobs.train import USAGE_ERRORS, train
-from models.layouts import RestoreError
+from models.restore.layouts import RestoreError
 from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
 from utils.distributed import world_from_environment
 from utils.interrupts import heed_interrupts
-from utils.training import OTHER_FAILED, TrainingError
+from utils.training.loop import OTHER_FAILED, TrainingError
 
 EXIT_FAILED = 1
 

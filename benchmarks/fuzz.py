@@ -29,8 +29,8 @@ sys.path.insert(0, str(PROJECT))
 
 from data.jpeg import Sampling, encode_jpeg  # noqa: E402
 from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
-from models.layouts import StoredJpeg, network_view  # noqa: E402
-from models.parts import has_parts, parts_of  # noqa: E402
+from models.restore.layouts import StoredJpeg, network_view  # noqa: E402
+from models.restore.parts import has_parts, parts_of  # noqa: E402
 from utils.image_io import find_images  # noqa: E402
 from utils.metadata import Density, Metadata, jpeg, png  # noqa: E402
 from utils.picture_files import Format  # noqa: E402

@@ -45,8 +45,8 @@ from data.tables import (  # noqa: E402
     wild_tables,
 )
 from models import CheckpointError, Restorer, load_checkpoint  # noqa: E402
+from utils.evaluation.metrics import psnr  # noqa: E402
 from utils.image_io import write_atomically  # noqa: E402
-from utils.metrics import psnr  # noqa: E402
 
 EXAMPLES = """examples:
   python benchmarks/kinds.py

@@ -24,7 +24,7 @@ from data.degradation import DoubleJpeg, SingleJpeg  # noqa: E402
 from data.jpeg import Sampling  # noqa: E402
 from data.pixels import find_compression  # noqa: E402
 from models import Restorer, load_checkpoint  # noqa: E402
-from utils.metrics import luma_studio_range, psnr  # noqa: E402
+from utils.evaluation.metrics import luma_studio_range, psnr  # noqa: E402
 
 EXAMPLES = """examples:
   python benchmarks/layouts.py --testset LIVE1_color

@@ -35,10 +35,10 @@ from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset
 from data.degradation import Degraded, SingleJpeg  # noqa: E402
 from data.jpeg import JpegImage  # noqa: E402
 from models import IJCN, load_checkpoint  # noqa: E402
-from models.restorer import Restorer, network_input, pick_device, pick_precision  # noqa: E402
-from utils.evaluation import evaluate  # noqa: E402
+from models.restore.restorer import Restorer, network_input, pick_device, pick_precision  # noqa: E402
+from utils.evaluation.evaluate import evaluate  # noqa: E402
+from utils.evaluation.metrics import measure  # noqa: E402
 from utils.memory import keep_freed_memory  # noqa: E402
-from utils.metrics import measure  # noqa: E402
 
 EXAMPLES = """examples:
   make bench

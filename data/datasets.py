@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.evaluation.metrics import luma_studio_range
 from utils.image_io import find_images, read_image
-from utils.metrics import luma_studio_range
 
 TESTSETS_VARIABLE = "IJCN_TESTSETS"
 """Environment variable with further folders of test sets, separated like PATH."""

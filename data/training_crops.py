@@ -158,7 +158,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
             patch: side of a crop in pixels, a multiple of 64.
             compression: makes the JPEG.
             seed: with the index, all that a crop depends on.
-            view: models.layouts.network_view.
+            view: models.restore.layouts.network_view.
             candidates: see above.
             drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
             desaturated_share: crops, of the others, that are gray pictures with three channels.

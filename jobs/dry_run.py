@@ -17,8 +17,8 @@ from data.jpeg import JpegImage
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
 from jobs.restore_files import CanRestore, FileResult, OutputSettings, begun, sampling_of
-from models.layouts import network_view
-from models.parts import has_parts, parts_of
+from models.restore.layouts import network_view
+from models.restore.parts import has_parts, parts_of
 
 
 class _Looker:

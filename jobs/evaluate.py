@@ -28,7 +28,7 @@ from options.command_line import (
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
 from utils.distributed import World, world_from_environment
-from utils.evaluation import (
+from utils.evaluation.evaluate import (
     Cost,
     Evaluation,
     Figures,
@@ -40,13 +40,13 @@ from utils.evaluation import (
     picture_folders,
     ways_of,
 )
+from utils.evaluation.journal import Journal
+from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
+from utils.evaluation.metrics import psnr_y, ssim_y
+from utils.evaluation.published import read_published
+from utils.evaluation.tables import Weights, write_tables
 from utils.image_io import require_writable
-from utils.journal import Journal
-from utils.learned_metrics import CLASSES, LearnedMetric, MetricError
-from utils.metrics import psnr_y, ssim_y
-from utils.published import read_published
 from utils.run_log import describe_run, file_hash, write_run_file
-from utils.tables import Weights, write_tables
 
 DEFAULT_SET = "LIVE1_color"
 

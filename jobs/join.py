@@ -11,9 +11,16 @@ import yaml
 
 from jobs.evaluate import PUBLISHED
 from options.schema import OptionsError
-from utils.evaluation import Evaluation
-from utils.published import read_published
-from utils.tables import JPEG, NO_WEIGHTS, ImageResult, Weights, read_images, write_tables
+from utils.evaluation.evaluate import Evaluation
+from utils.evaluation.published import read_published
+from utils.evaluation.tables import (
+    JPEG,
+    NO_WEIGHTS,
+    ImageResult,
+    Weights,
+    read_images,
+    write_tables,
+)
 
 EXAMPLES = """examples:
   python -m jobs.tables join test_results/color test_results/other

@@ -17,11 +17,11 @@ from models import load_checkpoint
 from models.checkpoint import read_notes
 from options.command_line import PROJECT, from_project
 from options.schema import OptionsError
-from utils.evaluation import Image, Method, MissingPictures, Task, Ways, picture_folders
+from utils.evaluation.evaluate import Image, Method, MissingPictures, Task, Ways, picture_folders
+from utils.evaluation.tables import IJCN, JPEG
 from utils.image_io import find_images, read_image
 from utils.run_log import file_hash
 from utils.scratch import scratch_folder
-from utils.tables import IJCN, JPEG
 
 ZOO = PROJECT / "model_zoo"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from models import CheckpointError, load_checkpoint
-from models.restorer import Restorer, pick_device
+from models.restore.restorer import Restorer, pick_device
 from options.command_line import from_project
 from options.schema import ComputeOptions, InferenceOptions, OptionsError
 from utils.distributed import World, connected, own_device, world_from_environment

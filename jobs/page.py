@@ -33,9 +33,9 @@ from data.quality import estimate_quality
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, as_looked_at, restore_file
 from models import CheckpointError, Restorer, load_checkpoint
-from models.layouts import MULTIPLE, StoredJpeg
-from models.restorer import Precision, pick_device
-from models.tiling import tiles
+from models.restore.layouts import MULTIPLE, StoredJpeg
+from models.restore.restorer import Precision, pick_device
+from models.restore.tiling import tiles
 from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
 from utils.image_io import ImageError, write_png

@@ -16,13 +16,13 @@ from tqdm import tqdm
 from data.datasets import TestSet
 from data.jpeg import JpegError
 from jobs.restore_files import FileResult, as_looked_at
-from utils.evaluation import Degrade, Evaluation, SaveImages, image_path
+from utils.evaluation.evaluate import Degrade, Evaluation, SaveImages, image_path
+from utils.evaluation.metrics import Scores
+from utils.evaluation.published import PublishedRow
+from utils.evaluation.tables import IJCN, JPEG
 from utils.image_io import ImageError, read_image
-from utils.metrics import Scores
-from utils.published import PublishedRow
-from utils.report import ReportBuilder
+from utils.report.report import ReportBuilder
 from utils.scratch import stderr_lines
-from utils.tables import IJCN, JPEG
 
 Image = NDArray[np.uint8]
 

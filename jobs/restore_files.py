@@ -22,10 +22,11 @@ from data.pixels import pixels_as_jpeg
 from data.quality import estimate_quality
 from jobs.earlier_results import Earlier, Origin, earlier_result
 from jobs.plan_files import FileJob
-from models.fidelity import shares_of_change
-from models.layouts import RestoreError, UnsupportedLayoutError
-from models.parts import has_ink
+from models.restore.fidelity import shares_of_change
+from models.restore.layouts import RestoreError, UnsupportedLayoutError
+from models.restore.parts import has_ink
 from utils.distributed import ALONE, World
+from utils.evaluation.pipeline import in_background
 from utils.image_io import (
     ImageError,
     encode_png,
@@ -37,7 +38,6 @@ from utils.metadata import Lost, read_metadata, told
 from utils.metadata.origin import with_origin
 from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
 from utils.pictures import as_rgb, busiest_window, side_by_side
-from utils.pipeline import in_background
 from utils.scratch import stderr_lines
 
 MAX_SCANS = 200
@@ -54,7 +54,7 @@ Status = Literal["restored", "decoded", "skipped", "failed"]
 
 
 class CanRestore(Protocol):
-    """models.restorer.Restorer, or what stands for it in tests."""
+    """models.restore.restorer.Restorer, or what stands for it in tests."""
 
     def restore(self, stored: JpegImage) -> NDArray[np.uint8]: ...
     def restore_source(

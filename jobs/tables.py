@@ -43,7 +43,7 @@ from jobs.join import join, join_parser
 from jobs.methods import identify
 from jobs.network import USAGE_ERRORS
 from jobs.report import REPORT
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -53,13 +53,11 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
-from utils.image_io import ImageError, find_images, write_atomically
-from utils.journal import pixel_hash
-from utils.learned_metrics import MetricError
-from utils.metrics import MORE_METRICS
-from utils.published import PublishedRow, read_published, rows_for
-from utils.run_log import file_hash
-from utils.tables import (
+from utils.evaluation.journal import pixel_hash
+from utils.evaluation.learned_metrics import MetricError
+from utils.evaluation.metrics import MORE_METRICS
+from utils.evaluation.published import PublishedRow, read_published, rows_for
+from utils.evaluation.tables import (
     WEIGHTS_COLUMNS,
     SummaryRow,
     best_published,
@@ -70,6 +68,8 @@ from utils.tables import (
     read_summary,
     table_of_set,
 )
+from utils.image_io import ImageError, find_images, write_atomically
+from utils.run_log import file_hash
 
 EXAMPLES = """  make tables
   python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5

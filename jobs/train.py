@@ -20,15 +20,15 @@ from data.training_crops import (
 )
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
-from models.layouts import network_view
 from models.losses import RestorationLoss
-from models.restorer import pick_device, pick_precision
+from models.restore.layouts import network_view
+from models.restore.restorer import pick_device, pick_precision
 from options.command_line import from_project
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, find_images, require_writable, write_atomically
-from utils.run_record import RunRecord
-from utils.training import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
+from utils.training.loop import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
+from utils.training.record import RunRecord
 
 
 def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
@@ -38,7 +38,7 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
 
     Raises:
         OptionsError, DatasetError, ImageError, CheckpointError: before anything is written.
-        TrainingError: see :class:`utils.training.Trainer`.
+        TrainingError: see :class:`utils.training.loop.Trainer`.
     """
     world = world_from_environment()
     try:

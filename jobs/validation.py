@@ -13,12 +13,12 @@ from data.drawn import drawn
 from data.jpeg import decode_jpeg, encode_with_tables, read_jpeg
 from data.tables import random_tables
 from models import IJCN
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World
-from utils.metrics import psnr
+from utils.evaluation.metrics import psnr
 from utils.pictures import picture_table
-from utils.training import Validated
+from utils.training.loop import Validated
 
 _KINDS_SEED = 7
 """Training's generators draw an image and a place first: none of their crops is drawn so."""

@@ -2,7 +2,7 @@
 
 from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.ijcn import IJCN, IJCNConfig, IJCNOutput
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 
 __all__ = [
     "IJCN",

@@ -149,8 +149,8 @@ def _require_free(path: Path, overwrite: bool) -> None:
 class _Graph(nn.Module):
     """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: shape checks.
 
-    As in :class:`models.restorer.Restorer`, R = G = B where all chroma levels are zero, and white
-    and black stay where large areas of the file are so.
+    As in :class:`models.restore.restorer.Restorer`, R = G = B where all chroma levels are zero, and
+    white and black stay where large areas of the file are so.
     """
 
     def __init__(self, network: IJCN) -> None:

@@ -214,7 +214,7 @@ class IJCN(nn.Module):
             y_coef: B x 1 x H/8 x W/8 x 8 x 8 quantised luma levels.
             c_coef: B x 2 x H/16 x W/16 x 8 x 8 quantised chroma levels.
             chroma_detail: B x 2 x H x W, what the file's chroma holds beyond 4:2:0, in gray
-                levels (see models.layouts); None for 4:2:0.
+                levels (see models.restore.layouts); None for 4:2:0.
             H and W are multiples of 64; integers and floats are both taken.
 
         Raises:
@@ -298,5 +298,5 @@ def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:
     if rows % WINDOW or cols % WINDOW:
         raise ValueError(
             f"the levels cover {16 * rows}x{16 * cols} pixels; both sides must be multiples of "
-            f"{SIZE_MULTIPLE} (models.restorer pads any image)"
+            f"{SIZE_MULTIPLE} (models.restore.restorer pads any image)"
         )

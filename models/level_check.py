@@ -29,7 +29,7 @@ _UNITS = 8
 
 _AROUND = 4
 """Blocks to each side whose mean is known. With chroma's own neighbours, blocks of 16 pixels, that
-makes 58 pixels: within the halo of a tile (models.tiling)."""
+makes 58 pixels: within the halo of a tile (models.restore.tiling)."""
 
 _NEAREST = 0.5
 """Half a step: how far an encoder that rounds leaves a coefficient from its level."""
@@ -59,8 +59,8 @@ class LevelCheck(nn.Module):
         Args:
             tables: B x 3 x 8 x 8 of Y, Cb, Cr.
             y_coef: B x 1 x H/8 x W/8 x 8 x 8 levels; c_coef: B x 2 x H/16 x W/16 x 8 x 8. Levels
-                that are not whole numbers were not stored (see models.layouts); their coefficients
-                stay as they are.
+                that are not whole numbers were not stored (see models.restore.layouts); their
+                coefficients stay as they are.
             image: B x 3 x H x W, RGB, nominally in [0, 1].
 
         Returns:

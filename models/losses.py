@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.dct import image_to_coefficients
 from models.ijcn import IJCNOutput
 from models.qtgm import expected_error
-from utils.training import Loss
+from utils.training.loop import Loss
 
 Penalty = Literal["charbonnier", "l1", "psnr"]
 

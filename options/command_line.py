@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from models.restorer import Precision
+from models.restore.restorer import Precision
 from options.schema import AnyOptions, load_options, parse_assignment
 from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts

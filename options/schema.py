@@ -31,11 +31,11 @@ from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, Si
 from data.jpeg import Sampling
 from models.ijcn import IJCNConfig
 from models.losses import Penalty
-from models.restorer import Ensemble, Precision
-from utils.evaluation import SaveImages
-from utils.optimisers import OptimiserKind
+from models.restore.restorer import Ensemble, Precision
+from utils.evaluation.evaluate import SaveImages
 from utils.picture_files import Format
-from utils.schedule import Schedule, ScheduleKind
+from utils.training.optimisers import OptimiserKind
+from utils.training.schedule import Schedule, ScheduleKind
 
 
 def _without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:

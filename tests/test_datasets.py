@@ -10,8 +10,8 @@ import pytest
 
 from data.datasets import DatasetError, folder_set, has_testset, open_testset
 from tests.conftest import photograph
+from utils.evaluation.metrics import luma_studio_range
 from utils.image_io import write_png
-from utils.metrics import luma_studio_range
 
 
 def test_sets_are_found_in_the_root_then_in_the_variables_folders(

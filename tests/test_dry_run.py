@@ -18,7 +18,7 @@ from jobs.dry_run import as_table, look_at_files
 from jobs.plan_files import plan_files
 from jobs.restore_files import OutputSettings, restore_file
 from models import save_checkpoint
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
 from utils.image_io import read_image, write_png
 

@@ -16,7 +16,7 @@ from PIL import Image
 from data.jpeg import Sampling, encode_jpeg
 from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from tests.conftest import photograph, tiny_network
 from tests.metadata_files import PACKET, jpeg, saved, segment
 from utils.image_io import read_image, write_png

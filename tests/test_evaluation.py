@@ -1,4 +1,4 @@
-"""utils/evaluation.py: averages, files, failures, pictures."""
+"""utils/evaluation/evaluate.py: averages, files, failures, pictures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from data.datasets import NamedImage, TestSet
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import JpegImage
 from tests.conftest import photograph
-from utils.evaluation import Evaluation, evaluate
+from utils.evaluation.evaluate import Evaluation, evaluate
+from utils.evaluation.metrics import Scores, measure
+from utils.evaluation.published import PublishedRow, read_published, rows_for
+from utils.evaluation.tables import ImageResult, read_summary, write_tables
 from utils.image_io import ImageError, read_image
-from utils.metrics import Scores, measure
 from utils.pictures import Window, busiest_window, side_by_side
-from utils.published import PublishedRow, read_published, rows_for
-from utils.tables import ImageResult, read_summary, write_tables
 
 
 def _set(name: str, *sizes: tuple[int, int]) -> TestSet:

@@ -18,7 +18,7 @@ from data.jpeg import Sampling, encode_jpeg, read_jpeg
 from models import IJCN, export, load_checkpoint, save_checkpoint
 from models.dual_attention import ChannelAttention, WindowAttention
 from models.export import INPUTS, ExportError, MismatchError, export_onnx, sample_input
-from models.restorer import Restorer, network_input
+from models.restore.restorer import Restorer, network_input
 from tests.conftest import ROOT, error_line, photograph, tiny_network
 from utils.image_io import ImageError, read_image
 from utils.run_log import file_hash

@@ -1,4 +1,4 @@
-"""models/fidelity.py: files too fine to be improved are left as libjpeg decodes them."""
+"""models/restore/fidelity.py: files too fine to be improved are left as libjpeg decodes them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from data.pixels import pixels_as_jpeg
 from data.tables import standard_tables
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
-from models.fidelity import blended, extremes_kept, shares_of_change
-from models.restorer import Restorer
+from models.restore.fidelity import blended, extremes_kept, shares_of_change
+from models.restore.restorer import Restorer
 from tests.conftest import photograph, tiny_network
 from utils.image_io import read_image, write_png
 

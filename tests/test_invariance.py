@@ -14,9 +14,9 @@ from data.datasets import NamedImage, TestSet, sample_set
 from data.degradation import SingleJpeg
 from data.jpeg import JpegImage
 from models import Restorer, load_checkpoint
-from models.restorer import Precision
+from models.restore.restorer import Precision
 from tests.conftest import ROOT
-from utils.evaluation import evaluate
+from utils.evaluation.evaluate import evaluate
 
 WEIGHTS = ROOT / "model_zoo" / "Color_IJCN.safetensors"
 QUALITIES = (10, 40, 90)

@@ -1,4 +1,4 @@
-"""models/layouts.py: every layout starts from libjpeg's own picture, 4:2:0 from stored levels."""
+"""models/restore/layouts.py: every layout starts from libjpeg's picture, 4:2:0 from levels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from data.jpeg import (
     read_jpeg,
 )
 from models.dct import CoefficientsToImage
-from models.layouts import UnsupportedLayoutError, mirror_blocks, network_view
-from models.restorer import Restorer, network_input
+from models.restore.layouts import UnsupportedLayoutError, mirror_blocks, network_view
+from models.restore.restorer import Restorer, network_input
 from tests.conftest import ROOT, photograph, tiny_network
 
 FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.jpg"))

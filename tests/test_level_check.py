@@ -16,7 +16,7 @@ from models import load_checkpoint, save_checkpoint
 from models.dct import image_to_coefficients
 from models.ijcn import CHECK_SEES
 from models.level_check import LevelCheck
-from models.restorer import network_input
+from models.restore.restorer import network_input
 from tests.conftest import photograph, tiny_network
 
 
@@ -122,7 +122,7 @@ def test_it_survives_a_checkpoint(tmp_path: object) -> None:
 
 
 def test_levels_that_were_not_stored_say_nothing() -> None:
-    """Those of a layout brought to 4:2:0 are not whole numbers, see models.layouts."""
+    """Those of a layout brought to 4:2:0 are not whole numbers, see models.restore.layouts."""
     tables, y, c, clean = _case(20)
     check = _random()
     luma, chroma = image_to_coefficients(clean)

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from data.jpeg import decode_jpeg, encode_jpeg
 from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from tests import metadata_files as made
 from tests.browser import Visit, chromium
 from tests.conftest import ROOT, photograph, tiny_network

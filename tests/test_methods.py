@@ -20,10 +20,10 @@ from jobs.methods import name_of
 from models import IJCN, save_checkpoint
 from options.command_line import EXIT_USAGE
 from tests.conftest import ROOT, csv_rows, error_line, photograph, run_script, tiny_network
+from utils.evaluation.metrics import measure
+from utils.evaluation.paired import compare
+from utils.evaluation.published import SET_SIZES
 from utils.image_io import read_image, write_png
-from utils.metrics import measure
-from utils.paired import compare
-from utils.published import SET_SIZES
 from utils.run_log import file_hash
 
 

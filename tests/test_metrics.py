@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from utils.metrics import (
+from utils.evaluation.metrics import (
     Scores,
     blocking_effect_factor,
     luma_studio_range,

@@ -12,10 +12,10 @@ from data.datasets import sample_set
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling
 from models import load_checkpoint
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from tests.conftest import ROOT
+from utils.evaluation.metrics import luma_studio_range, psnr
 from utils.image_io import find_images, read_image
-from utils.metrics import luma_studio_range, psnr
 
 ZOO = ROOT / "model_zoo"
 SIDE = 192

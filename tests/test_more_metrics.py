@@ -16,9 +16,9 @@ from data.degradation import SingleJpeg
 from jobs import tables
 from models import save_checkpoint
 from tests.conftest import ROOT, csv_rows, error_line, photograph, tiny_network
+from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
+from utils.evaluation.metrics import luma_studio_range, measure, psnr_y, ssim_y
 from utils.image_io import write_png
-from utils.learned_metrics import CLASSES, LearnedMetric, MetricError
-from utils.metrics import luma_studio_range, measure, psnr_y, ssim_y
 
 
 def test_luma_metrics_agree_with_scikit_image() -> None:

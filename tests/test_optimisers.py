@@ -1,4 +1,4 @@
-"""utils/optimisers.py, utils/muon.py, utils/schedule.py."""
+"""utils/training/optimisers.py, utils/training/muon.py, utils/training/schedule.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tests.conftest import tiny_network
-from utils.muon import Muon, orthogonalise
-from utils.optimisers import build_optimisers, set_rate
-from utils.schedule import Schedule
+from utils.training.muon import Muon, orthogonalise
+from utils.training.optimisers import build_optimisers, set_rate
+from utils.training.schedule import Schedule
 
 
 def test_only_matrices_decay_and_muon_takes_inner_kernels() -> None:

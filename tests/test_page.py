@@ -175,7 +175,7 @@ def test_what_cannot_be_compared_is_shown_alone(
 
 
 def test_tiles_are_told(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.restorer.available_memory", lambda: 0)
+    monkeypatch.setattr("models.restore.restorer.available_memory", lambda: 0)
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(200, 300), 25))
     desk = Desk(Limits(), "cpu")
     paths = [str(tmp_path / "a.jpg")]

@@ -1,4 +1,4 @@
-"""models/parts.py, data/cmyk.py: RGB, CMYK and YCCK, and layouts that no encoder at hand writes."""
+"""models/restore/parts.py, data/cmyk.py: RGB, CMYK and YCCK, and layouts that no encoder writes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from PIL import Image, ImageCms
 from data.jpeg import decode_jpeg, encode_jpeg, read_jpeg
 from data.tables import standard_tables
 from models import Restorer, load_checkpoint
-from models.parts import has_ink, parts_of
+from models.restore.parts import has_ink, parts_of
 from tests.conftest import ROOT, photograph, tiny_network
 from tests.made_jpegs import Plane, assembled, ink_profile, with_profile, ycck
-from utils.metrics import psnr
+from utils.evaluation.metrics import psnr
 
 Picture = NDArray[np.uint8]
 

@@ -1,4 +1,4 @@
-"""utils/pipeline.py: order, bounds, errors, stopping."""
+"""utils/evaluation/pipeline.py: order, bounds, errors, stopping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from utils.pipeline import in_background, prefetched
+from utils.evaluation.pipeline import in_background, prefetched
 
 
 def test_prefetched_keeps_order_and_bound() -> None:

@@ -1,4 +1,4 @@
-"""utils/plots.py: what is read, what is drawn, files, and one line for anything unusable."""
+"""utils/report/plots.py: what is read, what is drawn, files, and one line for anything unusable."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from utils.evaluation.published import PublishedRow, read_published
 from utils.image_io import read_image
-from utils.plots import (
+from utils.report.plots import (
     PUBLISHED,
     Curve,
     PlotError,
@@ -25,7 +26,6 @@ from utils.plots import (
     training_figure,
     validation_figure,
 )
-from utils.published import PublishedRow, read_published
 
 HEADER = "dataset,setting,method,images,psnr,ssim,psnrb\n"
 
@@ -389,7 +389,7 @@ def test_command_line(
 
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "utils.plots", "training", "nowhere", "--output", "nowhere"],
+        [sys.executable, "-m", "utils.report.plots", "training", "nowhere", "--output", "nowhere"],
         capture_output=True,
         text=True,
         cwd=ROOT,

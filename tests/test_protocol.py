@@ -14,9 +14,9 @@ import pytest
 from data.datasets import has_testset, open_testset
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
 from tests.conftest import ROOT, research_set
+from utils.evaluation.metrics import measure
+from utils.evaluation.published import read_published
 from utils.image_io import find_images, read_image
-from utils.metrics import measure
-from utils.published import read_published
 
 SINGLE = {
     "LIVE1_color": {

@@ -1,4 +1,4 @@
-"""utils/report.py and its page: what the file holds, and what a browser makes of it."""
+"""utils/report/report.py and its page: what the file holds, and what a browser makes of it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-import utils.report
 from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
 from tests.conftest import photograph
-from utils.evaluation import SummaryRow
+from utils.evaluation.evaluate import SummaryRow
+from utils.evaluation.metrics import Scores, measure
+from utils.evaluation.published import PublishedRow
 from utils.image_io import ImageError
-from utils.metrics import Scores, measure
-from utils.published import PublishedRow
-from utils.report import ReportBuilder
+from utils.report import report
+from utils.report.report import ReportBuilder
 
 Image = NDArray[np.uint8]
 
@@ -171,13 +171,13 @@ def test_the_crop_is_where_the_pictures_differ_and_one_for_all_settings(tmp_path
 
 
 def test_crops_of_large_pictures_are_found_strip_by_strip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(utils.report, "_CHANGE_MAP_PIXELS", 500)
-    monkeypatch.setattr(utils.report, "_STRIP_ROWS", 3)
+    monkeypatch.setattr(report, "_CHANGE_MAP_PIXELS", 500)
+    monkeypatch.setattr(report, "_STRIP_ROWS", 3)
     one = np.zeros((203, 307, 3), np.uint8)
     for top, left in [(0, 0), (150, 260), (195, 300), (90, 5)]:
         other = one.copy()
         other[top : top + 8, left : left + 7] = 200
-        window = utils.report._changed_window(one, other, 64)
+        window = report._changed_window(one, other, 64)
         assert (window.height, window.width) == (64, 64)
         cut = window.cut(other)
         assert (cut > 0).sum() > 0.6 * (other > 0).sum()
@@ -186,8 +186,8 @@ def test_crops_of_large_pictures_are_found_strip_by_strip(monkeypatch: pytest.Mo
 def test_a_picture_too_large_for_browsers_is_cropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(utils.report, "MAX_WHOLE_PIXELS", 100_000)
-    monkeypatch.setattr(utils.report, "CROP_SIDES", (280, 64))
+    monkeypatch.setattr(report, "MAX_WHOLE_PIXELS", 100_000)
+    monkeypatch.setattr(report, "CROP_SIDES", (280, 64))
     image = photograph(300, 400)
     with ReportBuilder("title") as builder:
         builder.add(dataset="", setting="", name="big", jpeg=image, restored=_restored(image))
@@ -388,14 +388,14 @@ def test_importance_takes_turns_and_misses_none() -> None:
     def entry(gain: float) -> Any:
         scores = None if math.isnan(gain) else Scores(gain, 0, 0)
         zero = None if scores is None else Scores(0.0, 0, 0)
-        return utils.report._Entry("", "", "", "", 8, 8, math.nan, zero, scores, None, ())
+        return report._Entry("", "", "", "", 8, 8, math.nan, zero, scores, None, ())
 
-    order = utils.report._by_importance([entry(g) for g in (3, 1, 2, 5, 4, math.nan)])
+    order = report._by_importance([entry(g) for g in (3, 1, 2, 5, 4, math.nan)])
     assert order[0] == 1  # the worst gain
     assert order[1] == 5  # nothing known: beyond the best
     assert sorted(order) == list(range(6))
     assert order.index(3) < order.index(0)
-    assert utils.report._by_importance([]) == []
+    assert report._by_importance([]) == []
 
 
 # In a browser

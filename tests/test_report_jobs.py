@@ -22,13 +22,13 @@ from jobs.earlier_results import Origin
 from jobs.report import remove_unwanted_pictures, report_evaluation, report_files
 from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
 from models import save_checkpoint
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from tests.conftest import ROOT, photograph, run_script, tiny_network
-from utils.evaluation import Evaluation, evaluate, image_path
+from utils.evaluation.evaluate import Evaluation, evaluate, image_path
 from utils.image_io import ImageError, encode_png, read_image, write_png
 from utils.metadata.origin import with_origin
 from utils.picture_files import turned
-from utils.report import Image
+from utils.report.report import Image
 from utils.run_log import describe_run
 
 QF10, QF90 = SingleJpeg(10), SingleJpeg(90)

@@ -18,7 +18,7 @@ from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from jobs import restore_files as job
 from jobs.plan_files import FileJob, plan_files
 from jobs.restore_files import FileResult, OutputSettings, restore_file
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from tests.conftest import ROOT, photograph, tiny_network
 from tests.made_jpegs import Plane, assembled, ink_profile, with_profile
 from utils import picture_files

@@ -1,4 +1,4 @@
-"""models/restorer.py: any size, precision, faults; layouts are in test_layouts.py."""
+"""models/restore/restorer.py: any size, precision, faults; layouts are in test_layouts.py."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from models.blocks import Activation
 from models.dual_attention import ChannelLogits
 from models.logm import Levels
 from models.qtgm import GuidancePair
-from models.restorer import (
+from models.restore.restorer import (
     RestoreError,
     Restorer,
     network_input,
     pick_device,
     pick_precision,
 )
-from models.tiling import MIN_SIDE
+from models.restore.tiling import MIN_SIDE
 from tests.conftest import photograph, tiny_network
+from utils.evaluation.metrics import psnr
 from utils.image_io import ImageError, write_png
-from utils.metrics import psnr
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (40, 40), (50, 75), (64, 128)])

@@ -15,7 +15,7 @@ from models import IJCN, Restorer
 from models.export import export_onnx
 from models.ijcn import Known, Stage
 from models.losses import RestorationLoss
-from models.restorer import network_input
+from models.restore.restorer import network_input
 from tests.conftest import TINY, photograph, tiny_network
 
 _FAR = 70

@@ -1,4 +1,4 @@
-"""jobs/tables.py and utils/tables.py: every set once, nothing measured twice, a README kept up."""
+"""jobs/tables.py and utils/evaluation/tables.py: every set once, nothing measured twice."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling
 from jobs import tables
 from models import save_checkpoint
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from options.command_line import EXIT_FAILED_IMAGES, EXIT_USAGE
 from options.schema import ColorTestOptions
 from tests.conftest import ROOT, csv_rows, photograph, tiny_network
 from testsets import download
-from utils.image_io import read_image, write_png
-from utils.metrics import Scores
-from utils.published import SET_SIZES, PublishedRow, not_comparable, read_published
-from utils.tables import (
+from utils.evaluation.metrics import Scores
+from utils.evaluation.published import SET_SIZES, PublishedRow, not_comparable, read_published
+from utils.evaluation.tables import (
     SummaryRow,
     best_published,
     example_of,
@@ -29,6 +28,7 @@ from utils.tables import (
     read_summary,
     table_of_set,
 )
+from utils.image_io import read_image, write_png
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""models/tiling.py: tiles cover a picture once, see their surroundings, fit the budget."""
+"""models/restore/tiling.py: tiles cover a picture once, see their surroundings, fit the budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import IJCNConfig
-from models.tiling import MIN_SIDE, backbone_bytes_per_pixel, largest_side, tiles
+from models.restore.tiling import MIN_SIDE, backbone_bytes_per_pixel, largest_side, tiles
 from utils.memory import available_memory
 
 AROUND = 64

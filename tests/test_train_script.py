@@ -28,7 +28,7 @@ from tests.conftest import (
     tiny_network,
 )
 from utils.image_io import read_image, write_png
-from utils.run_record import RunRecord
+from utils.training.record import RunRecord
 
 SCRIPT = "main_train_IJCN.py"
 

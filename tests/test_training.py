@@ -1,4 +1,4 @@
-"""utils/training.py: exact resumption, accumulation, faults, what a run leaves behind."""
+"""utils/training/loop.py: exact resumption, accumulation, faults, what a run leaves behind."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import tiny_network
-from utils import training
-from utils.run_record import RunRecord
-from utils.run_state import STATE_FILE
-from utils.schedule import Schedule
-from utils.training import (
+from utils.training import loop as training
+from utils.training.loop import (
     MAX_BAD_STEPS,
     Batches,
     Loss,
@@ -31,6 +28,9 @@ from utils.training import (
     TrainingError,
     Validated,
 )
+from utils.training.record import RunRecord
+from utils.training.schedule import Schedule
+from utils.training.state import STATE_FILE
 
 RECIPE = Recipe(
     schedule=Schedule(steps=12, peak=0.01, warmup_steps=2, cooldown_share=0.5),

@@ -12,7 +12,7 @@ import torch
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
 from data.training_crops import TrainingCrops, TrainingImages, crop_batches, default_workers
-from models.layouts import network_view
+from models.restore.layouts import network_view
 from tests.conftest import photograph
 from utils.image_io import find_images, write_png
 

@@ -9,7 +9,7 @@ import pytest
 from data.jpeg import encode_jpeg
 from jobs.without_effect import memory_without_effect, options_without_effect
 from models import save_checkpoint
-from models.restorer import Restorer
+from models.restore.restorer import Restorer
 from options.schema import RealTestOptions
 from tests.conftest import error_line, photograph, run_script, tiny_network
 

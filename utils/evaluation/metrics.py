@@ -159,7 +159,7 @@ def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 MORE_METRICS = ("psnr_y", "ssim_y", "lpips", "dists")
-"""What can be measured besides `Scores`; the last two by utils.learned_metrics."""
+"""What can be measured besides `Scores`; the last two by utils.evaluation.learned_metrics."""
 
 METRIC_TITLES = {
     "psnr": "PSNR (dB)",

@@ -25,16 +25,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from utils.distributed import World
-from utils.optimisers import (
+from utils.training.optimisers import (
     OptimiserKind,
     build_optimisers,
     optimiser_state,
     restore_optimisers,
     set_rate,
 )
-from utils.run_record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
-from utils.run_state import save_state, saved_states, set_aside
-from utils.schedule import Schedule
+from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
+from utils.training.schedule import Schedule
+from utils.training.state import save_state, saved_states, set_aside
 
 Batch = TypeVar("Batch")
 

@@ -42,7 +42,7 @@ class PublishedRow:
 
 
 SSIM_WINDOW = "gaussian"
-"""The window of utils.metrics.ssim; SSIM under another one is another figure."""
+"""The window of utils.evaluation.metrics.ssim; SSIM under another one is another figure."""
 
 _NOT_BLIND = "one model per QF"
 

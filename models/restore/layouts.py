@@ -12,7 +12,7 @@ first image as it is.
   unrounded, in units of the stored table; detail is the enlarged plane less its half.
 - Gray: luma levels as stored, chroma zero with luma's table, no detail.
 
-RGB without colour transform, CMYK and YCCK come here in parts, see models.parts.
+RGB without colour transform, CMYK and YCCK come here in parts, see models.restore.parts.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def network_view(stored: StoredJpeg) -> NetworkView:
     """Bring a JPEG to the network's form; see the module's table.
 
     Raises:
-        UnsupportedLayoutError: neither gray nor YCbCr, nor a part of another JPEG (models.parts).
+        UnsupportedLayoutError: neither gray nor YCbCr, nor a part of another JPEG (see
+            models.restore.parts).
     """
     height, width = (n + -n % MULTIPLE for n in (stored.height, stored.width))
     components = stored.components

@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from utils.evaluation.metrics import METRIC_TITLES, MORE_METRICS, Scores
+from utils.evaluation.paired import compare
+from utils.evaluation.published import PublishedRow, not_comparable, rows_for, without_chroma
 from utils.image_io import write_atomically
-from utils.metrics import METRIC_TITLES, MORE_METRICS, Scores
-from utils.paired import compare
-from utils.published import PublishedRow, not_comparable, rows_for, without_chroma
 
 JPEG, IJCN = "JPEG", "IJCN"
 
@@ -69,7 +69,7 @@ class SummaryRow:
 
 
 class Measured(Protocol):
-    """What an evaluation found; utils.evaluation.Evaluation is one."""
+    """What an evaluation found; utils.evaluation.evaluate.Evaluation is one."""
 
     @property
     def results(self) -> Sequence[ImageResult]: ...

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.layouts import StoredComponent, StoredJpeg
+from models.restore.layouts import StoredComponent, StoredJpeg
 
 Picture = NDArray[np.uint8]
 
@@ -45,7 +45,7 @@ class Part:
         return f"{self.width}x{self.height} {self.colors}"
 
     def decoded(self) -> Picture | None:
-        """See :class:`models.layouts.StoredJpeg`."""
+        """See :class:`models.restore.layouts.StoredJpeg`."""
         return self.pixels
 
     def decoded_ink(self) -> Picture | None:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
-from models.fidelity import blended, extremes_kept, shares_of_change, weakened
 from models.ijcn import IJCN, Known, Stage
-from models.layouts import (
+from models.logm import Levels
+from models.restore.fidelity import blended, extremes_kept, shares_of_change, weakened
+from models.restore.layouts import (
     MULTIPLE,
     RESTORED_COLORS,
     RestoreError,
@@ -27,9 +28,16 @@ from models.layouts import (
     is_colourless,
     network_view,
 )
-from models.logm import Levels
-from models.parts import has_ink, has_parts, joined, parts_of
-from models.tiling import MIN_SIDE, STEP, Span, Tile, backbone_bytes_per_pixel, largest_side, tiles
+from models.restore.parts import has_ink, has_parts, joined, parts_of
+from models.restore.tiling import (
+    MIN_SIDE,
+    STEP,
+    Span,
+    Tile,
+    backbone_bytes_per_pixel,
+    largest_side,
+    tiles,
+)
 from utils.memory import available_memory, keep_freed_memory
 
 __all__ = [
@@ -88,7 +96,7 @@ def network_input(stored: StoredJpeg) -> NetworkInput:
     """A batch of one as :meth:`IJCN.forward` takes it.
 
     Raises:
-        UnsupportedLayoutError: see :func:`models.layouts.network_view`.
+        UnsupportedLayoutError: see :func:`models.restore.layouts.network_view`.
     """
     view = network_view(stored)
     detail = None if view.chroma_detail is None else torch.from_numpy(view.chroma_detail)[None]
@@ -151,7 +159,7 @@ class Restorer:
             ensemble: 2 or 4: the backbone sees the picture mirrored too, and its answers are
                 averaged (self-ensemble, Timofte et al. 2016): a little better, 2 or 4 times slower.
             leave_fine: return components of quality about 95 or better as libjpeg decodes them, and
-                less than the network's whole change from 90 on (models.fidelity).
+                less than the network's whole change from 90 on (models.restore.fidelity).
             strength: how much of the change to apply, 0 to 1; 0 gives the plain decoding.
 
         Raises:
@@ -178,7 +186,7 @@ class Restorer:
         """Restored picture, of the size the JPEG states: uint8, RGB (H, W, 3) or gray (H, W).
 
         Raises:
-            UnsupportedLayoutError: see :func:`models.layouts.network_view`.
+            UnsupportedLayoutError: see :func:`models.restore.layouts.network_view`.
             RestoreError: not enough memory.
         """
         if self.strength == 0:

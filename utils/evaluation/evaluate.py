@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from utils.distributed import ALONE, World
+from utils.evaluation.journal import Entry, Journal, Record, pixel_hash
+from utils.evaluation.metrics import Scores, measure, psnr
+from utils.evaluation.pipeline import in_background, prefetched
+from utils.evaluation.tables import IJCN, JPEG, ImageResult, SummaryRow, mean, summarise
 from utils.image_io import ImageError, read_image, write_png
-from utils.journal import Entry, Journal, Record, pixel_hash
-from utils.metrics import Scores, measure, psnr
 from utils.pictures import as_rgb, busiest_window, side_by_side
-from utils.pipeline import in_background, prefetched
-from utils.tables import IJCN, JPEG, ImageResult, SummaryRow, mean, summarise
 
 Image = NDArray[np.uint8]
 
@@ -181,7 +181,7 @@ class Evaluation:
         self.metric_seconds += part.metric_seconds
 
     def summary(self) -> list[SummaryRow]:
-        """Averages over the images, see :func:`utils.tables.summarise`."""
+        """Averages over the images, see :func:`utils.evaluation.tables.summarise`."""
         return summarise(self.results)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from utils.muon import Muon
+from utils.training.muon import Muon
 
 OptimiserKind = Literal["adam", "adamw", "muon"]
 

@@ -28,11 +28,11 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from utils.evaluation.metrics import Scores
+from utils.evaluation.published import PublishedRow
+from utils.evaluation.tables import SummaryRow, comparability, example_of, explained
 from utils.image_io import ImageError, write_atomically
-from utils.metrics import Scores
 from utils.pictures import Window, as_rgb, busiest_window
-from utils.published import PublishedRow
-from utils.tables import SummaryRow, comparability, example_of, explained
 
 Image = NDArray[np.uint8]
 
@@ -45,7 +45,7 @@ MAX_WHOLE_SIDE = 16_383
 
 THUMBNAIL_SIDE = 96
 
-_PAGE = Path(__file__).with_name("report_page")
+_PAGE = Path(__file__).with_name("page")
 _STYLE = ("page.css",)
 _SCRIPTS = ("common.js", "viewer.js", "image_table.js", "curves.js", "run.js", "page.js")
 

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Figures by metric (dB or without unit, see utils.metrics), and seconds of restoring."""
+    """Figures by metric (see utils.evaluation.metrics for units), and seconds of restoring."""
 
     figures: dict[str, float]
     seconds: float

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.dct import BLOCK, scaled_in_ycbcr
-from models.layouts import StoredJpeg
+from models.restore.layouts import StoredJpeg
 
 UNTOUCHED_STEP = 6.0
 """Mean step of the luma table up to which luma is left alone: libjpeg's quality 95 has 5.8."""

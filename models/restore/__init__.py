@@ -1,0 +1,1 @@
+"""From a stored JPEG of any layout and size to a picture."""

@@ -1,0 +1,1 @@
+"""Scores of restored pictures: metrics, the evaluator, its tables, published figures."""

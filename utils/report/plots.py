@@ -1,0 +1,667 @@
+"""Curves as SVG and PNG: figures over the JPEG quality factor, and the course of training runs.
+
+matplotlib is optional: ``pip install -e ".[plots]"``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
+from utils.image_io import ImageError, require_writable, write_atomically
+from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "testsets" / "published.csv"
+
+EXIT_USAGE = 2
+
+EXAMPLES = """examples:
+  python -m utils.plots summary test_results/color/summary.csv --output plots
+  python -m utils.plots summary old/summary.csv new/summary.csv --figure psnrb --output plots
+  python -m utils.plots training runs/small runs/large --output plots
+"""
+
+SUMMARY_COLUMNS = ("dataset", "setting", "method", "images", "psnr", "ssim", "psnrb")
+
+FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "psnrb": "PSNR-B (dB)"}
+
+JPEG = "JPEG"
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6f4e9b", "#7a7a00")
+"""Mostly those of Okabe and Ito: told apart by people who see few colours."""
+
+OURS = ("#d55e00", "#000000", "#7b3294", "#a6611a")
+OTHERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#4b5fc0", "#7a7a00", "#8c564b")
+MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
+GRAY = "#666666"
+
+PANELS_ACROSS = 4
+
+_STYLE: Mapping[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "svg.hashsalt": "ijcn",  # the same curves make the same file
+    "text.parse_math": False,  # names may hold a dollar sign
+}
+
+
+class PlotError(ValueError):
+    """What keeps curves from being drawn; the message is one line: what, why, what to do."""
+
+
+@dataclass
+class Curve:
+    """One method on one data set.
+
+    name: for the legend. ours: measured, not published. points: quality -> psnr (dB), ssim, psnrb
+    (dB), nan where unknown. jpeg: the same of the JPEG it started from. note: what must be known
+    about it. chroma: sampling, empty for 4:2:0.
+    """
+
+    name: str
+    ours: bool
+    points: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    jpeg: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    note: str = ""
+    chroma: str = ""
+
+    def values(self, index: int) -> list[tuple[int, float]]:
+        """(quality, figure) by rising quality, as far as finite."""
+        pairs = [(quality, figures[index]) for quality, figures in sorted(self.points.items())]
+        return [pair for pair in pairs if math.isfinite(pair[1])]
+
+    def gains(self, index: int) -> list[tuple[int, float]]:
+        """(quality, figure - figure of the JPEG) likewise."""
+        nothing = (math.nan,) * 3
+        return [
+            (quality, value - self.jpeg.get(quality, nothing)[index])
+            for quality, value in self.values(index)
+            if math.isfinite(self.jpeg.get(quality, nothing)[index])
+        ]
+
+
+@dataclass
+class Run:
+    """A training run: its name, and (step, value) pairs of each column of its two CSV files."""
+
+    name: str
+    train: dict[str, list[tuple[float, float]]]
+    validation: dict[str, list[tuple[float, float]]]
+
+
+def read_summaries(
+    paths: Sequence[Path], published: Sequence[PublishedRow] = ()
+) -> dict[str, list[Curve]]:
+    """Curves of each data set: the JPEG, ours of every file, the published ones.
+
+    Args:
+        paths: ``summary.csv`` files of evaluations; methods that several have in common are told
+            apart by the names of their folders.
+        published: other methods' figures; those of other data sets are passed over, and all where
+            a set was not measured as a whole, which its curves then note.
+
+    Returns:
+        Data sets in file order; settings other than a single quality (QF10) are passed over.
+
+    Raises:
+        PlotError: a file that is missing, empty, no summary, gives a figure twice, or has no
+            setting of one quality.
+    """
+    labels = _labels([path.resolve().parent for path in paths])
+    curves: dict[str, list[Curve]] = {}
+    images: dict[tuple[str, bool], set[int]] = {}
+    settings: dict[str, set[str]] = {}
+    for path, label in zip(paths, labels, strict=True):
+        here: dict[str, dict[str, Curve]] = {}
+        for number, row in _read_rows(path, SUMMARY_COLUMNS):
+            setting, chroma = without_chroma(row["setting"])
+            found = re.fullmatch(r"QF(\d+)", setting)
+            if found is None:
+                continue
+            method = f"{row['method']} {chroma}".rstrip()
+            scores = tuple(_number(path, number, name, row[name]) for name in FIGURES)
+            methods = here.setdefault(row["dataset"], {})
+            curve = methods.setdefault(method, Curve(method, ours=True, chroma=chroma))
+            quality = int(found[1])
+            if quality in curve.points:
+                raise PlotError(
+                    f"{path}, line {number}: {row['dataset']}, {row['setting']}, {row['method']} "
+                    "stands there twice; give a summary with one row for each"
+                )
+            curve.points[quality] = (scores[0], scores[1], scores[2])
+            count = _count(path, number, row["images"])
+            whole = row["method"] == JPEG  # a method of which pictures are missing has fewer
+            images.setdefault((row["dataset"], whole), set()).add(count)
+            settings.setdefault(row["dataset"], set()).add(row["setting"])
+        if not here:
+            raise PlotError(
+                f"{path}: no setting is a single quality such as QF10; "
+                "give the summary of test_color_IJCN.py"
+            )
+        for dataset, methods in here.items():
+            there = curves.setdefault(dataset, [])
+            for curve in methods.values():
+                jpeg = f"{JPEG} {curve.chroma}".rstrip()
+                baseline = methods.get(jpeg)
+                curve.jpeg = baseline.points if baseline else {}
+                if curve.name == jpeg and any(other.name == curve.name for other in there):
+                    continue
+                if curve.name != jpeg and len(paths) > 1:
+                    curve.name = f"{curve.name} ({label})"
+                there.append(curve)
+    for dataset, there in curves.items():
+        counts = images.get((dataset, True)) or images[dataset, False]
+        note = not_comparable(dataset, counts, settings[dataset])
+        for curve in there:
+            curve.note = note
+        if not note:
+            has_jpeg = any(curve.name == JPEG for curve in there)
+            there += _published_curves(published, dataset, has_jpeg)
+    return curves
+
+
+def _published_curves(
+    published: Iterable[PublishedRow], dataset: str, has_jpeg: bool
+) -> list[Curve]:
+    """Published curves of a data set; the JPEG among them only where none was measured."""
+    methods: dict[str, Curve] = {}
+    for row in published:
+        found = re.fullmatch(r"QF(\d+)", row.setting)
+        if row.dataset != dataset or found is None:
+            continue
+        curve = methods.setdefault(row.method, Curve(row.method, ours=False))
+        scores = tuple(math.nan if v is None else v for v in (row.psnr, row.ssim, row.psnrb))
+        curve.points[int(found[1])] = (scores[0], scores[1], scores[2])
+    jpeg = methods[JPEG].points if JPEG in methods else {}
+    for curve in methods.values():
+        curve.jpeg = jpeg
+    return [curve for curve in methods.values() if not (has_jpeg and curve.name == JPEG)]
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The curves of training runs, ``train.csv`` and ``validation.csv`` of their folders.
+
+    Raises:
+        PlotError: a folder that is missing or has neither file, or a file that is no such curve.
+    """
+    runs = []
+    labels = _labels([folder.resolve() for folder in folders])
+    for folder, label in zip(folders, labels, strict=True):
+        if not folder.is_dir():
+            raise PlotError(f"{folder}: no such folder; give folders of training runs")
+        train, validation = folder / TRAIN_CURVE, folder / VALIDATION_CURVE
+        if not train.exists() and not validation.exists():
+            raise PlotError(
+                f"{folder}: neither {TRAIN_CURVE} nor {VALIDATION_CURVE} is in it; "
+                "give folders of training runs"
+            )
+        runs.append(
+            Run(
+                label,
+                _columns(train, ("step", "loss", "gain")) if train.exists() else {},
+                _columns(validation, ("step",)) if validation.exists() else {},
+            )
+        )
+    return runs
+
+
+def _columns(path: Path, needed: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """Every column as (step, value) pairs, without what is not finite."""
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for number, row in _read_rows(path, needed, growing=True):
+        step = _number(path, number, "step", row["step"])
+        for name, text in row.items():
+            if name != "step" and text:
+                value = _number(path, number, name, text)
+                if math.isfinite(value):
+                    columns.setdefault(name, []).append((step, value))
+    return columns
+
+
+def _read_rows(
+    path: Path, needed: Sequence[str], growing: bool = False
+) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with their line numbers.
+
+    growing: a last line without its end is passed over, as a run may be writing it; and no rows at
+    all are no error.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise PlotError(f"{path}: no such file; give the CSV file of a finished job") from None
+    except OSError as error:
+        raise PlotError(
+            f"{path}: {error.strerror or error}; give the CSV file of a finished job"
+        ) from error
+    except UnicodeDecodeError:
+        raise PlotError(f"{path}: not text; give the CSV file of a finished job") from None
+    if growing and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+    if not text.strip():
+        if growing:
+            return []
+        raise PlotError(f"{path}: the file is empty; give the CSV file of a finished job")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        header = reader.fieldnames or ()
+        missing = [name for name in needed if name not in header]
+        if missing:
+            raise PlotError(
+                f"{path}: column {', '.join(missing)} is missing among {','.join(header)[:80]}; "
+                f"a file with {','.join(needed)} is needed"
+            )
+        rows = []
+        for row in reader:
+            if None in row or None in row.values():
+                raise PlotError(
+                    f"{path}, line {reader.line_num}: not as many cells as the header has; "
+                    "mend or remove that line"
+                )
+            rows.append((reader.line_num, dict(row)))
+    except csv.Error as error:
+        raise PlotError(f"{path}: no CSV ({error}); give the CSV file of a finished job") from error
+    if not rows and not growing:
+        raise PlotError(f"{path}: a header without rows; give the CSV file of a finished job")
+    return rows
+
+
+def _number(path: Path, line: int, column: str, text: str) -> float:
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise PlotError(
+            f"{path}, line {line}: {column} is {text[:40]!r}, not a number; mend that line"
+        ) from None
+
+
+def _count(path: Path, line: int, text: str) -> int:
+    if not text.isdecimal():
+        raise PlotError(
+            f"{path}, line {line}: images is {text[:40]!r}, not a number of them; mend that line"
+        )
+    return int(text)
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of these paths that tell them apart; whole ones if two are the same."""
+    for depth in range(1, max((len(folder.parts) for folder in folders), default=0) + 1):
+        names = ["/".join(folder.parts[-depth:]) for folder in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{folder.name} {index + 1}" for index, folder in enumerate(folders)]
+
+
+def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: bool) -> Figure:
+    """A figure over the JPEG quality factor: ours thick, published ones dashed.
+
+    Names stand at the ends of the curves, or in a legend where some end before others.
+
+    Args:
+        dataset: for the title.
+        curves: see `read_summaries`.
+        figure: "psnr", "ssim" or "psnrb".
+        gain: draw the difference to the JPEG instead.
+
+    Raises:
+        PlotError: no curve has such a figure.
+    """
+    index = list(FIGURES).index(figure)
+    drawn = [
+        (curve, curve.gains(index) if gain else curve.values(index))
+        for curve in curves
+        if not (gain and curve.name == JPEG)
+    ]
+    drawn = [(curve, points) for curve, points in drawn if points]
+    if not drawn:
+        what = f"{FIGURES[figure]} gain over the JPEG" if gain else FIGURES[figure]
+        raise PlotError(f"{dataset}: no curve has a {what}; leave this data set or figure out")
+    page, axes = _new_page(1, 7.2, 4.6)
+    (ax,) = axes
+    counts = {True: 0, False: 0}
+    ends = []
+    for curve, points in drawn:
+        x, y = [list(column) for column in zip(*points, strict=True)]
+        number = counts[curve.ours]
+        if curve.name == JPEG:
+            style: dict[str, Any] = {"color": GRAY, "linestyle": ":", "marker": "o", "zorder": 2}
+        elif curve.ours:
+            colour = OURS[number % len(OURS)]
+            style = {"color": colour, "linewidth": 2.6, "marker": "o", "zorder": 4}
+        else:
+            colour = OTHERS[number % len(OTHERS)]
+            mark = MARKERS[number % len(MARKERS)]
+            style = {"color": colour, "linestyle": (0, (4, 2)), "marker": mark, "zorder": 3}
+        counts[curve.ours] += curve.name != JPEG
+        style = {"linewidth": 1.3, "markersize": 5, **style}
+        ax.plot(x, y, label=curve.name, **style)
+        ends.append(
+            _End(x[-1], y[-1], curve.name, style["color"], curve.ours and curve.name != JPEG)
+        )
+    if gain:
+        ax.axhline(0, color=GRAY, linewidth=0.8)
+    qualities = sorted({quality for _, points in drawn for quality, _ in points})
+    if len(qualities) <= 12:
+        ax.set_xticks(qualities)
+    ax.set_xlabel("JPEG quality factor")
+    name, _, unit = FIGURES[figure].partition(" ")
+    ax.set_ylabel(f"{name} gain over the JPEG {unit}".strip() if gain else FIGURES[figure])
+    title = f"{dataset}: {name}{' gain' if gain else ''} over the quality factor"
+    ax.set_title(title, loc="left", pad=20)
+    note = "; ".join(dict.fromkeys(curve.note for curve, _ in drawn if curve.note))
+    if any(not curve.ours for curve, _ in drawn):
+        note = "thick: measured, dashed: published"
+    ax.text(0, 1.015, note, transform=ax.transAxes, size=9, color=GRAY)
+    if len({end.x for end in ends}) == 1:
+        _name_ends(ax, ends)
+    else:
+        _legend_by_value(ax, [points for _, points in drawn])
+    return page
+
+
+class _End(NamedTuple):
+    """The last point of a curve, and how its name is written there."""
+
+    x: float
+    y: float
+    name: str
+    colour: str
+    strong: bool
+
+
+def _legend_by_value(ax: Axes, curves: Sequence[Sequence[tuple[int, float]]]) -> None:
+    """Names beside the axes, the highest curve first: at a quality that most curves have."""
+    counts = Counter(quality for points in curves for quality, _ in points)
+    shared = max(counts, key=lambda quality: (counts[quality], quality))
+    values = [dict(points).get(shared, -math.inf) for points in curves]
+    handles, names = ax.get_legend_handles_labels()
+    order = sorted(range(len(values)), key=lambda i: -values[i])
+    ax.legend(
+        [handles[i] for i in order],
+        [names[i] for i in order],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+    )
+
+
+def _apart(heights: Sequence[float], low: float, high: float, step: float) -> list[float]:
+    """Rising heights moved apart to ``step`` at least, between ``low`` and ``high``."""
+    placed = list(heights)
+    # Upwards until none overlaps, then downwards from the upper edge.
+    limit = low
+    for i, height in enumerate(placed):
+        placed[i] = max(height, limit)
+        limit = placed[i] + step
+    limit = high
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], limit)
+        limit = placed[i] - step
+    return placed
+
+
+def _name_ends(ax: Axes, ends: Sequence[_End]) -> None:
+    """Names beside the axes, right of the last points and moved apart."""
+    low, high = ax.get_ylim()
+    left, right = ax.get_xlim()
+    step = (high - low) * 0.048
+    ordered = sorted(ends, key=lambda end: end.y)
+    heights = _apart([end.y for end in ordered], low, high, step)
+    for end, height in zip(ordered, heights, strict=True):
+        ax.annotate(
+            end.name,
+            (end.x, end.y),
+            (right + (right - left) * 0.035, height),
+            color=end.colour,
+            va="center",
+            fontweight="bold" if end.strong else "normal",
+            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7},
+            annotation_clip=False,
+        )
+    ax.set_xlim(left, right)
+    ax.set_ylim(low, high)
+
+
+def training_figure(runs: Sequence[Run], smooth: int = 1) -> Figure | None:
+    """Loss and PSNR gain of the training crops over the steps; None if no run has any.
+
+    smooth: mean over so many reports; those themselves stay visible behind.
+    """
+    runs = [run for run in runs if run.train]
+    if not runs:
+        return None
+    page, axes = _new_page(2, 5.2, 4.2)
+    for ax, column, label in zip(
+        axes, ("loss", "gain"), ("loss", "PSNR gain over the JPEG (dB)"), strict=True
+    ):
+        for index, run in enumerate(runs):
+            points = run.train.get(column, [])
+            if points:
+                _draw_course(ax, run.name, points, index, smooth)
+        ax.set_xlabel("step")
+        ax.set_ylabel(label)
+    axes[0].set_title("Training loss", loc="left")
+    axes[1].set_title("Gain on training crops", loc="left")
+    _legend_below(page, axes)
+    return page
+
+
+def validation_figure(runs: Sequence[Run]) -> Figure | None:
+    """PSNR gain on the validation images over the steps, one panel per setting; None without."""
+    runs = [run for run in runs if run.validation]
+    settings = dict.fromkeys(name for run in runs for name in run.validation)
+    if not settings:
+        return None
+    page, axes = _new_page(len(settings), 5.4 if len(settings) == 1 else 4.2, 4.0)
+    for ax, column in zip(axes, settings, strict=True):
+        for index, run in enumerate(runs):
+            points = run.validation.get(column, [])
+            if points:
+                _draw_course(ax, run.name, points, index, 1, marker="o", markersize=3)
+        setting = column.removeprefix("gain_")
+        ax.set_title(f"Validation gain, {setting}", loc="left")
+        ax.set_xlabel("step")
+        ax.set_ylabel("PSNR gain over the JPEG (dB)")
+    _legend_below(page, axes)
+    return page
+
+
+def _draw_course(
+    ax: Axes,
+    name: str,
+    points: Sequence[tuple[float, float]],
+    index: int,
+    smooth: int,
+    **style: Any,
+) -> None:
+    x, y = [list(column) for column in zip(*points, strict=True)]
+    colour = COLOURS[index % len(COLOURS)]
+    line = ("-", "--", "-.", ":")[index // len(COLOURS) % 4]
+    if smooth > 1 and len(y) > 2:
+        ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.3)
+        y = [sum(y[max(0, i - smooth + 1) : i + 1]) / min(smooth, i + 1) for i in range(len(y))]
+    ax.plot(x, y, color=colour, linestyle=line, linewidth=1.6, gid=name, **style)
+
+
+def _new_page(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """An empty page with panels, at most so many in a row; sizes of a panel in inches."""
+    from matplotlib.figure import Figure
+
+    across = min(panels, PANELS_ACROSS)
+    down = math.ceil(panels / across)
+    page = Figure(figsize=(width * across, height * down), layout="constrained")
+    return page, [page.add_subplot(down, across, i + 1) for i in range(panels)]
+
+
+def _legend_below(page: Figure, axes: Sequence[Axes]) -> None:
+    """The runs of all panels, each once."""
+    lines: dict[str, Any] = {}
+    for ax in axes:
+        for line in ax.get_lines():
+            if line.get_gid() is not None:
+                lines.setdefault(str(line.get_gid()), line)
+    # matplotlib leaves out names that begin with an underscore.
+    names = [name.lstrip("_") or "-" for name in lines]
+    columns = max(1, min(len(lines), 4))
+    page.legend(list(lines.values()), names, loc="outside lower center", ncols=columns)
+
+
+def rendered(page: Figure) -> dict[str, bytes]:
+    """The page as the bytes of an SVG and of a PNG file, by suffix."""
+    files = {}
+    for suffix in ("svg", "png"):
+        file = io.BytesIO()
+        metadata = {"Date": None} if suffix == "svg" else None
+        page.savefig(file, format=suffix, dpi=160, metadata=metadata)
+        files[suffix] = file.getvalue()
+    return files
+
+
+def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
+    """Name -> bytes of the plots of ``summary``."""
+    published: list[PublishedRow] = []
+    if not args.no_published:
+        try:
+            published = read_published(args.published)
+        except (OSError, KeyError, ValueError) as error:
+            why = getattr(error, "strerror", None) or f"not a file like that ({error})"
+            raise PlotError(
+                f"{args.published}: {why}; name published figures with --published, "
+                "or leave them out with --no-published"
+            ) from error
+    files: dict[str, bytes] = {}
+    for dataset, curves in read_summaries(args.files, published).items():
+        safe = re.sub(r"[^\w.-]+", "_", dataset).strip("._") or "set"
+        for kind, gain in ((args.figure, False), (f"{args.figure}_gain", True)):
+            # Without a JPEG there is nothing to gain over.
+            if gain and not any(curve.gains(list(FIGURES).index(args.figure)) for curve in curves):
+                continue
+            for suffix, data in rendered(
+                quality_figure(dataset, curves, args.figure, gain)
+            ).items():
+                name = f"{kind}_{safe}.{suffix}"
+                if name in files:
+                    raise PlotError(
+                        f"{dataset}: its plots would take the name {name} of another data set; "
+                        "plot them in two calls"
+                    )
+                files[name] = data
+    return files
+
+
+def _training_files(args: argparse.Namespace) -> dict[str, bytes]:
+    """Name -> bytes of the plots of ``training``."""
+    runs = read_runs(args.folders)
+    pages = {"training": training_figure(runs, args.smooth), "validation": validation_figure(runs)}
+    files = {
+        f"{name}.{suffix}": data
+        for name, page in pages.items()
+        if page is not None
+        for suffix, data in rendered(page).items()
+    }
+    if not files:
+        raise PlotError(
+            f"{args.folders[0]}: no run has reported anything yet; wait for the first report"
+        )
+    return files
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "whole number of at least 1"  # as argparse names it in its message
+
+
+def _parser() -> argparse.ArgumentParser:
+    keep: Any = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m utils.plots", description=__doc__, epilog=EXAMPLES, formatter_class=keep
+    )
+    kinds = parser.add_subparsers(required=True, metavar="summary|training")
+
+    text = "figures over the quality factor, and their gain, one plot per data set"
+    summary = kinds.add_parser(
+        "summary", help=text, description=text, epilog=EXAMPLES, formatter_class=keep
+    )
+    summary.add_argument("files", nargs="+", type=Path, metavar="summary.csv")
+    summary.add_argument("--figure", choices=tuple(FIGURES), default="psnr", help="default: psnr")
+    summary.add_argument(
+        "--published",
+        type=Path,
+        default=PUBLISHED,
+        metavar="CSV",
+        help="other methods' figures (default: testsets/published.csv)",
+    )
+    summary.add_argument("--no-published", action="store_true", help="only what was measured")
+    summary.set_defaults(files_of=_summary_files)
+
+    text = "loss and gains of several runs together"
+    training = kinds.add_parser(
+        "training", help=text, description=text, epilog=EXAMPLES, formatter_class=keep
+    )
+    training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
+    training.add_argument(
+        "--smooth",
+        type=_positive,
+        default=10,
+        metavar="N",
+        help="mean over N reports of the training curves (default: 10; 1: as reported)",
+    )
+    training.set_defaults(files_of=_training_files)
+    for each in (summary, training):
+        each.add_argument(
+            "--output", type=Path, required=True, metavar="DIR", help="where the plots go"
+        )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Body of ``python -m utils.plots``; returns its exit code, 2 for anything unusable."""
+    args = _parser().parse_args(arguments)
+    files_of: Callable[[argparse.Namespace], dict[str, bytes]] = args.files_of
+    try:
+        import matplotlib
+    except ImportError:
+        print('error: plots need matplotlib; pip install -e ".[plots]"', file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        # Everything is drawn before anything is written.
+        style: Any = dict(_STYLE)
+        with matplotlib.rc_context(style):
+            files = files_of(args)
+        require_writable(args.output)
+        for name, data in files.items():
+            write_atomically(args.output / name, data)
+    except (PlotError, ImageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    for name in files:
+        print(args.output / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
