@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, load_checkpoint
-from models.dct import BLOCK, LUMA_WEIGHTS
+from models.dct import BLOCK, LUMA_WEIGHTS, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
 from utils.image_io import ImageError, require_writable, write_atomically
@@ -162,13 +162,16 @@ class _Graph(nn.Module):
         luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
         colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
         image = torch.where(colourless, luma, image).clamp(0, 1)
-        decoded = self.network.to_image(*dequantise(Levels(y_coef, c_coef), qts))
-        white, black = _large_areas(decoded > _ALMOST), _large_areas(decoded < 1 - _ALMOST)
+        decoded = _decoded(self.network, *dequantise(Levels(y_coef, c_coef), qts))
+        white, black = _large_areas(decoded > 254.5), _large_areas(decoded < 0.5)
         return torch.where(white, 1.0, torch.where(black, 0.0, image))
 
 
-_ALMOST = 254.5 / 255
-"""What is above is white once it is rounded."""
+def _decoded(network: IJCN, y: Tensor, c: Tensor) -> Tensor:
+    """RGB as a decoder has it, whose samples are whole numbers at each step (libjpeg's are)."""
+    luma, chroma = (network.to_image.inverse_dct(x).round().clamp(0, 255) for x in (y, c))
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False).round()
+    return ycbcr_to_rgb(torch.cat((luma, chroma), 1))
 
 
 def _large_areas(found: Tensor) -> Tensor:
