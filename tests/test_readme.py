@@ -46,7 +46,7 @@ LINES = dict.fromkeys(  # once each, whatever documents have it
 COMMANDS = [shlex.split(line) for line in LINES]
 
 NEEDS = {"models.export": "onnxruntime", "examples/restore_onnx.py": "onnxruntime"}
-NEEDS["utils.report.plots"] = "matplotlib"
+NEEDS["utils.plots"] = "matplotlib"
 
 FOR_LATER = ("app.py", "main_train_IJCN.py", "testsets/download.py", "benchmarks/", "_every")
 """What serves, trains, fetches or measures for long: here only their arguments are checked."""
