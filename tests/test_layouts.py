@@ -133,7 +133,7 @@ def test_rgb_without_transform() -> None:
 def test_files_of_other_encoders_start_from_libjpegs_picture(path: Path) -> None:
     image = _from_jpeg().restore(read_jpeg(path))
     expected = np.asarray(Image.open(path))
-    assert image.shape == expected.shape == (53, 70, 3)
+    assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 0.8
     assert np.array_equal(decode_jpeg(path.read_bytes()), expected)
 
