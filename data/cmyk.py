@@ -7,15 +7,13 @@ every file for such a one, and it is followed here.
 from __future__ import annotations
 
 import io
-import warnings
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-# Sizes are checked by whoever opens a file; Pillow's own limit would only get in the way.
-Image.MAX_IMAGE_PIXELS = None
+from utils.pillow import opened
 
 Ink = NDArray[np.uint8]
 """(H, W, 4) uint8: cyan, magenta, yellow and black, 255 being full ink."""
@@ -28,7 +26,7 @@ def decode_ink(data: bytes | bytearray) -> Ink:
         OSError: Pillow cannot decode it.
     """
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             return np.asarray(image)
     except (SyntaxError, ValueError) as error:  # what Pillow raises on damaged headers
         raise OSError(str(error)) from error
@@ -37,7 +35,7 @@ def decode_ink(data: bytes | bytearray) -> Ink:
 def cmyk_profile(data: bytes | bytearray) -> bytes | None:
     """The ICC profile that a JPEG's inks are meant for, None where it has none that can be used."""
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             profile = image.info.get("icc_profile")
     except OSError:  # a header that Pillow does not take
         return None
@@ -67,10 +65,3 @@ def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
         )
     except (OSError, ValueError, ImageCms.PyCMSError):
         return None
-
-
-def _opened(data: bytes | bytearray) -> Image.Image:
-    """In Pillow, which warns of sizes that others check."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Image.open(io.BytesIO(data))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,20 +16,9 @@ from PIL import Image
 from utils.image_io import ImageError, write_atomically
 from utils.metadata import Lost, Metadata, exif, jpeg, png, webp
 from utils.metadata.origin import with_origin
+from utils.pillow import opened
 
 Format = Literal["png", "webp", "jpg"]
-
-# Sizes are checked by whoever opens a file; Pillow's own limit would only get in the way.
-Image.MAX_IMAGE_PIXELS = None
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture file's bytes in Pillow, whose warnings would end up between lines of a bar."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as image:
-            yield image
 
 
 class Extras(NamedTuple):
@@ -49,7 +36,7 @@ def read_extras(data: bytes) -> Extras:
     alpha: NDArray[np.uint8] | None = None
     notes = []
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 notes.append(f"only the first of {frames} frames")
@@ -57,7 +44,7 @@ def read_extras(data: bytes) -> Extras:
                 notes.append(f"{_bits(data, image)} bits a sample became 8")
             if image.has_transparency_data:
                 alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
-    except Exception:  # as above; the pixels themselves are read by others
+    except Exception:  # Pillow raises nearly anything; the pixels themselves are read by others
         return Extras(None, notes)
     opaque = alpha is None or int(alpha.min()) == 255
     return Extras(None if opaque else alpha, notes)
@@ -172,9 +159,9 @@ def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
 def picture_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that a picture file's header states, None if it is none that is known."""
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             return image.size
-    except Exception:  # as above
+    except Exception:  # Pillow raises nearly anything on damaged files
         return None
 
 

@@ -5,15 +5,12 @@ A module for each kind of block (exif, xmp) and for each format (jpeg, png, webp
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import replace
 from typing import Any
 
-from PIL import Image
-
 from utils.metadata import exif, jpeg, png, webp, xmp
 from utils.metadata.record import Density, Lost, Metadata, told
+from utils.pillow import opened
 
 __all__ = ["Density", "Lost", "Metadata", "read_metadata", "told"]
 
@@ -79,8 +76,7 @@ _ONLY_IN_TIFF = {
 def _by_pillow(data: bytes) -> Metadata:
     """Of formats that are only read, TIFF above all; it comes turned from its decoder."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as image:
-            warnings.simplefilter("ignore")
+        with opened(data) as image:
             tags: Any = getattr(image, "tag_v2", {})
             found = {str(key): value for key, value in image.info.items()}
             packet, resources = tags.get(700), tags.get(34377)
