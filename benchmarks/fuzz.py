@@ -29,8 +29,8 @@ sys.path.insert(0, str(PROJECT))
 
 from data.jpeg import Sampling, encode_jpeg  # noqa: E402
 from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
-from models.restore.layouts import StoredJpeg, network_view  # noqa: E402
-from models.restore.parts import has_parts, parts_of  # noqa: E402
+from models.restore.layouts import StoredJpeg  # noqa: E402
+from models.restore.parts import require_path  # noqa: E402
 from utils.image_io import find_images  # noqa: E402
 from utils.metadata import Density, Metadata, jpeg, png  # noqa: E402
 from utils.picture_files import Format  # noqa: E402
@@ -51,8 +51,7 @@ class LayoutOnly:
 
     def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """A gray picture of the right size."""
-        for part in parts_of(stored) if has_parts(stored) else (stored,):
-            network_view(part)
+        require_path(stored)
         return self.decoded(stored)
 
     def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:

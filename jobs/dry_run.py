@@ -17,8 +17,7 @@ from data.jpeg import JpegImage
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
 from jobs.restore_files import CanRestore, FileResult, OutputSettings, begun, sampling_of
-from models.restore.layouts import network_view
-from models.restore.parts import has_parts, parts_of
+from models.restore.parts import require_path
 
 
 class _Looker:
@@ -50,8 +49,7 @@ class _Looker:
             UnsupportedLayoutError: a layout that is not restored.
         """
         self.stored = stored
-        for part in parts_of(stored) if has_parts(stored) else [stored]:
-            network_view(part)
+        require_path(stored)
         return self.decoded(stored)
 
     def restore_source(

@@ -64,8 +64,12 @@ class StoredJpeg(Protocol):
     def decoded(self) -> NDArray[np.uint8] | None:
         """(H, W, 3) RGB or (H, W) gray as libjpeg decodes it; None if only levels are known."""
 
+
+class StoredInk(StoredJpeg, Protocol):
+    """What is to be known besides of a JPEG of four inks."""
+
     def decoded_ink(self) -> NDArray[np.uint8] | None:
-        """Of CMYK and YCCK: (H, W, 4), 255 being full ink; None as above."""
+        """(H, W, 4), 255 being full ink; None if only levels are known."""
 
     def ink_in_rgb(self, ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Such inks as (H, W, 3) RGB."""

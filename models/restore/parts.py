@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.restore.layouts import StoredComponent, StoredJpeg
+from models.restore.layouts import StoredComponent, StoredInk, StoredJpeg, network_view
 
 Picture = NDArray[np.uint8]
 
@@ -48,14 +49,6 @@ class Part:
         """See :class:`models.restore.layouts.StoredJpeg`."""
         return self.pixels
 
-    def decoded_ink(self) -> Picture | None:
-        """A part has no inks."""
-        return None
-
-    def ink_in_rgb(self, ink: Picture) -> Picture:
-        """As above."""
-        raise NotImplementedError
-
 
 def has_parts(stored: StoredJpeg) -> bool:
     """Whether a JPEG is to be restored part by part."""
@@ -63,7 +56,7 @@ def has_parts(stored: StoredJpeg) -> bool:
     return bool(places) and len(stored.components) == len(places)
 
 
-def has_ink(stored: StoredJpeg) -> bool:
+def has_ink(stored: StoredJpeg) -> TypeGuard[StoredInk]:
     """Whether a JPEG holds four inks."""
     return stored.colors in ("CMYK", "YCCK") and has_parts(stored)
 
@@ -80,6 +73,16 @@ def parts_of(stored: StoredJpeg) -> list[Part]:
             pixels = decoded[:, :, places[0]] if colors == "gray" else 255 - decoded[:, :, :3]
         parts.append(Part(width, height, components, colors, pixels))
     return parts
+
+
+def require_path(stored: StoredJpeg) -> None:
+    """See that the network has a path for a JPEG, without restoring it.
+
+    Raises:
+        UnsupportedLayoutError: it has none.
+    """
+    for part in parts_of(stored) if has_parts(stored) else (stored,):
+        network_view(part)
 
 
 def joined(stored: StoredJpeg, pictures: Sequence[Picture]) -> Picture:
