@@ -25,7 +25,6 @@ from options.command_line import (
 )
 from options.schema import OptionsError, RealTestOptions
 from utils.image_io import require_writable
-from utils.run_log import file_hash
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
@@ -189,7 +188,7 @@ NOT_IN_A_RESULT = {
 def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
     """Weights and options that a result depends on; plain types."""
     recipe: dict[str, Any] = {
-        "weights": file_hash(from_project(options.checkpoint)),
+        "weights": session.weights_sha256,
         "precision": str(session.restorer.precision).removeprefix("torch."),
         **options.model_dump(mode="json", exclude=NOT_IN_A_RESULT),
     }

@@ -39,7 +39,7 @@ def write_records(
 ) -> bool:
     """JSON, run.yml and the page, as far as wanted; whether all of it could be written."""
     facts = {
-        **describe_network(options, session),
+        **describe_network(session),
         "files": dict(Counter(result.status for result in results)),
         "megapixels": round(sum(result.pixels for result in results) / 1e6, 3),
         "seconds": round(seconds, 3),

@@ -23,9 +23,10 @@ USAGE_ERRORS: tuple[type[Exception], ...] = (OptionsError, CheckpointError, Imag
 
 
 class Session(NamedTuple):
-    """A restorer, and this process among those that torchrun started."""
+    """A restorer, the SHA-256 of its weights' file, and this process among those of torchrun."""
 
     restorer: Restorer
+    weights_sha256: str
     world: World
 
 
@@ -98,13 +99,13 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
     """
     path = from_project(options.checkpoint)
     with open_networks(options, path) as networks:
-        yield Session(networks.restorer(path), networks.world)
+        yield Session(networks.restorer(path), file_hash(path), networks.world)
 
 
-def describe_network(options: InferenceOptions, session: Session) -> dict[str, Any]:
+def describe_network(session: Session) -> dict[str, Any]:
     """What ``run.yml`` says about the network and where it ran."""
     return {
-        "checkpoint_sha256": file_hash(from_project(options.checkpoint)),
+        "checkpoint_sha256": session.weights_sha256,
         "parameters": sum(p.numel() for p in session.restorer.model.parameters()),
         **describe_machine(session.restorer, session.world),
     }
