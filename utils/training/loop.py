@@ -159,6 +159,7 @@ class Trainer(Generic[Batch]):
         self.minutes = 0.0
         self.skipped = 0
         self.best = -math.inf
+        self._began = 0.0
         self._rate = 0.0
         self._bad_in_a_row = 0
         self._failure: TrainingError | None = None
@@ -209,20 +210,19 @@ class Trainer(Generic[Batch]):
         if self._ended():
             self.record.say(f"nothing to do: {self._progress()} are done")
             return Outcome(self.step, True)
-        before = self.minutes
         start = saved = time.monotonic()
+        self._began = start - 60 * self.minutes
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
             stream = self.batches.start(self.step)
             self.record.progress(self.step, recipe.schedule.steps, {})
             while not self._ended():
-                limit, spent = recipe.max_minutes, (time.monotonic() - start) / 60
-                expired = limit is not None and spent > limit
+                limit = recipe.max_minutes
+                expired = limit is not None and time.monotonic() - start > 60 * limit
                 wants_stop = bool(stop) or (expired and self.world.is_main)
                 figures, stopping = self._train_step(wrapped, stream, meter, wants_stop)
                 self.step += 1
-                self.minutes = self._agreed(before + (time.monotonic() - start) / 60)
                 meter.finish_step(figures)
                 self._show(meter)
                 if self.step % recipe.report_steps == 0 or self._ended():
@@ -255,13 +255,6 @@ class Trainer(Generic[Batch]):
         if schedule.steps is not None:
             return f"{self.step} of {schedule.steps} steps"
         return f"{self.minutes:.1f} of {schedule.minutes:g} minutes"
-
-    def _agreed(self, minutes: float) -> float:
-        """The clock by which all processes go, where the schedule follows one."""
-        if self.recipe.schedule.steps is not None or self.world.size == 1:
-            return minutes
-        (mean,) = self.world.means([minutes], self.device)
-        return mean
 
     def save(self) -> None:
         """Write the whole state; the main process does it, the others go on.
@@ -356,8 +349,10 @@ class Trainer(Generic[Batch]):
             [*(value / recipe.accumulate for value in figures.values()), norm]
         ).tolist()
         failing = float(self._failure is not None)
-        *means, stopping, failed = self.world.means(
-            [*values, float(wants_stop), failing], self.device
+        minutes = (time.monotonic() - self._began) / 60
+        # All processes go by one clock, the mean of theirs.
+        *means, stopping, failed, self.minutes = self.world.means(
+            [*values, float(wants_stop), failing, minutes], self.device
         )
         if failed:
             raise self._failure or TrainingError(OTHER_FAILED)
