@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
-from models import IJCN, IJCNConfig
+from models import IJCN, IJCNConfig, Restorer
 
 # A job runner may have started this process with interrupts ignored, which children would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -124,6 +124,14 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
 def csv_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def restorer() -> Restorer:
+    """Returns the first image: what comes out can be compared with other decoders."""
+    model = tiny_network()
+    model.start_from_jpeg()
+    return Restorer(model, precision="float32", leave_fine=False)
 
 
 @pytest.fixture(scope="session")

@@ -25,19 +25,12 @@ from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
 from tests import metadata_files as made
 from tests.browser import Visit, chromium
-from tests.conftest import ROOT, photograph, tiny_network
+from tests.conftest import ROOT, photograph
 from tests.metadata_files import segment
 from utils.metadata import exif, png, read_metadata, xmp
 from utils.metadata.jpeg_segments import segments
 
 FORMATS = ("png", "webp", "jpg")
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    model = tiny_network()
-    model.start_from_jpeg()
-    return Restorer(model, precision="float32", leave_fine=False)
 
 
 @pytest.fixture

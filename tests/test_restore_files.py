@@ -19,21 +19,13 @@ from jobs import restore_files as job
 from jobs.plan_files import FileJob, plan_files
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
-from tests.conftest import ROOT, photograph, tiny_network
+from tests.conftest import ROOT, photograph
 from tests.made_jpegs import Plane, assembled, ink_profile, with_profile
 from utils import picture_files
 from utils.image_io import ImageError, read_image, write_png
 from utils.picture_files import Format
 
 SETTINGS = OutputSettings()
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    """Returns the first image: what comes out can be compared with other decoders."""
-    model = tiny_network()
-    model.start_from_jpeg()
-    return Restorer(model, precision="float32", leave_fine=False)
 
 
 @pytest.fixture
