@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-SHIPPED = Path(__file__).resolve().parent.parent / "model_zoo" / "Color_IJCN.safetensors"
+from models.checkpoint import checkpoint_path
 
 
 def benchmark_parser(
-    description: str | None, examples: str, checkpoint_help: str = "weights"
+    description: str | None, examples: str, several: bool = False
 ) -> argparse.ArgumentParser:
-    """A parser that knows ``--checkpoint`` and shows its texts as they are written."""
+    """A parser that knows ``--checkpoint`` and shows its texts as they are written.
+
+    several: it takes any number of them, as they were typed, and both shipped ones by default.
+    """
     parser = argparse.ArgumentParser(
         description=description,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=Path, default=SHIPPED, help=checkpoint_help)
+    help_text = "full, fast, drawn, or a file of weights"
+    if several:
+        parser.add_argument("--checkpoint", nargs="+", default=["full", "fast"], help=help_text)
+    else:
+        parser.add_argument(
+            "--checkpoint", type=checkpoint_path, default=checkpoint_path("full"), help=help_text
+        )
     return parser

@@ -211,7 +211,7 @@ def _photographs(testset: str, count: int, side: int) -> dict[str, Picture]:
 
 
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES, "weights (default: the shipped ones)")
+    parser = benchmark_parser(__doc__, EXAMPLES)
     parser.add_argument(
         "--testset", default="Sample", metavar="NAME", help="photographs: see testsets/README.md"
     )

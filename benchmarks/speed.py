@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,22 +35,23 @@ from benchmarks.command_line import benchmark_parser  # noqa: E402
 from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset  # noqa: E402
 from data.degradation import Degraded, SingleJpeg  # noqa: E402
 from data.jpeg import JpegImage  # noqa: E402
-from models import IJCN, load_checkpoint  # noqa: E402
+from jobs.methods import JPEGQS, smooth  # noqa: E402
+from models import IJCN, CheckpointError, load_checkpoint  # noqa: E402
 from models.restore.restorer import Restorer, network_input, pick_device, pick_precision  # noqa: E402
 from utils.evaluation.evaluate import evaluate  # noqa: E402
-from utils.evaluation.metrics import measure  # noqa: E402
+from utils.evaluation.metrics import measure, psnr  # noqa: E402
 from utils.memory import keep_freed_memory  # noqa: E402
 
 EXAMPLES = """examples:
   make bench
-  python benchmarks/speed.py --size 3072x2048 --networks small --repeats 3
+  python benchmarks/speed.py --size 3072x2048 --checkpoint fast --no-published --repeats 3
   python benchmarks/speed.py --evaluation LIVE1_color
   python benchmarks/speed.py --checkpoint runs/mine/best.safetensors --modes float32 bfloat16
 """
 
 Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
 MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
-NETWORKS = ("small", "published size")
+PUBLISHED = "published size"
 CONVOLUTIONS = {
     "convolution, bfloat16": torch.bfloat16,
     "convolution, float32": torch.float32,
@@ -60,11 +62,10 @@ CONVOLUTION_FLOPS = 2.0 * 9 * 256 * 256 * 256 * 384
 
 @dataclass(frozen=True)
 class Case:
-    """One network, run in one way; no checkpoint means the published size, untrained."""
+    """One network, run in one way. network: as on the command line, or :data:`PUBLISHED`."""
 
     network: str
     mode: Mode
-    checkpoint: Path | None
     device: str
 
     @property
@@ -74,7 +75,7 @@ class Case:
 
     def restore(self) -> Callable[[JpegImage], object]:
         """What turns a stored JPEG into pixels in this way."""
-        model = load_checkpoint(self.checkpoint) if self.checkpoint else IJCN()
+        model = load_network(self.network)
         if self.mode == "as published":
             return partial(_as_published, model.eval().to(pick_device(self.device)))
         precision: Literal["float32", "bfloat16"] = (
@@ -82,6 +83,11 @@ class Case:
         )
         compiled = self.mode.endswith("compiled")
         return Restorer(model, self.device, precision, compile=compiled).restore
+
+
+def load_network(network: str) -> IJCN:
+    """Weights by their word or file; or the published network, untrained."""
+    return IJCN() if network == PUBLISHED else load_checkpoint(network)
 
 
 def _as_published(model: IJCN, stored: JpegImage) -> np.ndarray:
@@ -93,9 +99,14 @@ def _as_published(model: IJCN, stored: JpegImage) -> np.ndarray:
 
 
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES, "weights of the small variant")
+    parser = benchmark_parser(__doc__, EXAMPLES, several=True)
     parser.add_argument("--size", default="768x512", metavar="WxH", help="of the picture (768x512)")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument(
+        "--published",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure the published network too, untrained",
+    )
     parser.add_argument(
         "--modes",
         nargs="+",
@@ -114,15 +125,19 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     args.modes = args.modes or usual
-    if not args.checkpoint.is_file():
-        parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
+    args.networks = [*args.checkpoint, *([PUBLISHED] if args.published else [])]
+    try:
+        for network in () if args.serve else args.checkpoint:
+            load_network(network)
+    except CheckpointError as error:
+        parser.error(str(error))
     try:
         width, height = (int(part) for part in args.size.split("x"))
     except ValueError:
         parser.error(f"--size {args.size}: expected WIDTHxHEIGHT, such as 768x512")
     cases = [
-        Case(network, mode, args.checkpoint if network == "small" else None, args.device)
-        for network in (NETWORKS if args.serve else args.networks)
+        Case(network, mode, args.device)
+        for network in args.networks
         for mode in (MODES if args.serve else args.modes)
     ]
     image, pair = _pair(height, width)
@@ -145,7 +160,8 @@ def _restoring(
     args: argparse.Namespace, cases: list[Case], image: np.ndarray, pair: Degraded
 ) -> None:
     device = pick_device(args.device)
-    flops = {network: _flops(network, args.checkpoint, pair) for network in args.networks}
+    facts = {network: _facts(network, image, pair) for network in args.networks}
+    jpegqs = shutil.which(JPEGQS)
     with ExitStack() as stack:
         half = any(mode.startswith("bfloat16") for mode in args.modes)
         convolution = f"convolution, {'bfloat16' if half else 'float32'}"
@@ -154,6 +170,8 @@ def _restoring(
         work: dict[str, Callable[[], float]] = {
             name: worker.seconds for name, worker in workers.items()
         }
+        if jpegqs:
+            work[JPEGQS] = partial(_timed, partial(smooth, jpegqs, pair.stored.data), device)
         metrics = partial(measure, restored=pair.jpeg, original=image)
         work["PSNR + SSIM + PSNR-B"] = partial(_timed, metrics, device)
         for run in work.values():
@@ -168,26 +186,50 @@ def _restoring(
     print(f"{args.size} pixels, {args.repeats} repeats in turn, medians; {machine()},")
     print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads;")
     print(f"ceiling: a 256-channel 3x3 {convolution}, {ceiling / 1e12:.3f} TFLOP/s\n")
-    print("| work | s | speed-up | TFLOP/s | of the ceiling | memory over idle, MiB |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| work | s | speed-up | TFLOP/s | of the ceiling | memory over idle, MiB | gain, dB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for case in cases:
         median = medians[case.name]
         base = medians[next(c.name for c in cases if c.network == case.network)]
-        speed = flops[case.network] / median
+        speed = facts[case.network].flops / median
+        gain = "-" if case.network == PUBLISHED else f"{facts[case.network].gain:.2f}"
         print(
             f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.3f} | "
-            f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} |",
+            f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} | {gain} |",
             flush=True,
         )
-    print(f"| PSNR + SSIM + PSNR-B | {medians['PSNR + SSIM + PSNR-B']:.3f} | - | - | - | - |")
+    if jpegqs:
+        gain = f"{_gain(smooth(jpegqs, pair.stored.data), image, pair):.2f}"
+        print(f"| {JPEGQS}, file to file | {medians[JPEGQS]:.3f} | - | - | - | - | {gain} |")
+    print(f"| PSNR + SSIM + PSNR-B | {medians['PSNR + SSIM + PSNR-B']:.3f} | - | - | - | - | - |\n")
+    first, *others = cases
+    for other in others:
+        same = f"{first.network}, {other.mode}"
+        if other.network != first.network:
+            print(
+                f"{other.name}: {medians[same] / medians[other.name]:.2f} times as fast as {same}"
+            )
 
 
-def _flops(network: str, checkpoint: Path, pair: Degraded) -> float:
-    """Floating point operations of one picture, a multiplication and an addition counted each."""
-    model = (load_checkpoint(checkpoint) if network == "small" else IJCN()).eval()
+class _Facts(NamedTuple):
+    """Floating point operations of one picture, a multiplication and an addition counted each.
+
+    gain: of PSNR over the JPEG.
+    """
+
+    flops: float
+    gain: float
+
+
+def _gain(restored: np.ndarray, image: np.ndarray, pair: Degraded) -> float:
+    return psnr(restored=restored, original=image) - psnr(restored=pair.jpeg, original=image)
+
+
+def _facts(network: str, image: np.ndarray, pair: Degraded) -> _Facts:
+    model = load_network(network).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(*network_input(pair.stored))
-    return float(counter.get_total_flops())
+        restored = _as_published(model, pair.stored)
+    return _Facts(float(counter.get_total_flops()), _gain(restored, image, pair))
 
 
 def _convolution(device: torch.device, precision: torch.dtype) -> Callable[[], object]:
@@ -206,7 +248,7 @@ def _evaluating(args: argparse.Namespace) -> None:
     print("| network | as published, s | ours, s | speed-up |\n| --- | --- | --- | --- |")
     for network in args.networks:
         command = [sys.executable, __file__, "--evaluation", name, "--device", args.device]
-        command += ["--checkpoint", str(args.checkpoint), "--serve"]
+        command += ["--checkpoint", *args.checkpoint, "--serve"]
         published, ours = (
             float(subprocess.check_output([*command, f"{network}, {mode}"], text=True))
             for mode in ("as published", _default_modes(args.device)[-1])
@@ -277,7 +319,7 @@ class _Worker:
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
         command = [sys.executable, __file__, "--serve", name, "--size", args.size]
-        command += ["--checkpoint", str(args.checkpoint), "--device", args.device]
+        command += ["--checkpoint", *args.checkpoint, "--device", args.device]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from data.datasets import TestSet
 from data.jpeg import JpegError, decode_jpeg
 from models import load_checkpoint
-from models.checkpoint import read_notes
+from models.checkpoint import checkpoint_path, read_notes
 from options.command_line import PROJECT, from_project
 from options.schema import OptionsError
 from utils.evaluation.evaluate import Image, Method, MissingPictures, Task, Ways, picture_folders
@@ -43,7 +43,7 @@ def read_networks(checkpoints: Iterable[str]) -> list[Network]:
     """Load each checkpoint once, so that a wrong one is known before any work; keep none.
 
     Args:
-        checkpoints: paths, or NAME=PATH to choose the name of the rows.
+        checkpoints: paths, or words such as ``fast``; NAME=PATH chooses the name of the rows.
 
     Raises:
         CheckpointError: not a checkpoint of a network that this version knows.
@@ -93,11 +93,11 @@ def _name_on_card(file: str) -> str:
 
 def _split_name(text: str) -> tuple[str, Path]:
     """NAME=PATH, unless there is a file of that whole name."""
-    path = from_project(Path(text))
+    path = from_project(checkpoint_path(text))
     name, equals, rest = text.partition("=")
     if path.exists() or not equals:
         return "", path
-    return name, from_project(Path(rest))
+    return name, from_project(checkpoint_path(rest))
 
 
 def other_methods(
@@ -252,6 +252,16 @@ def _require_apart(pictures: PictureFolder, sets: Sequence[TestSet], output: Pat
 
 
 def _jpegqs() -> Method:
+    program = jpegqs_program()
+
+    def smoothed(task: Task) -> Image:
+        pixels = smooth(program, task.stored.data)
+        return pixels if len(task.stored.components) > 1 else pixels[:, :, 0]
+
+    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), lambda: Ways(smoothed))
+
+
+def jpegqs_program() -> str:
     """JPEG Quant Smooth, a classical tool that writes a smoothed JPEG: found on the PATH.
 
     Raises:
@@ -261,23 +271,28 @@ def _jpegqs() -> Method:
     if program is None:
         raise OptionsError(
             f"--method {JPEGQS}: no such program is installed; get it from "
-            "https://github.com/ilyakurdyukov/jpeg-quantsmooth, or leave it out"
+            f"https://github.com/ilyakurdyukov/jpeg-quantsmooth (Debian 13: package {JPEGQS}), "
+            "or leave it out"
         )
+    return program
 
-    def smoothed(task: Task) -> Image:
-        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
-            source, target = Path(folder, "in.jpg"), Path(folder, "out.jpg")
-            source.write_bytes(task.stored.data)
-            done = subprocess.run(
-                [program, *JPEGQS_OPTIONS, source, target], capture_output=True, text=True
-            )
-            if done.returncode or not target.is_file():
-                words = " ".join((done.stderr or done.stdout).split()) or "no reason given"
-                raise ValueError(f"{JPEGQS} failed: {words}")
-            try:
-                pixels = decode_jpeg(target.read_bytes())
-            except JpegError as error:
-                raise ValueError(f"{JPEGQS} wrote no JPEG: {error}") from error
-        return pixels if len(task.stored.components) > 1 else pixels[:, :, 0]
 
-    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), lambda: Ways(smoothed))
+def smooth(program: str, jpeg: bytes) -> Image:
+    """A JPEG file's picture after jpegqs, RGB.
+
+    Raises:
+        ValueError: it failed, or wrote no JPEG.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+        source, target = Path(folder, "in.jpg"), Path(folder, "out.jpg")
+        source.write_bytes(jpeg)
+        done = subprocess.run(
+            [program, *JPEGQS_OPTIONS, source, target], capture_output=True, text=True
+        )
+        if done.returncode or not target.is_file():
+            words = " ".join((done.stderr or done.stdout).split()) or "no reason given"
+            raise ValueError(f"{JPEGQS} failed: {words}")
+        try:
+            return decode_jpeg(target.read_bytes())
+        except JpegError as error:
+            raise ValueError(f"{JPEGQS} wrote no JPEG: {error}") from error

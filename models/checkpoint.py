@@ -24,6 +24,14 @@ from models.ijcn import IJCN, IJCNConfig
 
 FORMAT = "ijcn-1"
 
+PROJECT = Path(__file__).resolve().parent.parent
+SHIPPED: Mapping[str, Path] = {
+    "full": Path("model_zoo/Color_IJCN.safetensors"),
+    "fast": Path("model_zoo/Color_IJCN_fast.safetensors"),
+    "drawn": Path("model_zoo/Color_IJCN_drawn.safetensors"),
+}
+"""Words that stand for the weights that come with the project; paths below its root."""
+
 # The authors' names as regular expressions, and ours; the first that matches the whole name wins.
 # The mixed Sequentials of the original count parameterless layers too, hence the odd indices.
 _BLOCK = r"DCT_offset\.learnable_offset\.blocks\.(\d+)\."
@@ -81,21 +89,30 @@ def released_name_to_ours(name: str) -> str | None:
     return None
 
 
+def checkpoint_path(path: str | os.PathLike[str]) -> Path:
+    """The file that ``path`` means: one of :data:`SHIPPED` by its word, any other as it is."""
+    shipped = SHIPPED.get(os.fspath(path))
+    return PROJECT / shipped if shipped else Path(path)
+
+
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> IJCN:
     """Rebuild the network a checkpoint holds, in eval mode on ``device``, weights in float32.
 
     Args:
         path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth``
-            state dict of the published network. Told apart by content, not by the name.
+            state dict of the published network. Told apart by content, not by the name. Or a word
+            of :data:`SHIPPED`, such as ``"fast"``.
         device: where the network is put.
 
     Raises:
         CheckpointError: no such file, another kind of file, missing, surplus or misshapen weights.
     """
-    path = Path(path)
+    path = checkpoint_path(path)
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "not found"
-        raise CheckpointError(f"checkpoint {path} {kind}; model_zoo/README.md lists what there is")
+        raise CheckpointError(
+            f"checkpoint {path} {kind}; give {', '.join(SHIPPED)} or a file (model_zoo/README.md)"
+        )
     try:
         model = _load_own(path)
         if model is None:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, load_checkpoint
+from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint
 from models.dct import BLOCK, LUMA_WEIGHTS, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
@@ -67,10 +67,10 @@ OUTPUT: tuple[str, tuple[str | int, ...], str] = (
 EXAMPLES = """examples:
   python -m models.export
   python -m models.export --checkpoint model_zoo/Color_IJCN.safetensors --output ijcn.onnx
+  python -m models.export --checkpoint fast
   python -m models.export --checkpoint Color_IJCN.pth --overwrite
 """
 
-_SHIPPED = Path(__file__).resolve().parent.parent / "model_zoo" / "Color_IJCN.safetensors"
 _MISMATCH, _USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -338,10 +338,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--checkpoint",
-        type=Path,
-        default=_SHIPPED,
+        type=checkpoint_path,
+        default=checkpoint_path("full"),
         metavar="PATH",
-        help="weights, .safetensors or .pth (default: the shipped model_zoo/Color_IJCN)",
+        help="full, fast, drawn, or a file: .safetensors or .pth (default: full)",
     )
     parser.add_argument(
         "--output",

@@ -55,7 +55,8 @@ def test_parser(
             nargs="+",
             action="extend",
             metavar="[NAME=]PATH",
-            help="weights, .safetensors or .pth, one or several; NAME: what tables call them",
+            help="full, fast, drawn, or files of weights, one or several; NAME: what tables call "
+            "them",
         )
         parser.add_argument(
             "--method",
@@ -66,7 +67,11 @@ def test_parser(
             "FOLDER/SET/QF10/IMAGE.png; or jpegqs, where that is installed",
         )
     else:
-        parser.add_argument("--checkpoint", metavar="PATH", help="weights, .safetensors or .pth")
+        parser.add_argument(
+            "--checkpoint",
+            metavar="PATH",
+            help="full (the default), fast, drawn, or a file of weights, .safetensors or .pth",
+        )
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
     )

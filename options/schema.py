@@ -29,6 +29,7 @@ from pydantic import (
 
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
+from models.checkpoint import SHIPPED
 from models.ijcn import IJCNConfig
 from models.losses import Penalty
 from models.restore.restorer import Ensemble, Precision
@@ -101,6 +102,11 @@ Metrics = Annotated[
 ]
 
 
+def _shipped_file(path: Path) -> Path:
+    """What ``fast`` and the like stand for, so that a run's record names the file."""
+    return SHIPPED.get(str(path), path)
+
+
 class OptionsError(ValueError):
     """Options that cannot be used; the message is one line: where, what, what to do."""
 
@@ -128,14 +134,14 @@ class ComputeOptions(Options):
 class InferenceOptions(ComputeOptions):
     """What every script that restores needs."""
 
-    checkpoint: Path
+    checkpoint: Annotated[Path, AfterValidator(_shipped_file)]
 
 
 class EvaluationOptions(ComputeOptions):
     """What every script that measures needs.
 
-    checkpoint: paths of weights, or NAME=PATH. method: NAME=FOLDER of pictures that another program
-    restored, or jpegqs.
+    checkpoint: weights: full, fast, drawn or a path, or NAME=PATH. method: NAME=FOLDER of pictures
+    that another program restored, or jpegqs.
     """
 
     checkpoint: Annotated[
