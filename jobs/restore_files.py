@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
@@ -22,6 +21,7 @@ from data.pixels import pixels_as_jpeg
 from data.quality import estimate_quality
 from jobs.earlier_results import Earlier, Origin, earlier_result
 from jobs.plan_files import FileJob
+from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
 from models.restore.layouts import RestoreError, UnsupportedLayoutError
 from models.restore.parts import has_ink
@@ -64,6 +64,12 @@ class CanRestore(Protocol):
     def decoded(self, stored: JpegImage) -> NDArray[np.uint8]: ...
     @property
     def strength(self) -> float: ...
+
+
+class TellsProgress(CanRestore, Protocol):
+    """One that calls ``progress`` with pixels done and pixels of the picture."""
+
+    progress: Callable[[int, int], None] | None
 
 
 @dataclass(frozen=True)
@@ -122,34 +128,33 @@ class FileResult:
 
 def restore_files(
     jobs: Sequence[FileJob],
-    restorer: CanRestore,
+    restorer: TellsProgress,
     settings: OutputSettings,
     writers: int = 1,
     world: World = ALONE,
+    faster: str = "",
 ) -> list[FileResult]:
     """Restore every file, whatever happens to one of them, with a progress bar.
 
     While one picture is restored, the one before is coded and written by one of ``writers``
     threads. Several processes share the files out; each returns the results of all of them.
+    faster: what to tell people where it takes long, see :class:`jobs.progress.FileProgress`.
     """
     own = world.share(len(jobs))
     found: dict[int, FileResult] = {}
-    start = time.perf_counter()
-    pixels = 0
     with (
-        tqdm(total=len(own), unit="file", disable=not world.is_main, dynamic_ncols=True) as bar,
+        FileProgress(len(own), hidden=not world.is_main, faster=faster) as progress,
         closing(
             in_background(
                 _finished, (begun(jobs[i], restorer, settings) for i in own), writers, writers
             )
         ) as results,
     ):
+        restorer.progress = progress.part
         for index, result in zip(own, results, strict=True):
             found[index] = result
-            pixels += result.pixels
-            speed = pixels / (time.perf_counter() - start) / 1e6
-            bar.set_postfix_str(f"{speed:.2f} MP/s, {result.source.name}", refresh=False)
-            bar.update()
+            progress.finished(result.pixels, result.source.name)
+        restorer.progress = None
     everything = {i: result for part in world.gather(found) for i, result in part.items()}
     return [everything[i] for i in range(len(jobs))]
 

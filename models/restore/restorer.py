@@ -172,6 +172,8 @@ class Restorer:
         self.leave_fine = leave_fine
         self.strength = strength
         self.batches = self.device.type != "cpu"
+        self.progress: Callable[[int, int], None] | None = None
+        """Called with pixels done and pixels of a picture: before its first tile, after each."""
         if self.device.type == "cuda":
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
             torch.backends.cudnn.allow_tf32 = False
@@ -410,6 +412,8 @@ class Restorer:
                 strip=_strip_rows(inputs.c_coef.shape[3]),
             )
             guidance = self.model.guidance(tables)
+            done = 0
+            self._tell(done, height * width)
             for tile in tiles(height, width, side, self.around):
                 stored = self._part(Levels(inputs.y_coef, inputs.c_coef), tile)
                 known = Known(tables, stored, guidance)
@@ -420,10 +424,16 @@ class Restorer:
                     pixels = _pixels(image[index], tile, gray[index], result.ndim)
                     part = result[slice(*tile.rows), slice(*tile.cols)]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
+                done += tile.pixels
+                self._tell(done, height * width)
         return [
             extremes_kept(result, self.decoded(stored))
             for result, stored in zip(results, many, strict=True)
         ]
+
+    def _tell(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
 
     def _first_image(
         self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile

@@ -32,6 +32,11 @@ class Tile(NamedTuple):
     seen_rows: Span
     seen_cols: Span
 
+    @property
+    def pixels(self) -> int:
+        """How many are kept."""
+        return (self.rows.stop - self.rows.start) * (self.cols.stop - self.cols.start)
+
 
 def tiles(height: int, width: int, side: int, around: int) -> Iterator[Tile]:
     """Tiles of nearly equal size, at most ``side`` pixels a side, that cover a picture once.
