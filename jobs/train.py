@@ -20,6 +20,7 @@ from data.training_crops import (
 )
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
+from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.layouts import network_view
 from models.restore.restorer import pick_device, pick_precision
@@ -246,9 +247,13 @@ def _network(options: TrainOptions) -> IJCN:
         return network
     network = load_checkpoint(from_project(options.initial))
     if options.network is not None:
-        check = options.network.level_check
-        if check is not None and network.config.level_check is None:
-            network = network.with_level_check(check)
+        added = {
+            name: width
+            for name in LAST_STEPS
+            if getattr(network.config, name) is None
+            and (width := getattr(options.network, name)) is not None
+        }
+        network = network.with_steps(**added)
         differing = _differences(network.config, options.network)
         if differing:
             raise OptionsError(
@@ -261,11 +266,12 @@ def _network(options: TrainOptions) -> IJCN:
 def _freeze(network: IJCN, options: TrainOptions) -> None:
     """Leave only the parts that ``optimisation.parts`` names to be trained."""
     parts = options.optimisation.parts
-    if "level_check" in parts and network.level_check is None:
-        raise OptionsError(
-            "optimisation.parts: this network has no level_check; give it one "
-            "(--set network.level_check=64)"
-        )
+    for step in LAST_STEPS:
+        if step in parts and getattr(network, step) is None:
+            raise OptionsError(
+                f"optimisation.parts: this network has no {step}; give it one "
+                f"(--set network.{step}=64)"
+            )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone
 from models.blocks import Activation
+from models.confidence import Confidence
 from models.dct import CoefficientsToImage, scaled_in_ycbcr
 from models.dual_attention import WINDOW, ChannelLogits
 from models.level_check import LevelCheck
@@ -44,6 +45,10 @@ CHECK_SEES = 64
 ScaleInput = Literal["none", "tables", "components"]
 
 
+LAST_STEPS = ("level_check", "confidence")
+"""Parts that follow the backbone, each of which a variant may lack."""
+
+
 @dataclass(frozen=True)
 class IJCNConfig:
     """What distinguishes one variant of the network from another; defaults: the published one.
@@ -62,6 +67,7 @@ class IJCNConfig:
         "components" (one for each of Y, Cb, Cr, see :func:`models.qtgm.component_scales`).
     max_drop: stochastic depth of the last attention block, in training only.
     level_check: channels of :class:`models.level_check.LevelCheck`; None: without it, as published.
+    confidence: channels of :class:`models.confidence.Confidence`; None: without it, as published.
 
     Raises ValueError where a value cannot make a network.
     """
@@ -78,6 +84,7 @@ class IJCNConfig:
     residual_scale: ScaleInput = "none"
     max_drop: float = 0.1
     level_check: int | None = None
+    confidence: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("widths", "blocks", "inner_widths"):
@@ -87,9 +94,9 @@ class IJCNConfig:
             if len(value) != 3 or any(type(v) is not int or v < 1 for v in value):
                 raise ValueError(f"{name} must be three positive integers, got {value}")
             object.__setattr__(self, name, value)
-        for name in ("body_blocks", "attention_depth", "trunk_width", "level_check"):
+        for name in ("body_blocks", "attention_depth", "trunk_width", *LAST_STEPS):
             number = getattr(self, name)
-            if number is None and name == "level_check":
+            if number is None and name in LAST_STEPS:
                 continue
             if type(number) is not int or number < 1:
                 raise ValueError(f"{name} must be a positive integer, got {number!r}")
@@ -122,12 +129,13 @@ class IJCNOutput(NamedTuple):
 class Known(NamedTuple):
     """What is known of a picture, or of the part of it that a tile sees, besides its pixels.
 
-    tables: B x 3 x 8 x 8, float32. stored: the file's levels. guidance: what the tables say to the
-    backbone; one for the whole picture.
+    tables: B x 3 x 8 x 8, float32. stored: the file's levels. detail: what its chroma holds beyond
+    4:2:0, if anything. guidance: what the tables say to the backbone; one for the whole picture.
     """
 
     tables: Tensor
     stored: Levels
+    detail: Tensor | None
     guidance: GuidancePair
 
 
@@ -172,6 +180,7 @@ class IJCN(nn.Module):
             config.activation,
         )
         self.level_check = LevelCheck(config.level_check) if config.level_check else None
+        self.confidence = Confidence(config.confidence) if config.confidence else None
 
     def start_from_jpeg(self) -> None:
         """Initialise so that the untrained network returns the JPEG's own first image.
@@ -188,19 +197,22 @@ class IJCN(nn.Module):
         for layer in layers:
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
-        if self.level_check is not None:
-            self.level_check.luma.start()
-            self.level_check.chroma.start()
+        for name in LAST_STEPS:
+            if (step := getattr(self, name)) is not None:
+                step.start()
 
-    def with_level_check(self, width: int) -> IJCN:
-        """A network of the same weights with a fresh check of levels, which changes nothing yet.
+    def with_steps(self, **widths: int) -> IJCN:
+        """A network of the same weights with fresh last steps, which change little yet.
+
+        widths: of parts in :data:`LAST_STEPS`, see :class:`IJCNConfig`.
 
         Raises:
-            ValueError: it has one, or ``width`` is not positive.
+            ValueError: it has one of them, or a width is not positive.
         """
-        if self.level_check is not None:
-            raise ValueError(f"this network has a level check of width {self.config.level_check}")
-        longer = IJCN(dataclasses.replace(self.config, level_check=width))
+        for name in widths:
+            if (there := getattr(self.config, name)) is not None:
+                raise ValueError(f"this network has a {name} of width {there}")
+        longer = IJCN(IJCNConfig(**{**dataclasses.asdict(self.config), **widths}))
         longer.load_state_dict(self.state_dict(), strict=False)
         return longer.train(self.training)
 
@@ -229,7 +241,7 @@ class IJCN(nn.Module):
         """:meth:`forward` without its look at the shapes, which no exported graph can hold."""
         tables, levels = self.corrected(qts, y_coef, c_coef)
         first = self.first_image(tables, levels, chroma_detail)
-        known = Known(tables, Levels(y_coef, c_coef), self.guidance(tables))
+        known = Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
         image = first
         for stage in self.stages():
             image = stage.run(known, image)
@@ -241,9 +253,12 @@ class IJCN(nn.Module):
         Training, restoring in tiles and the ONNX export all walk this list: what is added here
         works in each of them.
         """
-        backbone = Stage(self._refined, around=BACKBONE_SEES, mirrors=True)
-        check = Stage(self._checked, around=CHECK_SEES, mirrors=False)
-        return [backbone, check] if self.level_check is not None else [backbone]
+        stages = [Stage(self._refined, around=BACKBONE_SEES, mirrors=True)]
+        if self.level_check is not None:
+            stages.append(Stage(self._checked, around=CHECK_SEES, mirrors=False))
+        if self.confidence is not None:
+            stages.append(Stage(self._trusted, around=CHECK_SEES, mirrors=False))
+        return stages
 
     def corrected(
         self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, strip: int | None = None
@@ -281,6 +296,14 @@ class IJCN(nn.Module):
         with torch.autocast(known.tables.device.type, enabled=False):
             levels = Levels(known.stored.y.float(), known.stored.c.float())
             return self.level_check(known.tables, *levels, image.float())
+
+    def _trusted(self, known: Known, image: Tensor) -> Tensor:
+        """The answer as far as it can be trusted, the JPEG's own picture for the rest."""
+        assert self.confidence is not None
+        with torch.autocast(known.tables.device.type, enabled=False):
+            levels = Levels(known.stored.y.float(), known.stored.c.float())
+            jpeg = self.first_image(known.tables, levels, known.detail)
+            return self.confidence(known.tables, levels.y, jpeg, image.float())
 
 
 def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:

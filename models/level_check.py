@@ -54,6 +54,11 @@ class LevelCheck(nn.Module):
         self.luma = _PlaneCheck(1, 0, width, looks_around=True)
         self.chroma = _PlaneCheck(2, width, width, looks_around=False)
 
+    def start(self) -> None:
+        """Begin without changes but for the bound, half a step and a little."""
+        self.luma.start()
+        self.chroma.start()
+
     def forward(self, tables: Tensor, y_coef: Tensor, c_coef: Tensor, image: Tensor) -> Tensor:
         """
         Args:
@@ -73,20 +78,39 @@ class LevelCheck(nn.Module):
         return image + self.to_image.unclamped(luma, chroma, level_shift=0) / 255
 
 
-class _PlaneCheck(nn.Module):
-    """Changes to the coefficients of ``planes`` components that share a grid of blocks.
+class BlockContext(nn.Module):
+    """What is known of each block: numbers of its own, its neighbours, the tables.
 
-    looks_around: whether blocks know the mean of those around. Where a picture was compressed
-        twice, whole regions leave their intervals, rightly: one block alone does not show that.
+    features: numbers of a block. tables: components whose tables are seen. looks_around: whether
+    blocks know the mean of those around. Where a picture was compressed twice, whole regions leave
+    their intervals, rightly: one block alone does not show that.
     """
 
-    def __init__(self, planes: int, extra: int, width: int, looks_around: bool) -> None:
+    def __init__(self, features: int, tables: int, width: int, looks_around: bool) -> None:
         super().__init__()
-        count = planes * _COEFFICIENTS
-        self.from_features = nn.Conv2d(_FEATURES * count + extra, width, 1)
-        self.from_tables = nn.Linear(count, width)
+        self.from_features = nn.Conv2d(features, width, 1)
+        self.from_tables = nn.Linear(tables * _COEFFICIENTS, width)
         self.from_neighbours = nn.Conv2d(width, width, 3, padding=1)
         self.from_around = nn.Conv2d(width, width, 1, bias=False) if looks_around else None
+
+    def described(self, tables: Tensor, features: Tensor) -> Tensor:
+        """tables (B, T, 8, 8), features (B, F, h, w) -> (B, width, h, w)."""
+        about_tables = self.from_tables(scaled_log(tables).flatten(1))
+        context = F.relu(self.from_features(features) + about_tables[:, :, None, None])
+        around = 0.0
+        if self.from_around is not None:
+            around = self.from_around(
+                F.avg_pool2d(context, 2 * _AROUND + 1, 1, padding=_AROUND, count_include_pad=False)
+            )
+        return F.relu(context + self.from_neighbours(context) + around)
+
+
+class _PlaneCheck(BlockContext):
+    """Changes to the coefficients of ``planes`` components that share a grid of blocks."""
+
+    def __init__(self, planes: int, extra: int, width: int, looks_around: bool) -> None:
+        count = planes * _COEFFICIENTS
+        super().__init__(_FEATURES * count + extra, planes, width, looks_around)
         self.spread = nn.Conv2d(width, _UNITS * count, 1)
         self.own = nn.Conv2d(_FEATURES * count, _UNITS * count, 1, groups=count, bias=False)
         self.change = nn.Conv2d(_UNITS * count, count, 1, groups=count)
@@ -94,7 +118,6 @@ class _PlaneCheck(nn.Module):
         self.start()
 
     def start(self) -> None:
-        """Begin without changes but for the bound, half a step and a little."""
         for layer in (self.change, self.reach):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
@@ -111,14 +134,7 @@ class _PlaneCheck(nn.Module):
         offsets = coefficients / steps - levels
         features = _features(levels, offsets)
         seen = features if extra is None else torch.cat((features, extra), 1)
-        about_tables = self.from_tables(scaled_log(tables).flatten(1))
-        context = F.relu(self.from_features(seen) + about_tables[:, :, None, None])
-        around = 0.0
-        if self.from_around is not None:
-            around = self.from_around(
-                F.avg_pool2d(context, 2 * _AROUND + 1, 1, padding=_AROUND, count_include_pad=False)
-            )
-        context = F.relu(context + self.from_neighbours(context) + around)
+        context = self.described(tables, seen)
         units = F.relu(self.own(features) + self.spread(context))
         planes = tables.shape[1]
         reach = _NEAREST + _NEAREST * _as_blocks(self.reach(context).sigmoid(), planes)

@@ -313,7 +313,7 @@ class OptimisationOptions(Options):
     accumulate: Count = 1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     compile: bool = False
-    parts: tuple[Literal["logm", "qtgm", "backbone", "level_check"], ...] = ()
+    parts: tuple[Literal["logm", "qtgm", "backbone", "level_check", "confidence"], ...] = ()
 
     def course(self) -> Schedule:
         """The learning rate by step, or by the clock."""

@@ -62,8 +62,8 @@ def test_coefficients_end_within_a_step_of_the_level() -> None:
 
 
 def test_a_network_with_a_fresh_check_only_clips() -> None:
-    network = tiny_network(level_check=None)
-    longer = network.with_level_check(16)
+    network = tiny_network(level_check=None, confidence=None)
+    longer = network.with_steps(level_check=16)
     assert longer.config.level_check == 16
     assert not longer.training
     tables, y, c, _ = _case(30)
@@ -74,8 +74,8 @@ def test_a_network_with_a_fresh_check_only_clips() -> None:
     unchanged = (_offsets(tables, y, c, before) - _offsets(tables, y, c, after)).abs()
     assert unchanged[~outside].max() < 0.01
     assert _offsets(tables, y, c, after).abs().max() < 0.55
-    with pytest.raises(ValueError, match="level check of width 16"):
-        longer.with_level_check(8)
+    with pytest.raises(ValueError, match="level_check of width 16"):
+        longer.with_steps(level_check=8)
 
 
 def test_starting_from_the_jpeg_resets_it() -> None:

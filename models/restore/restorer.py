@@ -242,7 +242,8 @@ class Restorer:
             tables = inputs.qts.to(self.device, torch.float32)
             whole = Tile(*(Span(0, side) for side in _sides(inputs) * 2))
             levels = Levels(inputs.y_coef.float(), inputs.c_coef.float())
-            image = self._first_image(tables, levels, inputs.detail, whole)[0]
+            detail = self._seen(inputs.detail, whole)
+            image = self.model.first_image(tables, self._part(levels, whole), detail)[0]
         ndim = 2 if stored.colors == "gray" else 3
         pixels = _pixels(image, whole, is_colourless(stored), ndim)
         return pixels[: stored.height, : stored.width]
@@ -416,8 +417,9 @@ class Restorer:
             self._tell(done, height * width)
             for tile in tiles(height, width, side, self.around):
                 stored = self._part(Levels(inputs.y_coef, inputs.c_coef), tile)
-                known = Known(tables, stored, guidance)
-                image = self._first_image(tables, levels, inputs.detail, tile)
+                detail = self._seen(inputs.detail, tile)
+                known = Known(tables, stored, detail, guidance)
+                image = self.model.first_image(tables, self._part(levels, tile), detail)
                 for stage in self.model.stages():
                     image = self._run(stage, known, image)
                 for index, result in enumerate(results):
@@ -435,12 +437,11 @@ class Restorer:
         if self.progress is not None:
             self.progress(done, total)
 
-    def _first_image(
-        self, tables: Tensor, levels: Levels, detail: Tensor | None, tile: Tile
-    ) -> Tensor:
-        if detail is not None:
-            detail = detail[:, :, slice(*tile.seen_rows), slice(*tile.seen_cols)].to(self.device)
-        return self.model.first_image(tables, self._part(levels, tile), detail)
+    def _seen(self, detail: Tensor | None, tile: Tile) -> Tensor | None:
+        """The chroma detail of what is seen of a tile."""
+        if detail is None:
+            return None
+        return detail[:, :, slice(*tile.seen_rows), slice(*tile.seen_cols)].to(self.device)
 
     def _part(self, levels: Levels, tile: Tile) -> Levels:
         """The levels of what is seen of a tile."""

@@ -1,0 +1,92 @@
+"""models/confidence.py: how far an answer is trusted, where it goes back to the JPEG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from data.degradation import SingleJpeg
+from models import Restorer, load_checkpoint, save_checkpoint
+from models.confidence import Confidence
+from models.ijcn import CHECK_SEES
+from models.restore.restorer import network_input
+from tests.conftest import photograph, tiny_network
+
+
+def _case(seed: int, size: int = 64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tables, stored luma levels, the JPEG's picture and the original's."""
+    pair = SingleJpeg(20)(photograph(size, size, seed))
+    inputs = network_input(pair.stored)
+    network = tiny_network()
+    network.start_from_jpeg()
+    jpeg = network.restored(*inputs).first.detach()
+    clean = torch.from_numpy(pair.original).permute(2, 0, 1)[None] / 255
+    return inputs.qts.float(), inputs.y_coef.float(), jpeg, clean
+
+
+def test_a_fresh_one_trusts_nearly_all_of_the_answer() -> None:
+    tables, levels, jpeg, clean = _case(0)
+    mixed = Confidence(8)(tables, levels, jpeg, clean)
+    torch.testing.assert_close(mixed, jpeg + 0.9689 * (clean - jpeg), atol=1e-4, rtol=0)
+
+
+def test_full_trust_and_none_are_reached() -> None:
+    tables, levels, jpeg, clean = _case(0)
+    confidence = Confidence(8)
+    for bias, expected in ((9.0, clean), (-30.0, jpeg)):
+        torch.nn.init.constant_(confidence.trust.bias, bias)
+        mixed = confidence(tables, levels, jpeg, clean)
+        torch.testing.assert_close(mixed, expected, atol=1e-6, rtol=0)
+
+
+def test_it_learns_where_the_answer_harms() -> None:
+    """Answers are right in one half of the picture and spoilt in the other."""
+    torch.manual_seed(0)
+    tables, levels, jpeg, clean = (
+        torch.cat(x) for x in zip(*(_case(seed, 128) for seed in range(3)), strict=True)
+    )
+    spoilt = clean.clone()
+    spoilt[..., 64:] = (spoilt[..., 64:] + 0.05 * torch.randn_like(spoilt[..., 64:])).clamp(0, 1)
+    confidence = Confidence(8)
+    optimiser = torch.optim.Adam(confidence.parameters(), 2e-3)
+    for _ in range(150):
+        optimiser.zero_grad()
+        mixed = confidence(tables, levels, jpeg, spoilt)
+        (mixed - clean).square().mean().backward()
+        optimiser.step()
+    shares = confidence.shares(tables, levels, jpeg, spoilt)
+    assert shares[..., :6].mean() > shares[..., 10:].mean() + 0.2
+
+
+def test_a_part_of_the_picture_gives_the_part_of_the_result() -> None:
+    tables, levels, jpeg, clean = _case(3, 320)
+    confidence = Confidence(8)
+    torch.nn.init.normal_(confidence.trust.weight)
+    around = CHECK_SEES
+    whole = confidence(tables, levels, jpeg, clean)
+    seen = slice(0, 192)
+    blocks = slice(0, 192 // 8)
+    part = confidence(tables, levels[:, :, blocks], jpeg[:, :, seen], clean[:, :, seen])
+    kept = 192 - around
+    torch.testing.assert_close(part[:, :, :kept], whole[:, :, :kept], atol=1e-5, rtol=0)
+
+
+def test_it_is_added_stored_and_used(tmp_path: Path) -> None:
+    stored = SingleJpeg(20)(photograph(64, 128)).stored
+    network = tiny_network(confidence=None)
+    longer = network.with_steps(confidence=8)
+    assert longer.confidence is not None
+    torch.nn.init.constant_(longer.confidence.trust.bias, -30.0)
+    save_checkpoint(longer, tmp_path / "a.safetensors")
+    restored = Restorer(load_checkpoint(tmp_path / "a.safetensors"), precision="float32")
+    decoded = stored.decoded()
+    assert decoded is not None
+    assert np.abs(restored.restore(stored).astype(int) - decoded).mean() < 0.6
+    plain = Restorer(network, precision="float32").restore(stored)
+    assert np.abs(plain.astype(int) - decoded).mean() > 1
+    with pytest.raises(ValueError, match="confidence of width 8"):
+        longer.with_steps(confidence=16)
