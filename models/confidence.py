@@ -22,8 +22,8 @@ _STATISTICS = 8
 """Least, largest, mean and deviation of a block's luma, in the JPEG and in the answer."""
 
 _LARGEST_OFFSET, _LARGEST_LEVEL = 1.0, 4.0
-_BEYOND = 1.1
-"""The sigmoid is stretched by this, so that full trust is reached and not only approached."""
+_BEYOND = 0.1
+"""The sigmoid is stretched by this at either end: full trust and none are reached, not approached."""
 
 _START = 2.0
 
@@ -70,7 +70,7 @@ class Confidence(BlockContext):
         numbers = torch.cat((_by_block(offsets), _by_block(sizes)), 1)
         features = torch.cat((numbers, _statistics(jpeg), _statistics(answer)), 1)
         trust: Tensor = self.trust(self.described(tables[:, :1], features))
-        return (_BEYOND * trust.sigmoid()).clamp(max=1)
+        return ((1 + 2 * _BEYOND) * trust.sigmoid() - _BEYOND).clamp(0, 1)
 
 
 def _by_block(levels: Tensor) -> Tensor:
