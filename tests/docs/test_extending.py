@@ -31,7 +31,7 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
     assert [name for name, _ in FILES] == [
         "models/detail.py",
         "options/train_detail.yml",
-        "tests/test_detail.py",
+        "tests/models/test_detail.py",
     ]
     for name, text in FILES:
         (copy / name).write_text(text, encoding="utf-8")
@@ -45,7 +45,7 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
         "options = load_options(TrainOptions, Path('options/train_detail.yml')); "
         "assert options.network.detail == 16"
     )
-    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_detail.py"]
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_detail.py"]
     for arguments in (["-c", option_file], tests):
         done = subprocess.run(
             [sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=300

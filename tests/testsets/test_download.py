@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.conftest import ROOT
 from testsets import download
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "testsets" / "download.py"
 KNOWN_SETS = Path(os.environ.get("IJCN_TESTSETS", "nowhere"))
 """A folder of all sets of the manifest, where the checks are run with one."""
