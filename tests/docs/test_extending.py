@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
@@ -48,6 +48,6 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_detail.py"]
     for arguments in (["-c", option_file], tests):
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=300
+            [sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, done.stdout + done.stderr
