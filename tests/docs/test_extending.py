@@ -17,6 +17,7 @@ FILES = re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re
 CHANGES = re.findall(r"^```diff\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_worked_example_works(tmp_path: Path) -> None:
     if shutil.which("git") is None:
         pytest.skip("git applies the page's changes")

@@ -375,6 +375,7 @@ def test_a_terminated_page_leaves_nothing(checkpoint: Path, tmp_path: Path) -> N
     assert not list(tmp_path.glob("ijcn_page_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM")
 def test_a_signal_while_a_picture_is_restored(checkpoint: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.jpg"

@@ -98,7 +98,7 @@ def copied(network: IJCN) -> IJCN:
     return copy.eval()
 
 
-@pytest.fixture(params=["ours", "published_style"])
+@pytest.fixture(params=["ours", pytest.param("published_style", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest) -> Exported:
     return request.getfixturevalue(request.param)
 
@@ -230,6 +230,7 @@ def test_an_existing_file_is_kept(
     assert "is a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_graph_that_computes_something_else_is_not_written(
     tmp_path: Path,
     checkpoint: Path,

@@ -78,6 +78,7 @@ def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_
     assert "resuming at step 10" in (run / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_other_kinds_of_jpegs_are_watched_but_choose_nothing(images: Path, tmp_path: Path) -> None:
     kinds = ("validation.other_kinds=true", "data.drawn_share=0.5", "data.desaturated_share=0.2")
     encoders = "data.encoder_shares={wild: 0.5, bent: 0.5}"
@@ -94,6 +95,7 @@ def test_other_kinds_of_jpegs_are_watched_but_choose_nothing(images: Path, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     done = run_script(SCRIPT, *_arguments(images, tmp_path))
@@ -199,6 +201,7 @@ def test_more_processes_than_validation_images_and_a_signal_to_all(
     assert "resuming at step" in again.stdout
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_its_curves(images: Path, tmp_path: Path) -> None:
     (tmp_path / "smoke" / "train.csv").mkdir(parents=True)
     (tmp_path / "smoke" / "panels").write_text("in the way")

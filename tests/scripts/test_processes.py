@@ -42,6 +42,7 @@ def _same_pictures(one: Path, other: Path) -> None:
         assert (difference > 0).mean() < 1e-3, name
 
 
+@pytest.mark.slow
 def test_evaluation_merges_into_the_same_tables(tmp_path: Path, checkpoint: Path) -> None:
     sets = tmp_path / "sets"
     for i in range(5):

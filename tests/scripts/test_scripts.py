@@ -160,7 +160,13 @@ def _started_with_interrupts(ignored: bool) -> list[str]:
     return ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignored else []
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["foreground", "started with it ignored"])
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        pytest.param(False, id="foreground", marks=pytest.mark.slow),
+        pytest.param(True, id="started with it ignored"),
+    ],
+)
 def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path, ignored: bool) -> None:
     for index in range(60):
         (tmp_path / f"{index:02}.jpg").write_bytes(encode_jpeg(photograph(400, 400), 50))
