@@ -66,6 +66,7 @@ def run(desk: Path, *arguments: object, output: str = "out") -> subprocess.Compl
     )
 
 
+@pytest.mark.slow
 def test_one_command_makes_the_whole_table(desk: Path) -> None:
     """JPEG, two checkpoints, an outside method and published rows, twice with the same result."""
     mine = desk / "LIVE1_color"
