@@ -18,10 +18,10 @@ tables: $(READY) ## measure on every test set that is found, print all tables
 	$(RUN) -m jobs.tables
 
 test: $(DEV_READY) ## run the tests that take seconds, on all cores
-	$(RUN) -m pytest --numprocesses auto -m "not slow"
+	$(RUN) -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 test-all: $(DEV_READY) ## run every test, on all cores
-	$(RUN) -m pytest --numprocesses auto
+	$(RUN) -m pytest --numprocesses auto --dist worksteal
 
 lint: $(DEV_READY) ## check style and types
 	$(RUN) -m ruff check .

@@ -2,12 +2,18 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
-from jobs.page import main
+from jobs import page
 
-if __name__ == "__main__":
-    code = main()
+
+def main() -> NoReturn:
+    code = page.main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # at once: Python cannot end in order while a thread still restores
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 
 # isort: split
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,16 +12,16 @@ import torch
 
 from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
-from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE
+from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE, from_project
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
+from utils.commands import command_parser
 from utils.distributed import world_from_environment
 from utils.interrupts import heed_interrupts
 from utils.training.loop import OTHER_FAILED, TrainingError
 
 EXIT_FAILED = 1
 
-EXAMPLES = """examples:
-  python main_train_IJCN.py --opt options/train_small.yml
+EXAMPLES = """  python main_train_IJCN.py --opt options/train_small.yml
   python main_train_IJCN.py --opt options/train_small.yml --resume auto --max_minutes 60
   python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=20000 \\
     data.batch=16
@@ -34,9 +33,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__, EXAMPLES)
     parser.add_argument("--opt", type=Path, required=True, metavar="FILE", help="YAML option file")
     parser.add_argument(
         "--set",
@@ -57,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     world = world_from_environment()
     try:
         options = load_options(
-            TrainOptions, args.opt, [parse_assignment(text) for text in args.set]
+            TrainOptions, from_project(args.opt), [parse_assignment(text) for text in args.set]
         )
     except OptionsError as error:
         if world.is_main:  # the others have the same to say

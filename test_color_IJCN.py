@@ -14,5 +14,9 @@ EXAMPLES = """  python test_color_IJCN.py
 """
 
 
+def main() -> int:
+    return evaluation_main(__doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions)
+
+
 if __name__ == "__main__":
-    sys.exit(evaluation_main(__doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions))
+    sys.exit(main())

@@ -13,5 +13,9 @@ EXAMPLES = """  python test_colordouble_IJCN.py
 """
 
 
+def main() -> int:
+    return evaluation_main(__doc__, EXAMPLES, "options/test_colordouble.yml", DoubleTestOptions)
+
+
 if __name__ == "__main__":
-    sys.exit(evaluation_main(__doc__, EXAMPLES, "options/test_colordouble.yml", DoubleTestOptions))
+    sys.exit(main())

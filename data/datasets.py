@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.commands import as_started
 from utils.evaluation.metrics import luma_studio_range
 from utils.image_io import find_images, read_image
 
@@ -103,9 +104,10 @@ def testset_folder(wanted: str, root: Path) -> Path:
         raise DatasetError(f"test set {wanted} is a file; give the folder that it is in")
     if _is_path(wanted):
         raise DatasetError(f"test set {wanted} not found; give the path of a folder of images")
+    fetcher = as_started("python testsets/download.py")
     raise DatasetError(
         f"test set {wanted} not found in {', '.join(str(f) for f in testset_folders(root))}; "
-        "fetch it if it is a known one (python testsets/download.py --list), give the path of a "
+        f"fetch it if it is a known one ({fetcher} --list), give the path of a "
         f"folder, or add its parent folder to ${TESTSETS_VARIABLE}"
     )
 

@@ -27,6 +27,7 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
+from utils.commands import as_started
 from utils.distributed import World, world_from_environment
 from utils.evaluation.evaluate import (
     Cost,
@@ -288,7 +289,7 @@ def _open_sets(options: EvaluationOptions) -> list[TestSet]:
     if world_from_environment().is_main:
         print(
             f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
-            f"(python {Path('testsets') / 'download.py'} {DEFAULT_SET} fetches it)"
+            f"({as_started('python testsets/download.py')} {DEFAULT_SET} fetches it)"
         )
     return [open_testset(SAMPLE, root)]
 

@@ -11,6 +11,7 @@ import yaml
 
 from jobs.evaluate import PUBLISHED
 from options.schema import OptionsError
+from utils.commands import command_parser
 from utils.evaluation.evaluate import Evaluation
 from utils.evaluation.published import read_published
 from utils.evaluation.tables import (
@@ -22,8 +23,7 @@ from utils.evaluation.tables import (
     write_tables,
 )
 
-EXAMPLES = """examples:
-  python -m jobs.tables join test_results/color test_results/other
+EXAMPLES = """  python -m jobs.tables join test_results/color test_results/other
   python -m jobs.tables join mine theirs --output joined
 """
 
@@ -45,12 +45,7 @@ class Finished(NamedTuple):
 
 def join_parser() -> argparse.ArgumentParser:
     """The arguments of ``python -m jobs.tables join``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.tables join",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, EXAMPLES, "python -m jobs.tables join")
     parser.add_argument(
         "runs",
         nargs="+",

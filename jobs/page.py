@@ -36,14 +36,14 @@ from models import CheckpointError, Restorer, load_checkpoint
 from models.restore.layouts import MULTIPLE, StoredJpeg
 from models.restore.restorer import Precision, pick_device
 from models.restore.tiling import tiles
-from options.command_line import PROJECT, run_script
+from options.command_line import PROJECT, from_project, run_script
 from options.schema import OptionsError
+from utils.commands import command_parser
 from utils.image_io import ImageError, write_png
 from utils.metadata import read_metadata
 from utils.picture_files import picture_size
 
-EXAMPLES = """examples:
-  python app.py
+EXAMPLES = """  python app.py
   python app.py --port 8000 --checkpoint runs/mine/best.safetensors
   python app.py --host 0.0.0.0        # everybody in your network may use it
 """
@@ -313,6 +313,7 @@ def known_checkpoints(more: Sequence[str]) -> list[str]:
     Raises:
         OptionsError: there are none, or a named one does not exist.
     """
+    more = [str(from_project(Path(path))) for path in more]
     for path in more:
         if not Path(path).is_file():
             raise OptionsError(f"checkpoint {path} not found; see model_zoo/README.md")
@@ -325,11 +326,7 @@ def known_checkpoints(more: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``app.py``; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description="A local page in the browser: drop JPEGs, compare, download.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("A local page in the browser: drop JPEGs, compare, download.", EXAMPLES)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=_port, default=7860, help="port (7860)")
     parser.add_argument(

@@ -13,10 +13,10 @@ from models import CheckpointError, Restorer, load_checkpoint, save_checkpoint
 from models.ijcn import IJCN
 from models.slimming import average, inner_activity, slimmed
 from options.command_line import from_project, run_script
+from utils.commands import command_parser
 from utils.image_io import ImageError, find_images, read_image, require_writable
 
-EXAMPLES = """examples:
-  python -m jobs.weights average runs/a/best.safetensors runs/b/best.safetensors --output mean.safetensors
+EXAMPLES = """  python -m jobs.weights average runs/a/best.safetensors runs/b/best.safetensors --output mean.safetensors
   python -m jobs.weights average a.safetensors b.safetensors --shares 1 3 --output mean.safetensors --half
   python -m jobs.weights slim mean.safetensors --inner_widths 32 128 64 --images trainsets --output slim.safetensors
 """  # noqa: E501
@@ -34,12 +34,7 @@ class WeightsError(ValueError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``python -m jobs.weights``; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.weights",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, EXAMPLES, "python -m jobs.weights")
     ways = parser.add_subparsers(dest="way", required=True)
     mean = ways.add_parser("average", help="mean of the weights of several checkpoints")
     mean.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
@@ -89,11 +84,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _averaged(args: argparse.Namespace) -> IJCN:
-    return average([load_checkpoint(path) for path in args.checkpoints], args.shares)
+    return average([load_checkpoint(from_project(path)) for path in args.checkpoints], args.shares)
 
 
 def _slimmed(args: argparse.Namespace) -> IJCN:
-    network = load_checkpoint(args.checkpoint)
+    network = load_checkpoint(from_project(args.checkpoint))
     folder = from_project(args.images)
     paths = find_images(folder)
     if not paths:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
+from utils.project import PROJECT
 
 FORMAT = "ijcn-1"
 
-PROJECT = Path(__file__).resolve().parent.parent
 SHIPPED: Mapping[str, Path] = {
     "full": Path("model_zoo/Color_IJCN.safetensors"),
     "fast": Path("model_zoo/Color_IJCN_fast.safetensors"),

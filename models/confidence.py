@@ -23,7 +23,7 @@ _STATISTICS = 8
 
 _LARGEST_OFFSET, _LARGEST_LEVEL = 1.0, 4.0
 _BEYOND = 0.1
-"""The sigmoid is stretched by this at either end: full trust and none are reached, not approached."""
+"""How far the sigmoid is stretched at either end: full trust and none are reached."""
 
 _START = 2.0
 

@@ -30,7 +30,9 @@ from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint
 from models.dct import BLOCK, LUMA_WEIGHTS, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
+from utils.commands import command_parser
 from utils.image_io import ImageError, require_writable, write_atomically
+from utils.project import from_project
 from utils.run_log import file_hash
 
 OPSET = 18
@@ -64,8 +66,7 @@ OUTPUT: tuple[str, tuple[str | int, ...], str] = (
     "restored picture, float32 RGB in [0, 1], clamped; times 255 and rounded it is 8-bit",
 )
 
-EXAMPLES = """examples:
-  python -m models.export
+EXAMPLES = """  python -m models.export
   python -m models.export --checkpoint model_zoo/Color_IJCN.safetensors --output ijcn.onnx
   python -m models.export --checkpoint fast
   python -m models.export --checkpoint Color_IJCN.pth --overwrite
@@ -330,12 +331,7 @@ def _first_line(error: BaseException) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; exit code 0, 1 after a failed check, 2 after a usage error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m models.export",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__, EXAMPLES, "python -m models.export")
     parser.add_argument(
         "--checkpoint",
         type=checkpoint_path,
@@ -359,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
     try:
-        _export_checkpoint(args.checkpoint, output, args.check, args.overwrite)
+        _export_checkpoint(from_project(args.checkpoint), output, args.check, args.overwrite)
     except (ExportError, CheckpointError, ImageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISMATCH if isinstance(error, MismatchError) else _USAGE

@@ -11,21 +11,14 @@ from typing import Any, get_args
 
 from models.restore.restorer import Precision
 from options.schema import AnyOptions, load_options, parse_assignment
+from utils.commands import command_parser
 from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts
-
-PROJECT = Path(__file__).resolve().parent.parent
-"""Root of the checkout; what option files name is looked for here too."""
+from utils.project import PROJECT, from_project
 
 EXIT_USAGE = 2
 EXIT_FAILED_IMAGES = 1
 EXIT_INTERRUPTED = 130
-
-
-def from_project(path: Path) -> Path:
-    """``path`` as it is if it exists, else below the project's root if it exists there."""
-    inside = PROJECT / path
-    return inside if not path.exists() and inside.exists() else path
 
 
 def test_parser(
@@ -36,11 +29,7 @@ def test_parser(
     measures: bool = False,  # noqa: PT028  this is no test
 ) -> argparse.ArgumentParser:
     """Parser with the arguments all test scripts take; ``measures``: several methods too."""
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(description, examples)
     parser.add_argument(
         "--opt",
         type=Path,
@@ -131,7 +120,7 @@ def read_options(
             words = value if isinstance(value, list) else [value]
             flag = name.removesuffix("_report")
             given[name] = " ".join((f"--{flag}", *map(str, words)))
-    return load_options(schema, args.opt, overrides, given)
+    return load_options(schema, from_project(args.opt), overrides, given)
 
 
 def given_options(args: argparse.Namespace, named: Sequence[str] = ()) -> set[str]:

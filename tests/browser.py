@@ -13,7 +13,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-TIMEOUT = 60_000
+TIMEOUT = 300_000
 """Milliseconds; machines that train at the same time are slow."""
 
 DESKTOP = {"width": 1440, "height": 900}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import traceback
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,6 +35,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each worker and for what
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
+
+PATIENCE = 1200
+"""Seconds after which a process hangs: many, as a machine may be busy with other things."""
 
 TINY = IJCNConfig(
     widths=(8, 8, 8),
@@ -98,20 +105,64 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
 
 
+def run_main(
+    main: Callable[[], int],
+    *words: object,
+    cwd: Path = ROOT,
+    stdin: bytes = b"",
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """A command's ``main`` as in a process of its own, which would load PyTorch for seconds.
+
+    words: the name it is started under, and its arguments.
+    """
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True)
+        for errors in ("strict", "backslashreplace")  # as Python opens them
+    )
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(cwd)
+        here.delenv("IJCN_TESTSETS", raising=False)
+        for name, value in (variables or {}).items():
+            here.setenv(name, value)
+        here.setattr(sys, "argv", [str(word) for word in words])
+        here.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        here.setattr(sys, "stdout", out)
+        here.setattr(sys, "stderr", err)
+        try:
+            code: object = main()
+        except SystemExit as end:
+            code = end.code or 0
+        except Exception:
+            traceback.print_exc()
+            code = 1
+        finally:
+            torch.set_num_threads(threads)
+    assert isinstance(code, int)
+    said = (cast(io.BytesIO, stream.buffer).getvalue() for stream in (out, err))
+    return subprocess.CompletedProcess(list(words), code, *said)
+
+
 def run_script(
-    script: str, *arguments: object, processes: int = 0, **variables: str
+    script: str, *arguments: object, processes: int = 0, cwd: Path = ROOT, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """A script as a user runs it; with ``processes`` by torchrun."""
+    """A script as a user runs it; with ``processes`` by torchrun, in processes of their own."""
+    if not processes:
+        name = "jobs.page" if script == "app.py" else Path(script).stem  # app.py ends the process
+        main = importlib.import_module(name).main
+        done = run_main(main, script, *arguments, cwd=cwd, variables=variables)
+        said = (stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess(done.args, done.returncode, *said)
     environment = {k: v for k, v in os.environ.items() if k != "IJCN_TESTSETS"}
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    launcher = launcher if processes else []
     return subprocess.run(
         [sys.executable, *launcher, str(ROOT / script), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         env={**environment, **variables},
-        cwd=ROOT,
+        cwd=cwd,
     )
 
 

@@ -35,6 +35,7 @@ from tqdm import tqdm
 # Run as a script, only this file's folder would be searched.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.commands import as_started
 from utils.image_io import (
     IMAGE_SUFFIXES,
     ImageError,
@@ -685,7 +686,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=as_started("python testsets/download.py"),
+        description=__doc__,
+        epilog=as_started(EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"sets: {', '.join(SOURCES)}")
     parser.add_argument(

@@ -17,20 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from utils.commands import command_parser
 from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
 from utils.image_io import ImageError, require_writable, write_atomically
+from utils.project import PROJECT
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "testsets" / "published.csv"
+PUBLISHED = PROJECT / "testsets" / "published.csv"
 
 EXIT_USAGE = 2
 
-EXAMPLES = """examples:
-  python -m utils.plots summary test_results/color/summary.csv --output plots
+EXAMPLES = """  python -m utils.plots summary test_results/color/summary.csv --output plots
   python -m utils.plots summary old/summary.csv new/summary.csv --figure psnrb --output plots
   python -m utils.plots training runs/small runs/large --output plots
 """
@@ -597,14 +598,12 @@ _positive.__name__ = "whole number of at least 1"  # as argparse names it in its
 
 def _parser() -> argparse.ArgumentParser:
     keep: Any = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.plots", description=__doc__, epilog=EXAMPLES, formatter_class=keep
-    )
+    parser = command_parser(__doc__, EXAMPLES, "python -m utils.plots")
     kinds = parser.add_subparsers(required=True, metavar="summary|training")
 
     text = "figures over the quality factor, and their gain, one plot per data set"
     summary = kinds.add_parser(
-        "summary", help=text, description=text, epilog=EXAMPLES, formatter_class=keep
+        "summary", help=text, description=text, epilog=parser.epilog, formatter_class=keep
     )
     summary.add_argument("files", nargs="+", type=Path, metavar="summary.csv")
     summary.add_argument("--figure", choices=tuple(FIGURES), default="psnr", help="default: psnr")
@@ -620,7 +619,7 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "loss and gains of several runs together"
     training = kinds.add_parser(
-        "training", help=text, description=text, epilog=EXAMPLES, formatter_class=keep
+        "training", help=text, description=text, epilog=parser.epilog, formatter_class=keep
     )
     training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
     training.add_argument(

@@ -34,7 +34,7 @@ from jobs.page import (
 from models import CheckpointError, save_checkpoint
 from options.schema import OptionsError
 from tests.browser import TIMEOUT, chromium, screenshot_folder, until
-from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
+from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script, tiny_network
 from utils.image_io import read_image, write_png
 
 
@@ -318,7 +318,7 @@ class Served(NamedTuple):
     def end(self, by: signal.Signals) -> int:
         """Its exit code."""
         self.process.send_signal(by)
-        _, errors = self.process.communicate(timeout=60)
+        _, errors = self.process.communicate(timeout=PATIENCE)
         assert "Traceback" not in errors, errors
         return self.process.returncode
 
@@ -375,6 +375,7 @@ def test_a_terminated_page_leaves_nothing(checkpoint: Path, tmp_path: Path) -> N
     assert not list(tmp_path.glob("ijcn_page_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM")
 def test_a_signal_while_a_picture_is_restored(checkpoint: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.jpg"
@@ -388,7 +389,7 @@ def test_a_signal_while_a_picture_is_restored(checkpoint: Path, tmp_path: Path) 
         upload = page.locator("#pictures input[type=file]")
         upload.wait_for(state="attached")
         upload.set_input_files(big)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not any(each.is_dir() and each.name.startswith("tmp") for each in served.files):
             assert time.monotonic() < deadline, served.files  # no folder for results yet
             time.sleep(0.05)
@@ -485,7 +486,7 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
         assert not complaints
         assert served.files
         context.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while served.files:
             assert time.monotonic() < deadline, served.files
             time.sleep(0.1)

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from jobs import train as train_job
 from models import IJCNConfig, load_checkpoint, save_checkpoint
 from tests.conftest import (
+    PATIENCE,
     ROOT,
     TINY,
     csv_rows,
@@ -77,6 +78,7 @@ def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_
     assert "resuming at step 10" in (run / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_other_kinds_of_jpegs_are_watched_but_choose_nothing(images: Path, tmp_path: Path) -> None:
     kinds = ("validation.other_kinds=true", "data.drawn_share=0.5", "data.desaturated_share=0.2")
     encoders = "data.encoder_shares={wild: 0.5, bent: 0.5}"
@@ -93,6 +95,7 @@ def test_other_kinds_of_jpegs_are_watched_but_choose_nothing(images: Path, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     done = run_script(SCRIPT, *_arguments(images, tmp_path))
@@ -104,6 +107,7 @@ def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> 
     assert [event.step for event in board.Scalars("validation/gain_QF10")] == [10, 20]
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_same_loss_curve_as_one(images: Path, tmp_path: Path) -> None:
     """The same global batch of four crops: in one process, and shared by two in two parts each."""
     changes = (
@@ -134,6 +138,7 @@ def test_two_processes_follow_the_same_loss_curve_as_one(images: Path, tmp_path:
     assert gains[1] == pytest.approx(gains[0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_many_processes_refuse_in_one_line(images: Path, tmp_path: Path) -> None:
     done = run_script(
         SCRIPT, *_arguments(images, tmp_path, "data.batch=3"), processes=2, OMP_NUM_THREADS="1"
@@ -144,6 +149,7 @@ def test_many_processes_refuse_in_one_line(images: Path, tmp_path: Path) -> None
     assert "choose --set data.batch=4" in lines[0]
 
 
+@pytest.mark.slow
 def test_an_error_in_any_process_is_said_once(images: Path, tmp_path: Path) -> None:
     """The second validation image is the second process's to read."""
     folder = tmp_path / "val"
@@ -159,6 +165,7 @@ def test_an_error_in_any_process_is_said_once(images: Path, tmp_path: Path) -> N
     assert not [path for path in tmp_path.glob("out/**/*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_more_processes_than_validation_images_and_a_signal_to_all(
     images: Path, tmp_path: Path
 ) -> None:
@@ -182,7 +189,7 @@ def test_more_processes_than_validation_images_and_a_signal_to_all(
     )
     _wait_for(tmp_path / "smoke" / "validation.csv", process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert "continue with --resume auto" in out, err
     again = run_script(
         SCRIPT,
@@ -194,6 +201,7 @@ def test_more_processes_than_validation_images_and_a_signal_to_all(
     assert "resuming at step" in again.stdout
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_its_curves(images: Path, tmp_path: Path) -> None:
     (tmp_path / "smoke" / "train.csv").mkdir(parents=True)
     (tmp_path / "smoke" / "panels").write_text("in the way")
@@ -214,7 +222,7 @@ def test_a_finished_run_has_nothing_to_do(images: Path, tmp_path: Path) -> None:
 
 
 def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not path.exists():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
@@ -232,7 +240,7 @@ def test_a_terminated_run_saves_and_goes_on(images: Path, tmp_path: Path) -> Non
     )
     _wait_for(tmp_path / "smoke" / "train.csv", process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert "continue with --resume auto" in out
     assert "Traceback" not in err

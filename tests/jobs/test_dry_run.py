@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import test_real_IJCN
 from data.jpeg import Sampling, decode_jpeg, encode_jpeg
 from jobs.dry_run import as_table, look_at_files
 from jobs.plan_files import plan_files
 from jobs.restore_files import OutputSettings, restore_file
 from models import save_checkpoint
 from models.restore.restorer import Restorer
-from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
+from tests.conftest import error_line, photograph, run_main, run_script, tiny_network
 from utils.image_io import read_image, write_png
 
 SETTINGS = OutputSettings()
@@ -123,14 +123,8 @@ def test_dry_run_writes_its_json_only(folder: Path, checkpoint: Path) -> None:
 
 
 def _piped(data: bytes, checkpoint: Path, *arguments: object) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, ROOT / "test_real_IJCN.py", "--checkpoint", checkpoint]
-    return subprocess.run(
-        [*map(str, command), "--input", "-", *map(str, arguments)],
-        input=data,
-        capture_output=True,
-        timeout=300,
-        cwd=ROOT,
-    )
+    command = ("test_real_IJCN.py", "--checkpoint", checkpoint, "--input", "-", *arguments)
+    return run_main(test_real_IJCN.main, *command, stdin=data)
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])

@@ -460,7 +460,7 @@ def test_the_walk_over_markers_is_linear() -> None:
                 scan_header(ending)
         else:
             assert scan_header(ending).scans == 1
-        assert time.process_time() - start < 1, name
+        assert time.process_time() - start < 60, name  # hours, if each byte were looked at twice
 
 
 # What a rejected file leaves behind.

@@ -13,7 +13,7 @@ import pytest
 from data.datasets import NamedImage, TestSet
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import JpegImage
-from tests.conftest import photograph
+from tests.conftest import ROOT, photograph
 from utils.evaluation.evaluate import Evaluation, evaluate
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow, read_published, rows_for
@@ -257,7 +257,7 @@ def test_many_settings_go_down_the_table(tmp_path: Path) -> None:
 
 
 def test_published_figures_are_read() -> None:
-    rows = read_published(Path(__file__).parents[1] / "testsets" / "published.csv")
+    rows = read_published(ROOT / "testsets" / "published.csv")
     fbcnn = [r for r in rows_for(rows, "LIVE1_color", ["QF10"]) if r.method == "FBCNN"]
     assert [(r.psnr, r.ssim, r.psnrb) for r in fbcnn] == [(27.77, 0.803, 27.51)]
     assert any(r.ssim is None for r in rows)

@@ -19,7 +19,15 @@ from jobs import tables
 from jobs.methods import name_of
 from models import IJCN, save_checkpoint
 from options.command_line import EXIT_USAGE
-from tests.conftest import ROOT, csv_rows, error_line, photograph, run_script, tiny_network
+from tests.conftest import (
+    PATIENCE,
+    ROOT,
+    csv_rows,
+    error_line,
+    photograph,
+    run_script,
+    tiny_network,
+)
 from utils.evaluation.metrics import measure
 from utils.evaluation.paired import compare
 from utils.evaluation.published import SET_SIZES
@@ -51,17 +59,14 @@ def listing(folder: Path) -> dict[str, bytes]:
 def run(desk: Path, *arguments: object, output: str = "out") -> subprocess.CompletedProcess[str]:
     given = {"--testsets": "mine", "--checkpoint": "one.safetensors", "--output": output}
     defaults = [x for pair in given.items() if pair[0] not in arguments for x in pair]
-    return subprocess.run(
-        [
-            *(sys.executable, ROOT / "test_color_IJCN.py", *defaults, "--device", "cpu"),
-            *("--set", "qualities=[10,90]", *map(str, arguments)),
-        ],
+    return run_script(
+        *("test_color_IJCN.py", *defaults, "--device", "cpu"),
+        *("--set", "qualities=[10,90]", *arguments),
         cwd=desk,
-        capture_output=True,
-        text=True,
     )
 
 
+@pytest.mark.slow
 def test_one_command_makes_the_whole_table(desk: Path) -> None:
     """JPEG, two checkpoints, an outside method and published rows, twice with the same result."""
     mine = desk / "LIVE1_color"
@@ -262,13 +267,13 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
         stderr=subprocess.PIPE,
     )
     journal = desk / "out" / ".measured-0.part"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE
     while not journal.exists() or journal.read_text().count("\n") < 8:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert journal.exists()
     done = len(journal.read_text().splitlines())
@@ -390,6 +395,7 @@ def test_tables_of_every_protocol_take_several_methods(
     assert {r["method"] for r in rows if r["protocol"] == "double"} == {"JPEG", "one", "two"}
 
 
+@pytest.mark.slow
 def test_processes_share_several_methods(desk: Path) -> None:
     arguments = [
         *("--testsets", desk / "mine", "--checkpoint", desk / "one.safetensors"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 from utils.evaluation.published import PublishedRow, read_published
 from utils.image_io import read_image
 from utils.report.plots import (
@@ -389,11 +389,11 @@ def test_command_line(
 
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "utils.report.plots", "training", "nowhere", "--output", "nowhere"],
+        [sys.executable, "-m", "utils.plots", "training", "nowhere", "--output", "nowhere"],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

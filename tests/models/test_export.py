@@ -19,7 +19,7 @@ from models import IJCN, export, load_checkpoint, save_checkpoint
 from models.dual_attention import ChannelAttention, WindowAttention
 from models.export import INPUTS, ExportError, MismatchError, export_onnx, sample_input
 from models.restore.restorer import Restorer, network_input
-from tests.conftest import ROOT, error_line, photograph, tiny_network
+from tests.conftest import PATIENCE, ROOT, photograph, tiny_network
 from utils.image_io import ImageError, read_image
 from utils.run_log import file_hash
 
@@ -98,7 +98,7 @@ def copied(network: IJCN) -> IJCN:
     return copy.eval()
 
 
-@pytest.fixture(params=["ours", "published_style"])
+@pytest.fixture(params=["ours", pytest.param("published_style", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest) -> Exported:
     return request.getfixturevalue(request.param)
 
@@ -230,6 +230,7 @@ def test_an_existing_file_is_kept(
     assert "is a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_graph_that_computes_something_else_is_not_written(
     tmp_path: Path,
     checkpoint: Path,
@@ -311,15 +312,11 @@ def test_an_unwritable_place_is_one_line(tmp_path: Path, checkpoint: Path, capsy
         export_onnx(tiny_network(), path)
 
 
-def test_a_missing_checkpoint_is_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "models.export", "--checkpoint", str(tmp_path / "none.safetensors")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-    )
-    assert "none.safetensors not found" in error_line(done)
+def test_a_missing_checkpoint_is_one_line(tmp_path: Path, capsys: Any) -> None:
+    assert export.main(["--checkpoint", str(tmp_path / "none.safetensors")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "none.safetensors not found" in line
 
 
 _ALONE = """
@@ -337,7 +334,7 @@ def run_example(folder: Path, *arguments: object) -> subprocess.CompletedProcess
         [sys.executable, "-c", _ALONE, str(EXAMPLE), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         cwd=folder,
     )
 

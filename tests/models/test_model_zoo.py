@@ -43,7 +43,8 @@ def test_every_checkpoint_has_a_card() -> None:
         assert f"## {name}" in card
 
 
-@pytest.mark.parametrize("quality", [10, 20, 30, 40])
+@pytest.mark.slow
+@pytest.mark.parametrize("quality", [10, 40])
 def test_live1_gains_over_the_jpeg_row(restorer: Restorer, live1: Path, quality: int) -> None:
     """Central crops only, for time; the card has the whole images' figures."""
     gains = [_gain(restorer, SingleJpeg(quality), read_image(path)) for path in find_images(live1)]
@@ -55,10 +56,15 @@ def test_live1_gains_over_the_jpeg_row(restorer: Restorer, live1: Path, quality:
     ("degrade", "least_gain"),
     [
         (SingleJpeg(10), 0.8),
-        (SingleJpeg(40), 0.8),
-        (SingleJpeg(80), 0.5),
-        (SingleJpeg(90), 0.3),
-        (DoubleJpeg(30, 50, (4, 4)), 0.6),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (SingleJpeg(40), 0.8),
+                (SingleJpeg(80), 0.5),
+                (SingleJpeg(90), 0.3),
+                (DoubleJpeg(30, 50, (4, 4)), 0.6),
+            )
+        ),
     ],
     ids=lambda value: getattr(value, "label", str(value)),
 )
@@ -69,8 +75,9 @@ def test_restored_photographs_gain_over_the_jpeg(
     assert np.mean(gains) > least_gain, gains
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", [Sampling.S444, Sampling.S422, None], ids=str)
-@pytest.mark.parametrize("quality", [10, 50, 90])
+@pytest.mark.parametrize("quality", [10, 90])
 def test_other_layouts_gain_too(
     restorer: Restorer, sampling: Sampling | None, quality: int
 ) -> None:
@@ -82,6 +89,7 @@ def test_other_layouts_gain_too(
     assert np.mean(gains) > 0, gains
 
 
+@pytest.mark.slow
 def test_tiles_agree_with_the_whole() -> None:
     """Any tiling: at most one gray level apart anywhere, and 0.001 dB, once rounding is alike."""
     exact = Restorer(load_checkpoint(ZOO / "Color_IJCN.safetensors"), precision="float32")

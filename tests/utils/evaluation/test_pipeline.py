@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import PATIENCE
 from utils.evaluation.pipeline import in_background, prefetched
 
 
@@ -52,20 +53,19 @@ def test_prefetched_runs_beside_its_consumer() -> None:
 
 
 def test_closing_stops_the_producer() -> None:
-    drawn: list[int] = []
+    producers: list[threading.Thread] = []
 
     def endless() -> Iterator[int]:
+        producers.append(threading.current_thread())
         while True:
-            drawn.append(1)
             yield 1
 
     items = prefetched(endless(), 2)
     next(items)
     items.close()  # type: ignore[attr-defined]
-    time.sleep(0.4)
-    count = len(drawn)
-    time.sleep(0.3)
-    assert len(drawn) == count
+    (producer,) = producers
+    producer.join(PATIENCE)
+    assert not producer.is_alive()
 
 
 def test_prefetched_needs_room() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from data.jpeg import encode_jpeg
 from models import save_checkpoint
-from tests.conftest import ROOT, error_line, photograph, run_script, tiny_network
+from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script, tiny_network
 from utils.image_io import read_image, write_png
 
 
@@ -42,6 +42,7 @@ def _same_pictures(one: Path, other: Path) -> None:
         assert (difference > 0).mean() < 1e-3, name
 
 
+@pytest.mark.slow
 def test_evaluation_merges_into_the_same_tables(tmp_path: Path, checkpoint: Path) -> None:
     sets = tmp_path / "sets"
     for i in range(5):
@@ -107,6 +108,7 @@ sys.exit(1 if sys.argv[1] == "failed" else 0)
 """
 
 
+@pytest.mark.slow
 def test_no_process_fails_before_the_main_one_has_written(tmp_path: Path) -> None:
     script = tmp_path / "last_words.py"
     script.write_text(LAST_WORDS)
@@ -115,6 +117,7 @@ def test_no_process_fails_before_the_main_one_has_written(tmp_path: Path) -> Non
     assert done.stdout == "all written\n"
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_alone_is_said(tmp_path: Path) -> None:
     script = tmp_path / "alone.py"
     script.write_text(
@@ -136,6 +139,7 @@ sys.exit(run_script(body, (ValueError,)))
     assert "error: process 1: disk full" in done.stderr
 
 
+@pytest.mark.slow
 def test_usage_errors_are_said_once(tmp_path: Path, checkpoint: Path) -> None:
     done = run_script("test_color_IJCN.py", "--testsets", "Nowhere", processes=2)
     assert done.returncode != 0
@@ -145,6 +149,7 @@ def test_usage_errors_are_said_once(tmp_path: Path, checkpoint: Path) -> None:
     assert "Nowhere" in error_line(run_script("test_color_IJCN.py", "--testsets", "Nowhere"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
 def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoint: Path) -> None:
     source, output = tmp_path / "photos", tmp_path / "out"
@@ -163,7 +168,7 @@ def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoin
         text=True,
     )
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + PATIENCE
         while not list(output.glob("*.png")):
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
@@ -172,7 +177,7 @@ def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoin
         workers = [int(line) for line in listed.stdout.split()]
         assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode != 0

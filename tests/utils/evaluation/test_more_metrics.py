@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from data.degradation import SingleJpeg
 from jobs import tables
 from models import save_checkpoint
-from tests.conftest import ROOT, csv_rows, error_line, photograph, tiny_network
+from tests.conftest import csv_rows, error_line, photograph, run_script, tiny_network
 from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
 from utils.evaluation.metrics import luma_studio_range, measure, psnr_y, ssim_y
 from utils.image_io import write_png
@@ -55,17 +55,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(desk: Path, metrics: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *(sys.executable, ROOT / "test_color_IJCN.py", "--testsets", "mine"),
-            *("--checkpoint", "one.safetensors", "--output", "out", "--device", "cpu"),
-            *("--set", "qualities=30", f"metrics={metrics}"),
-        ],
+def run(desk: Path, metrics: str) -> subprocess.CompletedProcess[str]:
+    return run_script(
+        *("test_color_IJCN.py", "--testsets", "mine"),
+        *("--checkpoint", "one.safetensors", "--output", "out", "--device", "cpu"),
+        *("--set", "qualities=30", f"metrics={metrics}"),
         cwd=desk,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
     )
 
 
@@ -119,24 +114,26 @@ class DISTS(LPIPS):
 """
 
 
-def test_learned_metrics_are_those_of_the_package(desk: Path) -> None:
-    (desk / "packages").mkdir()
-    (desk / "packages" / "piq.py").write_text(FAKE)
-    done = run(desk, "psnr,lpips", PYTHONPATH=str(desk / "packages"))
+def test_learned_metrics_are_those_of_the_package(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = types.ModuleType("piq")
+    exec(FAKE, vars(fake))
+    monkeypatch.setitem(sys.modules, "piq", fake)
+    done = run(desk, "psnr,lpips")
     assert done.returncode == 0, done.stderr
     for row in csv_rows(desk / "out" / "per_image.csv"):
         if row["method"] == "JPEG":
             original = photograph(40, 48, seed=int(row["image"]))
             difference = np.abs(SingleJpeg(30)(original).jpeg.astype(float) - original) / 255
             assert float(row["lpips"]) == pytest.approx(difference.mean(), abs=1e-6)
-    done = run(desk, "dists", PYTHONPATH=str(desk / "packages"))
+    done = run(desk, "dists")
     assert "downloads its weights at first use, which failed (<urlopen" in error_line(done)
 
 
-def test_a_missing_package_is_one_line(desk: Path) -> None:
-    (desk / "packages").mkdir()
-    (desk / "packages" / "piq.py").write_text("raise ImportError('No module named piq')")
-    done = run(desk, "psnr,lpips", PYTHONPATH=str(desk / "packages"))
+def test_a_missing_package_is_one_line(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "piq", None)
+    done = run(desk, "psnr,lpips")
     assert 'install it: pip install -e ".[metrics]"' in error_line(done)
     assert not (desk / "out").exists()
 

@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.conftest import PATIENCE, ROOT
 from testsets import download
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "testsets" / "download.py"
 KNOWN_SETS = Path(os.environ.get("IJCN_TESTSETS", "nowhere"))
 """A folder of all sets of the manifest, where the checks are run with one."""
@@ -694,7 +694,7 @@ def test_exit_codes_of_the_script(tool: Tool, server: Server) -> None:
         1: tool.as_process("Urban100", "--url", f"Urban100={url}"),
         0: tool.as_process("--help"),
     }
-    answers = {code: process.communicate(timeout=60) for code, process in processes.items()}
+    answers = {code: process.communicate(timeout=PATIENCE) for code, process in processes.items()}
     assert {code: process.returncode for code, process in processes.items()} == {0: 0, 1: 1, 2: 2}
     assert "the nearest is Urban100" in one_line(answers[2][1])
     assert "404" in one_line(answers[1][1])
@@ -706,12 +706,18 @@ def test_interrupted_download_can_be_resumed(tool: Tool, server: Server) -> None
     served = Served(repository_zip(), stops=[15_000], hold=threading.Event())
     url = server.add("/a.zip", served)
     process = tool.as_process("Classic5", "--url", f"Classic5={url}")
-    assert served.stopped.wait(60)
-    time.sleep(0.3)  # the client takes what was sent
+    assert served.stopped.wait(PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while not list(tool.output.glob(".downloads/*.part")):  # the client takes what was sent
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     one_line(err, "stopped; ")
-    assert tool.part().read_bytes() == served.data[:15_000]
+    kept = tool.part().read_bytes()  # on a busy machine the client may not have taken all
+    assert 0 < len(kept) <= 15_000
+    assert kept == served.data[: len(kept)]
     assert tool("Classic5", "--url", f"Classic5={url}") == 0
-    assert server.ranges() == [None, "bytes=15000-"]
+    assert server.ranges() == [None, f"bytes={len(kept)}-"]

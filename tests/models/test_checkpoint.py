@@ -119,6 +119,7 @@ def test_foreign_state_dict(tmp_path: Path) -> None:
     assert "neither" in _refusal(path)
 
 
+@pytest.mark.slow
 def test_missing_surplus_misshapen_and_broken_weights_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     weights = released_weights()

@@ -136,6 +136,9 @@ def test_command_is_one(command: list[str]) -> None:
         assert f'"{flag}"' in source, flag
 
 
+SLOW = ("Sample", "models.export")
+"""Whole photographs by the shipped weights, and the exporter."""
+
 RUNNABLE = [
     command
     for command in COMMANDS
@@ -143,7 +146,7 @@ RUNNABLE = [
 ]
 
 MADE_BY = {c[c.index("--output") + 1]: c for c in RUNNABLE if "--output" in c}
-MADE_BY["test_results/color"] = shlex.split("python test_color_IJCN.py --testsets Sample --report")
+MADE_BY["test_results/color"] = shlex.split("python test_color_IJCN.py")
 """What other commands read, and the command that makes it: tests run in any order."""
 
 
@@ -153,7 +156,14 @@ def done() -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("command", RUNNABLE, ids=_id)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(c, marks=pytest.mark.slow if any(word in c for word in SLOW) else ())
+        for c in RUNNABLE
+    ],
+    ids=_id,
+)
 def test_command_runs_as_written(
     command: list[str],
     desk: Path,

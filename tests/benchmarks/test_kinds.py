@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from benchmarks import kinds
 from data.jpeg import encode_jpeg, read_jpeg
 from models import Restorer, save_checkpoint
-from tests.conftest import ROOT, csv_rows, photograph, tiny_network
+from tests.conftest import csv_rows, photograph, run_main, tiny_network
 
 PICTURE = photograph(80, 80)
 
@@ -58,13 +57,13 @@ def test_gain_is_measured_against_the_decoded_file() -> None:
 
 def test_the_command_prints_a_line_for_each_group(tmp_path: Path) -> None:
     save_checkpoint(tiny_network(), tmp_path / "tiny.safetensors")
-    command = [sys.executable, "benchmarks/kinds.py", "--checkpoint", tmp_path / "tiny.safetensors"]
-    done = subprocess.run(
-        [*command, "--every", "20", "--side", "64", "--pictures", "1", "--csv", tmp_path / "a.csv",
-         "--groups", "found tables, 4:2:0", "drawn: text"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    done = run_main(
+        *(kinds.main, "benchmarks/kinds.py", "--checkpoint", tmp_path / "tiny.safetensors"),
+        *("--every", "20", "--side", "64", "--pictures", "1", "--csv", tmp_path / "a.csv"),
+        *("--groups", "found tables, 4:2:0", "drawn: text"),
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.decode().splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| found tables, 4:2:0",
         "| drawn: text",

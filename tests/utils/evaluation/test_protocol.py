@@ -41,6 +41,8 @@ DOUBLE = {
 }
 SHIFTS = ((0, 0), (4, 4))
 
+SLOW = {"LIVE1_color": (), "BSDS500_color": pytest.mark.slow}
+
 
 def _check(paths: list[Path], degrade: Degradation, expected: tuple[float, ...]) -> None:
     scores = []
@@ -53,7 +55,7 @@ def _check(paths: list[Path], degrade: Degradation, expected: tuple[float, ...])
 
 
 @pytest.mark.parametrize("quality", [10, 20, 30, 40])
-@pytest.mark.parametrize("dataset", SINGLE)
+@pytest.mark.parametrize("dataset", [pytest.param(n, marks=SLOW[n]) for n in SINGLE])
 def test_single_jpeg_rows(dataset: str, quality: int) -> None:
     _check(find_images(research_set(dataset)), SingleJpeg(quality), SINGLE[dataset][quality])
 
@@ -79,7 +81,9 @@ def test_gray_rows_are_the_published_ones(dataset: str, quality: int) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 1])
-@pytest.mark.parametrize("qualities", DOUBLE)
+@pytest.mark.parametrize(
+    "qualities", [pytest.param(q, marks=() if q == (30, 30) else pytest.mark.slow) for q in DOUBLE]
+)
 def test_double_jpeg_rows(live1: Path, qualities: tuple[int, int], index: int) -> None:
     degrade = DoubleJpeg(*qualities, SHIFTS[index])
     _check(find_images(live1), degrade, DOUBLE[qualities][index])

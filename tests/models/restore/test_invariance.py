@@ -18,6 +18,8 @@ from models.restore.restorer import Precision
 from tests.conftest import ROOT
 from utils.evaluation.evaluate import evaluate
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = ROOT / "model_zoo" / "Color_IJCN.safetensors"
 QUALITIES = (10, 40, 90)
 HEIGHT, WIDTH = 272, 400  # larger than the smallest tile

@@ -62,6 +62,7 @@ def test_a_new_stage_works_in_tiles(longer: IJCN) -> None:
     assert np.abs(plain - whole).max() > 3
 
 
+@pytest.mark.slow
 def test_a_new_stage_is_exported(longer: IJCN, tmp_path: Path) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 CHANGES = re.findall(r"^```diff\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_worked_example_works(tmp_path: Path) -> None:
     if shutil.which("git") is None:
         pytest.skip("git applies the page's changes")
@@ -31,7 +32,7 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
     assert [name for name, _ in FILES] == [
         "models/detail.py",
         "options/train_detail.yml",
-        "tests/test_detail.py",
+        "tests/models/test_detail.py",
     ]
     for name, text in FILES:
         (copy / name).write_text(text, encoding="utf-8")
@@ -45,9 +46,9 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
         "options = load_options(TrainOptions, Path('options/train_detail.yml')); "
         "assert options.network.detail == 16"
     )
-    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_detail.py"]
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_detail.py"]
     for arguments in (["-c", option_file], tests):
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=300
+            [sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, done.stdout + done.stderr
