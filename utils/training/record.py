@@ -73,7 +73,7 @@ class RunRecord:
             path = self.folder / name
             if path.exists():
                 with self._complaining():
-                    header, rows = _read_csv(path)
+                    header, rows = read_curve(path)
                     _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
 
     def progress(self, step: int, total: int | None, figures: Mapping[str, str]) -> None:
@@ -92,7 +92,7 @@ class RunRecord:
         path = self.folder / name
         row = {"step": str(step), **{key: f"{value:.6g}" for key, value in figures.items()}}
         with self._complaining():
-            header, rows = _read_csv(path)
+            header, rows = read_curve(path)
             if path.exists() and set(row) <= set(header):
                 with path.open("a", newline="", encoding="utf-8") as file:
                     csv.DictWriter(file, header).writerow(row)
@@ -140,8 +140,8 @@ class RunRecord:
         return self._board
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows; both empty where there is no file."""
+def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a curve; both empty where there is no file."""
     if not path.exists():
         return [], []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
