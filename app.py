@@ -4,7 +4,7 @@ import os
 import sys
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
-from jobs.page import main
+from jobs.page.server import main
 
 if __name__ == "__main__":
     code = main()
