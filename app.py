@@ -5,11 +5,11 @@ import sys
 from typing import NoReturn
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
-from jobs import page
+from jobs.page import server
 
 
 def main() -> NoReturn:
-    code = page.main()
+    code = server.main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # at once: Python cannot end in order while a thread still restores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 
 # isort: split
+import argparse
 import sys
 from pathlib import Path
 
@@ -12,11 +13,9 @@ import torch
 
 from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
-from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE, from_project
-from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
+from options.command_line import from_project, run_script
+from options.schema import TrainOptions, load_options, parse_assignment
 from utils.commands import command_parser
-from utils.distributed import world_from_environment
-from utils.interrupts import heed_interrupts
 from utils.training.loop import OTHER_FAILED, TrainingError
 
 EXIT_FAILED = 1
@@ -50,21 +49,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--max_minutes", type=minutes, help="save and stop after so many minutes of training"
     )
     args = parser.parse_args(arguments)
-    heed_interrupts()
-    world = world_from_environment()
-    try:
-        options = load_options(
-            TrainOptions, from_project(args.opt), [parse_assignment(text) for text in args.set]
-        )
-    except OptionsError as error:
-        if world.is_main:  # the others have the same to say
-            print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    return run_script(lambda: _train(args), USAGE_ERRORS)
+
+
+def _train(args: argparse.Namespace) -> int:
+    options = load_options(
+        TrainOptions, from_project(args.opt), [parse_assignment(text) for text in args.set]
+    )
     try:
         return train(options, args.resume == "auto", args.max_minutes)
-    except USAGE_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
     except (TrainingError, RestoreError) as error:
         if str(error) != OTHER_FAILED:  # which says what happened itself
             print(f"error: {error}", file=sys.stderr)
@@ -76,14 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
-    except RuntimeError as error:
-        if world.size == 1 or "peer" not in str(error):
-            raise
-        print(f"error: process {world.rank} lost another one, which failed", file=sys.stderr)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("stopped before the end", file=sys.stderr)
-        return EXIT_INTERRUPTED
 
 
 def minutes(text: str) -> float:

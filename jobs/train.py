@@ -5,29 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from data.datasets import DatasetError
-from data.training_crops import (
-    TrainingBatch,
-    TrainingCrops,
-    TrainingImages,
-    crop_batches,
-    default_workers,
-)
+from data.training_crops import TrainingBatch
+from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
-from models.restore.layouts import network_view
 from models.restore.restorer import pick_device, pick_precision
 from options.command_line import from_project
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
-from utils.image_io import ImageError, find_images, require_writable, write_atomically
+from utils.image_io import ImageError, require_writable, write_atomically
 from utils.training.loop import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
 from utils.training.record import RunRecord
 
@@ -58,7 +52,7 @@ class _Prepared:
     """What a training needs, checked before anything is written."""
 
     network: IJCN
-    images: TrainingImages
+    data: TrainingData
     validation: Validation | None
 
 
@@ -86,20 +80,13 @@ def _read_all(options: TrainOptions, resume: bool, world: World, device: torch.d
             f"{folder} holds a run already; add --resume auto to continue it, or choose another "
             "name (--set name=...)"
         )
-    parts = world.size * options.optimisation.accumulate
-    if options.data.batch % parts:
-        raise OptionsError(
-            f"data.batch {options.data.batch} is not a multiple of {world.size} processes times "
-            f"optimisation.accumulate {options.optimisation.accumulate}; choose --set data.batch="
-            f"{-(-options.data.batch // parts) * parts}"
-        )
     network = _network(options)
     _freeze(network, options)
-    images = _images(options, world)
+    data = TrainingData(options, device, world)
     validation = Validation(options, device, world) if options.validation else None
     if world.is_main:
         require_writable(folder)
-    return _Prepared(network, images, validation)
+    return _Prepared(network, data, validation)
 
 
 def _train_connected(
@@ -118,53 +105,18 @@ def _train_connected(
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
     prepared = _prepare(options, resume, world, device)
-    network, images = prepared.network, prepared.images
-    crops = TrainingCrops(
-        images,
-        options.data.patch,
-        options.data.compression(),
-        options.seed,
-        network_view,
-        options.data.candidates,
-        options.data.drawn_share,
-        options.data.desaturated_share,
-    )
+    network, data = prepared.network, prepared.data
     folder = options.output / options.name
-    parts = world.size * options.optimisation.accumulate
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
         network.to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        workers = options.data.workers
-        if workers == "auto":
-            workers = default_workers(device, world.local_size)
-        for line in images.skipped:
-            record.say(f"left out: {line}")
-        record.say(images.describe())
+        for line in data.describe() if world.is_main else ():
+            record.say(line)
         million = sum(p.numel() for p in network.parameters()) / 1e6
         record.say(
             f"{million:.2f} M parameters on {world.size} x {_device_name(device)}, "
             f"{str(pick_precision(options.precision, device)).removeprefix('torch.')} backbone"
         )
-        if world.is_main:
-            record.say(
-                f"loading: {crops.per_second():.0f} crops/s in each of {max(1, workers)} loader "
-                "processes; compare with crops/s in the bar"
-            )
-
-        def batches(first_step: int) -> Iterator[TrainingBatch]:
-            own = range(
-                world.rank * options.optimisation.accumulate,
-                (world.rank + 1) * options.optimisation.accumulate,
-            )
-            return crop_batches(
-                crops,
-                options.data.batch,
-                parts,
-                own,
-                first_step,
-                workers,
-                pin_memory=device.type == "cuda",
-            )
 
         def export(ema: nn.Module, stem: str) -> None:
             path = folder / f"{stem}.safetensors"
@@ -177,7 +129,7 @@ def _train_connected(
             network,
             _recipe(options, max_minutes),
             folder,
-            Batches(batches, options.data.batch),
+            Batches(data.batches, data.batch),
             StepLoss(options, device),
             prepared.validation,
             export=export,
@@ -193,9 +145,8 @@ def _train_connected(
                 )
         if options.optimisation.compile:
             precision = pick_precision(options.precision, device)
-            _compile(
-                network, options.data.batch // parts, options.data.patch, device, precision, record
-            )
+            crops = data.batch // data.parts
+            _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
             write_atomically(folder / "options.json", options.model_dump_json(indent=2))
         outcome = trainer.fit()
@@ -281,19 +232,6 @@ def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
         name: (value, getattr(here, name)) for name, value in dataclasses.asdict(there).items()
     }
     return ", ".join(f"{n} {a} there, {b} here" for n, (a, b) in pairs.items() if a != b)
-
-
-def _images(options: TrainOptions, world: World) -> TrainingImages:
-    for source in options.data.folders:
-        if not source.is_dir():
-            raise OptionsError(
-                f"data.folders: {source} is not a folder; give folders of clean images "
-                '(--set "data.folders=[my/photographs]")'
-            )
-    paths = [path for source in options.data.folders for path in find_images(source)]
-    least = options.data.patch + options.data.compression().MARGIN
-    each = options.data.memory_gib / world.local_size
-    return TrainingImages(paths, least, each, quiet=not world.is_main)
 
 
 def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:

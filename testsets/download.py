@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import difflib
 import gzip
 import hashlib
 import http.client
 import io
-import json
 import re
-import ssl
-import stat
 import sys
 import tarfile
 import time
@@ -21,11 +17,10 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -41,6 +36,7 @@ from utils.image_io import (
     ImageError,
     find_images,
     read_image,
+    read_image_bytes,
     write_atomically,
 )
 from utils.interrupts import heed_interrupts
@@ -48,7 +44,6 @@ from utils.interrupts import heed_interrupts
 HERE = Path(__file__).resolve().parent
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 EXAMPLES = """examples:
@@ -61,32 +56,30 @@ EXAMPLES = """examples:
 A download that broke off or was stopped goes on where it was when the same command is run again.
 """
 
-ArchiveKind = Literal["zip", "tar.gz"]
-MAGIC: Mapping[ArchiveKind, bytes] = {"zip": b"PK", "tar.gz": b"\x1f\x8b"}
-
 
 @dataclass(frozen=True)
 class Source:
     """Where a set comes from.
 
     Args:
-        name: the set, and its folder. url, kind: the archive that holds it; sets with the same url
-        share one download. members: glob for the images inside, matched from the right and
-        whatever the case. count: images in the whole set.
+        name: the set, and its folder. url: the zip or tar.gz archive that holds it, which several
+        sets may share; or, with a ``/`` at the end, the place of single files. members: glob for
+        the images in the archive, matched from the right and whatever the case; of single files
+        their name, with ``{}`` for 1 to ``count``. count: images in the whole set.
     """
 
     name: str
     url: str
-    kind: ArchiveKind
     members: str
     count: int
 
-    def __post_init__(self) -> None:
-        if self.count < 1 or urlsplit(self.url).scheme not in URL_SCHEMES:
-            raise ValueError(f"{self.name}: count {self.count}, url {self.url}")
+    def files(self) -> dict[str, str]:
+        """Name and address of each single file; empty where there is an archive."""
+        if not self.url.endswith("/"):
+            return {}
+        names = [self.members.format(number + 1) for number in range(self.count)]
+        return {name: self.url + name for name in names}
 
-
-URL_SCHEMES = ("https", "http", "file")
 
 FBCNN = "https://github.com/jiaxi-jiang/FBCNN/archive/HEAD.zip"
 BSDS500 = (
@@ -98,15 +91,17 @@ URBAN100 = (
     "Urban100_HR.tar.gz?download=true"
 )
 ICB = "http://imagecompression.info/test_images/rgb8bit.zip"
+KODAK = "https://r0k.us/graphics/kodak/kodak/"
 
 SOURCES: Mapping[str, Source] = {
     source.name: source
     for source in (
-        Source("LIVE1_color", FBCNN, "zip", "testsets/LIVE1_color/*", 29),
-        Source("Classic5", FBCNN, "zip", "testsets/Classic5/*", 5),
-        Source("BSDS500_color", BSDS500, "tar.gz", "BSDS500/data/images/test/*.jpg", 200),
-        Source("Urban100", URBAN100, "tar.gz", "*.png", 100),
-        Source("ICB_color", ICB, "zip", "*.ppm", 15),
+        Source("LIVE1_color", FBCNN, "testsets/LIVE1_color/*", 29),
+        Source("Classic5", FBCNN, "testsets/Classic5/*", 5),
+        Source("BSDS500_color", BSDS500, "BSDS500/data/images/test/*.jpg", 200),
+        Source("Urban100", URBAN100, "*.png", 100),
+        Source("ICB_color", ICB, "*.ppm", 15),
+        Source("Kodak24", KODAK, "kodim{:02}.png", 24),
     )
 }
 
@@ -115,19 +110,12 @@ class DownloadError(Exception):
     """A set that cannot be had; the message is one line: what, why, what to do."""
 
 
-class ArchiveError(DownloadError):
-    """An archive that is of no use and must be fetched anew."""
-
-
 # ---------------------------------------------------------------------------------------------
 # Known images
 # ---------------------------------------------------------------------------------------------
 
-MANIFEST_FIELDS = ("dataset", "image", "width", "height", "channels", "sha256")
 
-
-@dataclass(frozen=True)
-class KnownImage:
+class KnownImage(NamedTuple):
     """One row of the manifest: an image of a set, whatever its file format."""
 
     dataset: str
@@ -154,38 +142,30 @@ def describe_pixels(dataset: str, name: str, image: NDArray[np.uint8]) -> KnownI
     return KnownImage(dataset, name, width, height, channels, digest.hexdigest())
 
 
-def read_manifest(path: Path) -> list[KnownImage]:
-    """Rows of a manifest file.
+def read_manifest(path: Path) -> dict[str, list[KnownImage]]:
+    """Rows of a manifest file, per set, in their order.
 
     Raises:
         DownloadError: missing, or not a manifest.
     """
+    groups: dict[str, list[KnownImage]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-        if tuple(reader.fieldnames or ()) != MANIFEST_FIELDS:
+        header, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+        if tuple(header) != KnownImage._fields:
             raise ValueError("other columns")
-        return [
-            KnownImage(
-                row["dataset"],
-                row["image"],
-                int(row["width"]),
-                int(row["height"]),
-                int(row["channels"]),
-                row["sha256"],
-            )
-            for row in rows
-        ]
+        for dataset, image, width, height, channels, sha256 in rows:
+            row = KnownImage(dataset, image, int(width), int(height), int(channels), sha256)
+            groups.setdefault(dataset, []).append(row)
     except OSError as error:
         raise DownloadError(
             f"{path}: {error.strerror}; restore it, or write one with --write-manifest"
         ) from error
-    except (csv.Error, TypeError, ValueError) as error:
+    except (csv.Error, ValueError) as error:
         raise DownloadError(
-            f"{path} is not a manifest ({','.join(MANIFEST_FIELDS)}); write one with "
+            f"{path} is not a manifest ({','.join(KnownImage._fields)}); write one with "
             "--write-manifest"
         ) from error
+    return groups
 
 
 def write_manifest(root: Path, path: Path) -> dict[str, int]:
@@ -199,7 +179,7 @@ def write_manifest(root: Path, path: Path) -> dict[str, int]:
     """
     rows: dict[str, list[KnownImage]] = {name: [] for name in SOURCES}
     if path.exists():
-        rows |= _by_dataset(read_manifest(path))
+        rows |= read_manifest(path)
     counts = {}
     for name in SOURCES:
         folders = [root / name, root / f"{name}_partial"]
@@ -211,19 +191,11 @@ def write_manifest(root: Path, path: Path) -> dict[str, int]:
     if not counts:
         raise DownloadError(f"no set in {root}; it needs folders such as {', '.join(SOURCES)}")
     text = io.StringIO()
-    writer = csv.DictWriter(text, MANIFEST_FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for group in rows.values() for row in group)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(KnownImage._fields)
+    writer.writerows(row for group in rows.values() for row in group)
     write_atomically(path, text.getvalue())
     return counts
-
-
-def _by_dataset(known: Sequence[KnownImage]) -> dict[str, list[KnownImage]]:
-    """Rows per set, in their order."""
-    groups: dict[str, list[KnownImage]] = {}
-    for row in known:
-        groups.setdefault(row.dataset, []).append(row)
-    return groups
 
 
 # ---------------------------------------------------------------------------------------------
@@ -231,7 +203,7 @@ def _by_dataset(known: Sequence[KnownImage]) -> dict[str, list[KnownImage]]:
 # ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Report:
     """What a folder holds, against what the set should hold.
 
@@ -246,12 +218,12 @@ class Report:
     folder: Path
     known: int
     found: int
-    verified: tuple[str, ...]
-    repeated: tuple[str, ...]
-    unknown: tuple[str, ...]
-    damaged: tuple[str, ...]
-    different: tuple[str, ...]
-    missing: tuple[str, ...]
+    verified: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     @property
     def incomplete(self) -> bool:
@@ -260,11 +232,11 @@ class Report:
         return bool(short or self.damaged or self.different or self.missing)
 
     @property
-    def strangers(self) -> tuple[str, ...]:
+    def strangers(self) -> list[str]:
         """Files that do not belong to the set, as far as that can be told."""
         all_known = self.known >= self.source.count
         too_many = self.found > self.source.count
-        return self.repeated + (self.unknown if all_known or too_many else ())
+        return self.repeated + (self.unknown if all_known or too_many else [])
 
     def summary(self) -> str:
         """One line for a person."""
@@ -305,44 +277,32 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 
 def inspect_set(source: Source, folder: Path, known: Sequence[KnownImage]) -> Report:
     """Compare a folder with the manifest's rows of its set, by pixels, then by name."""
-    by_hash = {row.sha256: row.image for row in known}
     names = {row.image.casefold(): row.image for row in known}
-    verified: dict[str, str] = {}
-    repeated, unknown, damaged, different = [], [], [], []
-    claimed: set[str | None] = set()
+    absent = {row.sha256: row.image for row in known}
+    hashes = set(absent)
     images = find_images(folder)
+    report = Report(source, folder, len(known), len(images))
+    claimed: set[str | None] = set()
     for path in tqdm(images, f"{source.name}: checking", unit=" images", leave=False, disable=None):
         shown = str(path.relative_to(folder))
         like = names.get(path.stem.casefold())
         try:
             digest = describe_pixels(source.name, path.stem, read_image(path)).sha256
         except ImageError:
-            damaged.append(shown)
+            report.damaged.append(shown)
             claimed.add(like)
             continue
-        match = by_hash.get(digest)
-        if match is not None and match not in verified:
-            verified[match] = shown
-        elif match is not None:
-            repeated.append(shown)
+        if absent.pop(digest, None) is not None:
+            report.verified.append(shown)
+        elif digest in hashes:
+            report.repeated.append(shown)
         elif like is not None:
-            different.append(shown)
+            report.different.append(shown)
             claimed.add(like)
         else:
-            unknown.append(shown)
-    missing = [r.image for r in known if r.image not in verified and r.image not in claimed]
-    return Report(
-        source,
-        folder,
-        known=len(known),
-        found=len(images),
-        verified=tuple(verified.values()),
-        repeated=tuple(repeated),
-        unknown=tuple(unknown),
-        damaged=tuple(damaged),
-        different=tuple(different),
-        missing=tuple(missing),
-    )
+            report.unknown.append(shown)
+    report.missing = [image for image in absent.values() if image not in claimed]
+    return report
 
 
 # ---------------------------------------------------------------------------------------------
@@ -359,182 +319,88 @@ TIMEOUT_S = 30.0
 """Longest silence of a server."""
 
 CHUNK = 1 << 18
-WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+TOO_MANY_REQUESTS = 429
 
 
 class _BrokenError(Exception):
     """A transfer that may work when it is tried again."""
 
 
-@dataclass(frozen=True)
-class _Stamp:
-    """What a server said of the file of which a part is on disk."""
-
-    etag: str | None
-    modified: str | None
-    total: int | None
-
-    @property
-    def validator(self) -> str | None:
-        """Value for If-Range, which takes no weak tags (RFC 9110, 13.1.5)."""
-        strong = self.etag is not None and not self.etag.startswith("W/")
-        return self.etag if strong else self.modified
-
-    @staticmethod
-    def load(path: Path) -> _Stamp | None:
-        """The stamp in a file, or None if there is none that can be trusted."""
-        try:
-            stamp = _Stamp(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-        return stamp if stamp.validator is not None or stamp.total is not None else None
-
-    def contradicts(self, other: _Stamp) -> bool:
-        """Whether both cannot describe the same file."""
-        pairs = (
-            (self.etag, other.etag),
-            (self.modified, other.modified),
-            (self.total, other.total),
-        )
-        return any(a is not None and b is not None and a != b for a, b in pairs)
-
-
 def fetch(url: str, target: Path) -> None:
     """Download ``url`` to ``target``, going on from ``target.part`` where there is one.
 
+    Whether the file on the server is still the same is not asked: archives and PNGs have checksums.
+
     Raises:
-        DownloadError: not to be had, or the connection was lost ``ATTEMPTS`` times in a row.
+        DownloadError: not to be had, or nothing came ``ATTEMPTS`` times in a row.
     """
     part = target.with_name(target.name + ".part")
-    stamp_file = target.with_name(target.name + ".part.json")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        furthest = _size(part)
-        failures = 0
-        while True:
-            try:
-                _transfer(url, part, stamp_file)
-                break
-            except _BrokenError as error:
-                if _size(part) > furthest:
-                    furthest, failures = _size(part), 0
-                failures += 1
-                if failures >= ATTEMPTS:
-                    raise DownloadError(
-                        f"{url}: {error}, {ATTEMPTS} times in a row; check the network and run the "
-                        "same command again to go on"
-                    ) from error
-                pause = PAUSE_S * 2 ** (failures - 1)
-                print(f"note: {url}: {error}; next try in {pause:g} s", file=sys.stderr)
-                time.sleep(pause)
-        part.replace(target)
-        stamp_file.unlink(missing_ok=True)
-    except OSError as error:
-        raise DownloadError(
-            f"{target}: cannot be written ({error.strerror or error}); make room or choose another "
-            "--output, and run the same command again to go on"
-        ) from error
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _transfer(url, part)
+            part.replace(target)
+            return
+        except (_BrokenError, OSError, http.client.HTTPException) as error:
+            failures = 1 if _size(part) > before else failures + 1
+            if failures == ATTEMPTS:
+                raise DownloadError(
+                    f"{url}: {error}, {ATTEMPTS} times in a row; check the network and the disk, "
+                    "and run the same command again to go on"
+                ) from error
+            pause = PAUSE_S * 2 ** (failures - 1)
+            print(f"note: {url}: {error}; next try in {pause:g} s", file=sys.stderr)
+            time.sleep(pause)
 
 
-def _transfer(url: str, part: Path, stamp_file: Path) -> None:
-    """Bring ``part`` to its full length with one request, or none if it has it.
+def _transfer(url: str, part: Path) -> None:
+    """Bring ``part`` to its full length with one request.
 
     Raises:
-        _BrokenError: worth another try. DownloadError: not. OSError: the disk.
+        DownloadError: another try is no use. All else: it may be.
     """
     have = _size(part)
-    before = _Stamp.load(stamp_file) if have else None
-    if before is None or (before.total is not None and have > before.total):
-        have = 0
-    elif have == before.total:
-        return
-    headers = {"User-Agent": "ijcn-testsets/1", "Accept-Encoding": "identity"}
-    if before is not None and have:
-        headers["Range"] = f"bytes={have}-"
-        if before.validator is not None:
-            headers["If-Range"] = before.validator
-    with _open(urllib.request.Request(url, headers=headers), part) as response:
-        status = response.status or 200  # None for file: addresses
-        now = _stamp(response)
-        if status == 206 and before is not None and have:
-            start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-            if start is None or int(start[1]) != have or before.contradicts(now):
-                part.unlink()
-                raise _BrokenError("the file on the server has changed, starting over")
-        elif status == 200:
-            have = 0
-            part.unlink(missing_ok=True)
-            write_atomically(stamp_file, json.dumps(asdict(now)))
-        else:
-            raise DownloadError(f"{url} answered {status} instead of 200; name a mirror (--url)")
-        with (
-            part.open("ab") as file,
-            tqdm(
-                desc=PurePosixPath(urlsplit(url).path).name,
-                initial=have,
-                total=now.total,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar,
-        ):
-            while now.total is None or have < now.total:
-                chunk = _receive(response)
-                if not chunk:
-                    break
-                file.write(chunk)
-                have += len(chunk)
-                bar.update(len(chunk))
-    if now.total is not None and have != now.total:
-        raise _BrokenError(f"connection lost after {have} of {now.total} bytes")
-
-
-def _open(request: urllib.request.Request, part: Path) -> Any:
-    """The server's answer, if it is one that brings data (urllib's types say no more than Any)."""
-    url = request.full_url
+    request = urllib.request.Request(url, headers={"User-Agent": "ijcn-testsets/1"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:
-            part.unlink(missing_ok=True)
-            raise _BrokenError("the server has no such remainder, starting over") from error
-        if error.code in WORTH_ANOTHER_TRY:
-            raise _BrokenError(f"answered {error.code} {error.reason}") from error
-        raise DownloadError(
-            f"{url} answered {error.code} {error.reason}; open it in a browser, or name a mirror "
-            "or a downloaded file (--url NAME=URL)"
-        ) from error
-    except urllib.error.URLError as error:
-        lasting = isinstance(error.reason, (str, ssl.SSLCertVerificationError))
-        if lasting or request.type == "file":
+        answer = f"answered {error.code} {error.reason}"
+        if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.unlink()
+        elif error.code < 500 and error.code != TOO_MANY_REQUESTS:
             raise DownloadError(
-                f"{url}: {error.reason}; check the address, or name another one (--url NAME=URL)"
+                f"{url} {answer}; open it in a browser, or name a mirror or a downloaded file "
+                "(--url NAME=URL)"
             ) from error
-        raise _BrokenError(f"no connection ({error.reason})") from error
+        raise _BrokenError(answer) from error
     except (http.client.InvalidURL, ValueError) as error:
         raise DownloadError(f"{url}: not an address ({error}); check --url") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenError(f"no answer ({error})") from error
-
-
-def _receive(response: Any) -> bytes:
-    """What has arrived, as soon as anything has; empty at the end."""
-    try:
-        return bytes(response.read1(CHUNK))
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenError(f"connection lost ({str(error) or type(error).__name__})") from error
-
-
-def _stamp(response: Any) -> _Stamp:
-    """What an answer says of the whole file."""
-    headers = response.headers
-    if response.status == 206:
-        length = headers.get("Content-Range", "").rpartition("/")[2]
-    else:
-        length = headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() else None
-    return _Stamp(headers.get("ETag"), headers.get("Last-Modified"), total)
+    except OSError as error:
+        if request.type == "file":
+            raise DownloadError(f"{error}; check the address (--url NAME=URL)") from error
+        raise
+    with response:
+        goes_on = response.status == http.client.PARTIAL_CONTENT  # None for file: addresses
+        if not goes_on:
+            have = 0
+        length = response.headers["Content-Length"]
+        total = have + int(length) if length else None
+        with (
+            part.open("ab" if goes_on else "wb") as file,
+            tqdm(
+                desc=_bare(url), initial=have, total=total, unit="B", unit_scale=True, disable=None
+            ) as bar,
+        ):
+            while chunk := response.read1(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and _size(part) != total:
+        raise _BrokenError(f"connection lost after {_size(part)} of {total} bytes")
 
 
 def _size(path: Path) -> int:
@@ -542,134 +408,77 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def _bare(url: str) -> str:
+    """The last part of an address."""
+    return re.sub(r"[^\w.-]", "_", PureWindowsPath(urlsplit(url).path).name)
+
+
 # ---------------------------------------------------------------------------------------------
 # Archives
 # ---------------------------------------------------------------------------------------------
 
-LARGEST_IMAGE = 256 << 20
-"""Bytes; the largest image of the sets, in ICB, has 117 MB."""
-
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
+    gzip.BadGzipFile,
     tarfile.TarError,
     zlib.error,
     EOFError,
-    OSError,
     NotImplementedError,  # zipfile: unknown compression
     RuntimeError,  # zipfile: encrypted
 )
 
 
-class _Member(NamedTuple):
-    """A regular file in an archive; ``read`` must be called before the next member is asked for."""
+def unpack(archive: Path, source: Source, folder: Path) -> None:
+    """Write the images of a set that match ``source.members`` into ``folder``, by their bare names.
 
-    name: str
-    size: int
-    read: Callable[[], bytes]
-
-
-def unpack(archive: Path, source: Source, folder: Path) -> int:
-    """Write the images of a set, by their bare names, into ``folder``; returns how many.
-
-    Only regular image files that match ``source.members`` are taken. Each is read whole and its
-    checksum compared before it gets its name.
+    Each is read whole and its checksum compared before it gets its name.
 
     Raises:
-        ArchiveError: not an archive, or damaged. ImageError: the place cannot be written.
+        DownloadError: not an archive, a damaged one, or one without such images.
+        ImageError: the place cannot be written.
     """
-    _check_archive(archive, source)
     done = 0
-    with (
-        contextlib.closing(_members(archive, source.kind)) as members,
-        tqdm(
-            desc=f"{source.name}: unpacking",
-            total=source.count,
-            unit=" images",
-            leave=False,
-            disable=None,
-        ) as bar,
-    ):
-        while True:
-            try:
-                member = next(members, None)
-                if member is None:
-                    return done
-                if not _wanted(member.name, source.members):
-                    continue
-                refusal = _refusal(member)
-                data = member.read() if refusal is None else b""
-            except ARCHIVE_ERRORS as error:
-                raise _damaged(archive, error) from error
-            if refusal is not None:
-                print(f"note: {source.name}: {member.name!r} left out, {refusal}", file=sys.stderr)
-                continue
-            write_atomically(folder / PurePosixPath(member.name).name, data)
+    try:
+        for name, data in _members(archive, source.members):
+            write_atomically(folder / name, data)
             done += 1
-            bar.update()
-
-
-def _check_archive(archive: Path, source: Source) -> None:
-    """Refuse what is not an archive of the right kind, or a gzip file that is not whole.
-
-    A gzip file has one checksum, at its end, so all of it is read before any of it is used; a zip
-    file has one for each member.
-    """
-    with archive.open("rb") as file:
-        head = file.read(40)
-    if not head.startswith(MAGIC[source.kind]):
-        raise ArchiveError(
-            f"{source.name}: what came from {source.url} is no {source.kind} archive, it starts "
-            f"with {head!r}; open the address in a browser, or name a mirror (--url)"
+    except ARCHIVE_ERRORS as error:
+        with archive.open("rb") as file:
+            head = file.read(40)
+        raise DownloadError(
+            f"what came from {source.url} is damaged, or no zip or tar.gz archive ({error}); it "
+            f"starts with {head!r} and is removed; run the same command again to fetch it anew, "
+            "open the address in a browser, or name a mirror (--url)"
+        ) from error
+    if not done:
+        raise DownloadError(
+            f"no image like {source.members} in what came from {source.url}; name another place "
+            "(--url)"
         )
-    if source.kind == "tar.gz":
-        try:
-            with gzip.open(archive) as stream:
-                while stream.read(CHUNK):
-                    pass
-        except ARCHIVE_ERRORS as error:
-            raise _damaged(archive, error) from error
 
 
-def _damaged(archive: Path, error: BaseException) -> ArchiveError:
-    return ArchiveError(
-        f"{archive.name} is damaged ({str(error) or type(error).__name__}); it is removed, run the "
-        "same command again to fetch it anew"
-    )
-
-
-def _members(archive: Path, kind: ArchiveKind) -> Generator[_Member, None, None]:
-    """The regular files of an archive: no folders, links or devices."""
-    if kind == "zip":
+def _members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
+    """Bare name and content of the image files of an archive that match a glob."""
+    if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
-                unix_type = stat.S_IFMT(info.external_attr >> 16)  # 0 where written elsewhere
-                if not info.is_dir() and unix_type in (0, stat.S_IFREG):
-                    yield _Member(info.filename, info.file_size, partial(zipped.read, info))
-    else:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                stream = tar.extractfile(member) if member.isreg() else None
-                if stream is not None:
-                    yield _Member(member.name, member.size, stream.read)
+                if _wanted(info.filename, pattern):
+                    yield PureWindowsPath(info.filename).name, zipped.read(info)
+        return
+    with gzip.open(archive) as stream:  # its one checksum, at the end, is of all of it
+        while stream.read(CHUNK):
+            pass
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is not None and _wanted(member.name, pattern):
+                yield PureWindowsPath(member.name).name, content.read()
 
 
 def _wanted(name: str, pattern: str) -> bool:
-    path = PurePosixPath(name.lower())
+    path = PureWindowsPath(name)  # it takes both kinds of slashes, and no case for another
     visible = not path.name.startswith(".")
-    return visible and path.suffix in IMAGE_SUFFIXES and path.match(pattern.lower())
-
-
-def _refusal(member: _Member) -> str | None:
-    """Why a member is not to be trusted, or None."""
-    name, size = member.name, member.size
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-        return "its name leads out of the archive"
-    if not name.isprintable():
-        return "its name cannot be shown"
-    if size > LARGEST_IMAGE:
-        return f"{size} bytes are more than any image of the sets has"
-    return None
+    return visible and path.suffix.lower() in IMAGE_SUFFIXES and path.match(pattern)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -677,21 +486,16 @@ def _refusal(member: _Member) -> str | None:
 # ---------------------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"error: {message}; see --help\n")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog=as_started("python testsets/download.py"),
         description=__doc__,
         epilog=as_started(EXAMPLES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"sets: {', '.join(SOURCES)}")
+    parser.add_argument(
+        "names", nargs="*", type=_known_set, metavar="NAME", help=f"sets: {', '.join(SOURCES)}"
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -703,8 +507,10 @@ def _parser() -> _Parser:
         "--url",
         action="append",
         default=[],
+        type=_mirror,
         metavar="NAME=URL",
-        help="take a set from another place, with the same kind of archive; http, https or file",
+        help="take a set from another place, an archive or (Kodak24) a folder with / at the end; "
+        "http, https or file",
     )
     parser.add_argument(
         "--keep-archives", action="store_true", help="keep archives, in DIR/.downloads"
@@ -729,30 +535,43 @@ def _parser() -> _Parser:
     return parser
 
 
+def _known_set(name: str) -> str:
+    if name not in SOURCES:
+        raise argparse.ArgumentTypeError(f"no set {name!r}; there are {', '.join(SOURCES)}")
+    return name
+
+
+def _mirror(text: str) -> Source:
+    """The source NAME with the address URL, of NAME=URL."""
+    name, _, url = text.partition("=")
+    if urlsplit(url).scheme not in ("https", "http", "file"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL with https, http or file")
+    return replace(SOURCES[_known_set(name)], url=url)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     heed_interrupts()
     parser = _parser()
     args = parser.parse_args(arguments)
-    names = list(dict.fromkeys(args.names))
-    for name in names:
-        if name not in SOURCES:
-            parser.error(_unknown(name))
-    if names and (args.list or args.write_manifest is not None):
-        parser.error(f"{' '.join(names)}: --list and --write-manifest take no set names")
-    sources = _with_urls(parser, args.url, names)
+    mirrors = {source.name: source for source in args.url}
+    if args.names and (args.list or args.write_manifest is not None):
+        parser.error("--list and --write-manifest take no set names")
+    if not mirrors.keys() <= set(args.names):
+        parser.error(f"--url: {', '.join(mirrors)} must be among the sets to fetch")
     output = args.output.expanduser()
     try:
-        if args.list:
-            return _list(output, read_manifest(args.manifest))
         if args.write_manifest is not None:
             for name, count in write_manifest(args.write_manifest, args.manifest).items():
                 print(f"{name}: {count} of {SOURCES[name].count} images written to {args.manifest}")
             return 0
-        if not names and not args.verify:
-            parser.error(f"name the sets to fetch, of {', '.join(SOURCES)}")
-        known = _by_dataset(read_manifest(args.manifest))
+        known = read_manifest(args.manifest)
+        if args.list:
+            return _list(output, known)
         if args.verify:
-            return _verify(names, output, known)
+            return _verify(args.names, output, known)
+        if not args.names:
+            parser.error(f"name the sets to fetch, of {', '.join(SOURCES)}")
+        sources = [mirrors.get(name, SOURCES[name]) for name in dict.fromkeys(args.names)]
         return _fetch_sets(sources, output, known, args.keep_archives)
     except (DownloadError, ImageError) as error:
         return _failed(str(error))
@@ -766,36 +585,11 @@ def _failed(message: str) -> int:
     return EXIT_FAILED
 
 
-def _unknown(name: str) -> str:
-    """What to say of a name that is no set."""
-    folded = {known.casefold(): known for known in SOURCES}
-    near = difflib.get_close_matches(name.casefold(), folded, n=2, cutoff=0.4)
-    if near:
-        return f"no set {name!r}, the nearest is {' or '.join(folded[n] for n in near)}"
-    return f"no set {name!r}; there are {', '.join(SOURCES)}"
-
-
-def _with_urls(parser: _Parser, urls: Sequence[str], names: Sequence[str]) -> list[Source]:
-    """The sources of the sets ``names``, with the addresses given by ``--url``."""
-    sources = {name: SOURCES[name] for name in names}
-    for text in urls:
-        name, _, url = text.partition("=")
-        if urlsplit(url).scheme not in URL_SCHEMES:
-            parser.error(f"--url {text!r}: expected NAME=URL, URL being {', '.join(URL_SCHEMES)}")
-        if name not in SOURCES:
-            parser.error(f"--url: {_unknown(name)}")
-        if name not in sources:
-            parser.error(f"--url {text}: {name} is not among the sets to fetch")
-        sources[name] = replace(sources[name], url=url)
-    return list(sources.values())
-
-
-def _list(output: Path, known: Sequence[KnownImage]) -> int:
-    rows = _by_dataset(known)
+def _list(output: Path, known: Mapping[str, Sequence[KnownImage]]) -> int:
     print(f"{'set':<15}{'images':>7}{'hashes':>8}{'here':>6}  source")
     for source in SOURCES.values():
         here = len(find_images(output / source.name))
-        hashes = len(rows.get(source.name, ()))
+        hashes = len(known.get(source.name, ()))
         print(f"{source.name:<15}{source.count:>7}{hashes:>8}{here:>6}  {source.url}")
     return 0
 
@@ -845,47 +639,70 @@ def _fetch_sets(
     for source in sources:
         if reports[source.name].incomplete:
             needed.setdefault(source.url, []).append(source)
-    unpacked: set[str] = set()
+    fetched: set[str] = set()
     for url, group in needed.items():
         names = ", ".join(source.name for source in group)
-        archive = output / ".downloads" / _archive_name(group[0])
+        archive = _place(output, url)
         try:
+            if group[0].files():
+                print(f"{names}: fetching from {url}", flush=True)
+                _fetch_files(reports[names], output)
+                fetched.add(names)
+                continue
             if not archive.exists():
                 print(f"{names}: fetching {url}", flush=True)
                 fetch(url, archive)
             for source in group:
-                if unpack(archive, source, output / source.name):
-                    unpacked.add(source.name)
-                    reports[source.name] = inspect(source)
-                else:
-                    _failed(
-                        f"{source.name}: no image like {source.members} in what came from {url}; "
-                        "name another place (--url)"
-                    )
-        except ArchiveError as error:
-            archive.unlink()
-            _failed(str(error))
-        except (DownloadError, ImageError) as error:
-            _failed(f"{names}: {error}")
-        else:
+                unpack(archive, source, output / source.name)
+                fetched.add(source.name)
             if not keep_archives:
                 archive.unlink()
-        with contextlib.suppress(OSError):  # something is kept there, or it was never made
-            archive.parent.rmdir()
+        except DownloadError as error:
+            archive.unlink(missing_ok=True)
+            _failed(f"{names}: {error}")
+        except (ImageError, OSError) as error:
+            _failed(f"{names}: {error}")
+    with contextlib.suppress(OSError):  # something is kept there, or it was never made
+        (output / ".downloads").rmdir()
     code = 0
-    for name, report in reports.items():
-        if report.incomplete and name not in unpacked:
+    for source in sources:
+        report = reports[source.name]
+        if source.name in fetched:
+            report = inspect(source)
+            code = max(code, _show(report, "see testsets/README.md" if report.incomplete else None))
+        elif report.incomplete:
             print(report.summary(), flush=True)
             code = EXIT_FAILED
         else:
-            code = max(code, _show(report, "see testsets/README.md" if report.incomplete else None))
+            code = max(code, _show(report, None))
     return code
 
 
-def _archive_name(source: Source) -> str:
-    """Local name of an archive; the hash of the address keeps parts of two archives apart."""
-    stem = re.sub(r"[^\w.-]", "_", PurePosixPath(urlsplit(source.url).path).name.split(".")[0])
-    return f"{stem}-{hashlib.sha256(source.url.encode()).hexdigest()[:8]}.{source.kind}"
+def _fetch_files(report: Report, output: Path) -> None:
+    """Fetch the single files of a set that are not there, or not as they should be.
+
+    Raises:
+        DownloadError: one is not to be had, or is no image. ImageError: the disk.
+    """
+    wrong = {*report.damaged, *report.different}
+    for name, url in report.source.files().items():
+        target = report.folder / name
+        if name not in wrong and target.exists():
+            continue
+        place = _place(output, url)
+        fetch(url, place)
+        data = place.read_bytes()
+        place.unlink()
+        try:
+            read_image_bytes(data, url)
+        except ImageError as error:
+            raise DownloadError(f"{error} (--url NAME=URL/)") from error
+        write_atomically(target, data)
+
+
+def _place(output: Path, url: str) -> Path:
+    """Where a file is kept; the hash of the address keeps parts of two of them apart."""
+    return output / ".downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{_bare(url)}"
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def test_command_is_one(command: list[str]) -> None:
         path = ROOT / arguments[0]
     assert path.is_file()
     source = path.read_text() + (ROOT / "options" / "command_line.py").read_text()
-    for shared in ("jobs/page.py", "benchmarks/command_line.py"):
+    for shared in ("jobs/page/server.py", "benchmarks/command_line.py"):
         source += (ROOT / shared).read_text()
     for flag in (word for word in arguments if word.startswith("--")):
         assert f'"{flag}"' in source, flag

@@ -22,15 +22,9 @@ from PIL import Image
 
 from data.jpeg import JpegError, Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from data.quality import estimate_quality, standard_tables
-from jobs.page import (
-    Desk,
-    Limits,
-    Visits,
-    jpeg_facts,
-    known_checkpoints,
-    main,
-    remove_stale_folders,
-)
+from jobs.page.desk import Desk, Limits, jpeg_facts
+from jobs.page.server import known_checkpoints, main
+from jobs.page.visits import Visits, remove_stale_folders
 from models import CheckpointError, save_checkpoint
 from options.schema import OptionsError
 from tests.browser import TIMEOUT, chromium, screenshot_folder, until
@@ -165,7 +159,7 @@ def test_what_cannot_be_compared_is_shown_alone(
     assert cut.before is not None  # as far as it goes
     assert "**Quality 25**" in cut.facts
 
-    monkeypatch.setattr("jobs.page.as_looked_at", undecodable)
+    monkeypatch.setattr("jobs.page.desk.as_looked_at", undecodable)
     path = tmp_path / "cut.jpg"
     cut = desk.restore([str(path)], tmp_path / "again", str(checkpoint), "float32", _quiet)[0]
     assert cut.after is not None
@@ -267,8 +261,8 @@ def test_checkpoints_to_choose_from(checkpoint: Path) -> None:
     [
         (("--checkpoint", "nowhere.pth"), "nowhere.pth not found"),
         (("--device", "tpu"), "tpu"),
-        (("--host", "192.0.2.1"), "--host 192.0.2.1 is no address of this machine"),
-        (("--host", "no such host"), "--host no such host is no address of this machine"),
+        (("--host", "192.0.2.1"), "port 7860 on 192.0.2.1 cannot be used"),
+        (("--host", "no such host"), "port 7860 on no such host cannot be used"),
         (("--checkpoint", "README.md", "--port", "7943"), "README.md is neither"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
@@ -54,9 +53,11 @@ def encoded(pixels: Pixels, suffix: str = ".png") -> bytes:
 def made_up_set(name: str, suffix: str = ".png") -> dict[str, bytes]:
     """As many images as the real set has: file name -> content."""
     first = 1000 * list(download.SOURCES).index(name)
+    source = download.SOURCES[name]
+    names = list(source.files()) or [f"pic{i:03}{suffix}" for i in range(source.count)]
     return {
-        f"pic{i:03}{suffix}": encoded(picture(first + i, gray=name == "Classic5"), suffix)
-        for i in range(download.SOURCES[name].count)
+        file: encoded(picture(first + i, gray=name == "Classic5"), suffix)
+        for i, file in enumerate(names)
     }
 
 
@@ -117,8 +118,6 @@ class Served:
     """
 
     data: bytes
-    etag: str | None = '"one"'
-    modified: str | None = None
     stops: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
@@ -129,18 +128,18 @@ class Served:
 
 @dataclass
 class Server:
-    """Files by path, and the Range and If-Range headers of the requests that came."""
+    """Files by path, and (path, Range header) of the requests that came."""
 
     address: str
     files: dict[str, Served] = field(default_factory=dict)
-    asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def add(self, path: str, served: Served) -> str:
         self.files[path] = served
         return self.address + path
 
     def ranges(self) -> list[str | None]:
-        return [wanted for _, wanted, _ in self.asked]
+        return [wanted for _, wanted in self.asked]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -153,8 +152,8 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the tests look at Server.asked."""
 
     def do_GET(self) -> None:
-        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        self.shared.asked.append((self.path, wanted, condition))
+        wanted = self.headers.get("Range")
+        self.shared.asked.append((self.path, wanted))
         served = self.shared.files.get(self.path)
         if served is None:
             self.send_error(404)
@@ -164,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(status)
             return
         start = 0
-        if wanted and served.ranges and condition in (None, served.etag, served.modified):
+        if wanted and served.ranges:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         if start >= len(served.data) > 0:
             self.send_error(416)
@@ -182,10 +181,6 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             last = len(served.data) - 1
             self.send_header("Content-Range", f"bytes {start}-{last}/{len(served.data)}")
-        if served.etag:
-            self.send_header("ETag", served.etag)
-        if served.modified:
-            self.send_header("Last-Modified", served.modified)
         self.end_headers()
         if not served.stops:
             self.wfile.write(body)
@@ -312,7 +307,7 @@ def test_tar_gz_without_known_hashes_is_counted_only(tool: Tool, server: Server)
     assert "100 of 100 images found, 0 verified, 100 unknown" in tool.out
     assert "100 images carry no known hash" in tool.out
     (kept,) = (tool.output / ".downloads").iterdir()
-    assert re.fullmatch(r"Urban100_HR-[0-9a-f]{8}\.tar\.gz", kept.name)
+    assert re.fullmatch(r"[0-9a-f]{8}-Urban100_HR\.tar\.gz", kept.name)
 
     (tool.output / "Urban100" / "pic007.png").unlink()
     assert tool("Urban100", "--url", f"Urban100={url}") == 0
@@ -336,23 +331,47 @@ def test_an_archive_on_disk_serves(tool: Tool, tmp_path: Path) -> None:
     assert "No such file" in one_line(tool.err)
 
 
-@pytest.mark.parametrize("modified", [None, "Sun, 06 Nov 1994 08:49:37 GMT"])
-def test_after_a_break_only_the_rest_is_asked_for(
-    tool: Tool, server: Server, modified: str | None
-) -> None:
-    etag = None if modified else '"one"'
-    served = Served(repository_zip(), etag, modified, stops=[20_000, 5_000])
+def test_single_files_are_fetched_as_far_as_they_are_wrong(tool: Tool, server: Server) -> None:
+    files = made_up_set("Kodak24")
+    for name, data in files.items():
+        server.add(f"/kodak/{name}", Served(data))
+    server.files["/kodak/kodim02.png"].stops = [300]
+    put(tool.output / "Kodak24", {"kodim01.png": files["kodim01.png"], "kodim03.png": b"torn"})
+    url = ("--url", f"Kodak24={server.address}/kodak/")
+    assert tool("Kodak24", *url) == 0
+    assert "24 of 24 images found, 0 verified, 24 unknown" in tool.out
+    assert [path for path, _ in server.asked].count("/kodak/kodim02.png") == 2
+    assert ("/kodak/kodim02.png", "bytes=300-") in server.asked
+    assert "/kodak/kodim01.png" not in [path for path, _ in server.asked]
+    assert {n: (tool.output / "Kodak24" / n).read_bytes() for n in tool.names("Kodak24")} == files
+    assert not (tool.output / ".downloads").exists()
+
+    (tool.output / "Kodak24" / "kodim24.png").unlink()
+    server.files["/kodak/kodim24.png"] = Served(b"<!DOCTYPE html>")
+    assert tool("Kodak24", *url) == 1
+    assert "kodim24.png: not an image" in one_line(tool.err)
+    assert len(tool.names("Kodak24")) == 23
+    assert not (tool.output / ".downloads").exists(), "the page was not kept"
+
+
+def test_single_files_on_disk_serve(tool: Tool, tmp_path: Path) -> None:
+    put(tmp_path / "disc", made_up_set("Kodak24"))
+    assert tool("Kodak24", "--url", f"Kodak24={(tmp_path / 'disc').as_uri()}/") == 0
+    assert "24 of 24 images found" in tool.out
+
+
+def test_after_a_break_only_the_rest_is_asked_for(tool: Tool, server: Server) -> None:
+    served = Served(repository_zip(), stops=[20_000, 5_000])
     assert len(served.data) > 25_000
     url = server.add("/a.zip", served)
     assert tool("LIVE1_color", "--url", f"LIVE1_color={url}") == 0
     assert "29 verified" in tool.out
     assert server.ranges() == [None, "bytes=20000-", "bytes=25000-"]
-    assert [condition for *_, condition in server.asked[1:]] == [etag or modified] * 2
     assert tool.err.count("connection lost after 20000 of") == 1
 
 
 def test_a_later_run_goes_on(tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = Served(repository_zip(), etag=None, stops=[12_345])
+    served = Served(repository_zip(), stops=[12_345])
     url = server.add("/a.zip", served)
     with monkeypatch.context() as patch:
         patch.setattr(download, "ATTEMPTS", 1)
@@ -363,18 +382,6 @@ def test_a_later_run_goes_on(tool: Tool, server: Server, monkeypatch: pytest.Mon
     assert tool("Classic5", "--url", f"Classic5={url}") == 0
     assert server.ranges() == [None, "bytes=12345-"]
     assert not (tool.output / ".downloads").exists()
-
-
-def test_a_part_that_was_already_whole_needs_no_request(
-    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = Served(repository_zip(), stops=[100])
-    url = server.add("/a.zip", served)
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
-    assert tool("Classic5", "--url", f"Classic5={url}") == 1
-    tool.part().write_bytes(served.data)
-    assert tool("Classic5", "--url", f"Classic5={url}") == 0
-    assert len(server.asked) == 1
 
 
 def test_server_that_ignores_ranges(tool: Tool, server: Server) -> None:
@@ -389,24 +396,22 @@ def test_chunks_without_a_length(tool: Tool, server: Server) -> None:
     assert tool("Classic5", "--url", f"Classic5={url}") == 0
     assert "5 verified" in tool.out
     assert len(server.asked) == 2
-    assert "connection lost" in one_line(tool.err, "note: ")
+    assert "IncompleteRead" in one_line(tool.err, "note: ")
 
 
-@pytest.mark.parametrize("etag", ['"one"', 'W/"one"', None])
-def test_file_that_changed_meanwhile_is_fetched_anew(
-    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch, etag: str | None
+def test_file_that_changed_meanwhile_is_found_out(
+    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = zip_of({"testsets/Classic5/old.png": encoded(picture(1, side=200))})
-    served = Served(before, etag, stops=[5_000])
-    url = server.add("/a.zip", served)
+    url = server.add("/a.zip", Served(before, stops=[5_000]))
     with monkeypatch.context() as patch:
         patch.setattr(download, "ATTEMPTS", 1)
         assert tool("Classic5", "--url", f"Classic5={url}") == 1
-    served.data, served.etag = repository_zip(), etag and etag.replace("one", "two")
-    assert len(served.data) != len(before)
-    assert tool("Classic5", "--url", f"Classic5={url}") == 0
-    assert "5 verified" in tool.out
-    assert server.asked[1][1:] == ("bytes=5000-", '"one"' if etag == '"one"' else None)
+    server.files["/a.zip"] = Served(tar_gz_of({"testsets/Classic5/new.png": bytes(9_000)}))
+    server.files["/a.zip"].data += bytes(5_000)
+    assert tool("Classic5", "--url", f"Classic5={url}") == 1
+    assert "is removed; run the same command again" in one_line(tool.err)
+    assert not (tool.output / ".downloads").exists()
 
 
 def test_remainder_that_is_refused_is_fetched_anew(tool: Tool, server: Server) -> None:
@@ -478,28 +483,19 @@ def test_damaged_archive_gives_no_damaged_image(
     assert not (tool.output / ".downloads").exists(), "nothing is left to be trusted later"
 
 
-def test_members_that_lead_out_are_refused(tool: Tool, server: Server, tmp_path: Path) -> None:
+def test_members_that_lead_out_stay_inside(tool: Tool, server: Server, tmp_path: Path) -> None:
     good = encoded(picture(1))
-    hostile = {
-        "../../outside/evil.png": good,
-        "/outside/evil.png": good,
-        "a\\..\\evil.png": good,
-        "bell\a.png": good,
-    }
+    names = ("../../outside/a.png", "/outside/b.png", "c\\..\\c.png", "d:d.png", "in/e.png")
     links = {"Urban100_HR/link.png": "/etc/hostname"}
-    data = tar_gz_of({"Urban100_HR/img_001.png": good} | hostile, links)
-    url = server.add("/u.tgz", Served(data))
+    url = server.add("/u.tgz", Served(tar_gz_of(dict.fromkeys(names, good), links)))
     assert tool("Urban100", "--url", f"Urban100={url}") == 1
-    assert tool.err.count("note: ") == len(hostile)
-    assert tool.err.count("leads out of the archive") == 3
-    assert "99 of 100 images are not there" in tool.err
-    assert tool.names("Urban100") == ["img_001.png"]
-    assert {p.name for p in tmp_path.rglob("*.png")} == {"img_001.png"}
+    assert "95 of 100 images are not there" in one_line(tool.err)
+    inside = {tool.output / "Urban100" / f"{letter}.png" for letter in "abcde"}
+    assert set(tmp_path.rglob("*.png")) == inside
+    assert all(path.read_bytes() == good for path in inside)
 
 
-def test_links_and_traversal_in_a_zip_are_refused(
-    tool: Tool, server: Server, tmp_path: Path
-) -> None:
+def test_a_link_in_a_zip_is_not_followed(tool: Tool, server: Server, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         link = zipfile.ZipInfo("rgb8bit/link.ppm")
@@ -508,18 +504,16 @@ def test_links_and_traversal_in_a_zip_are_refused(
         archive.writestr("../evil.ppm", encoded(picture(1), ".ppm"))
     url = server.add("/a.zip", Served(buffer.getvalue()))
     assert tool("ICB_color", "--url", f"ICB_color={url}") == 1
-    assert "'../evil.ppm' left out" in tool.err
-    assert "no image like *.ppm" in tool.err
-    assert not list(tmp_path.rglob("*.ppm"))
+    assert "cannot be read: link.ppm" in one_line(tool.err)
+    folder = tool.output / "ICB_color"
+    assert not (folder / "link.ppm").is_symlink()
+    assert set(tmp_path.rglob("*.ppm")) == {folder / "link.ppm", folder / "evil.ppm"}
 
 
-def test_oversized_member_is_refused(
-    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(download, "LARGEST_IMAGE", 100)
-    url = server.add("/a.zip", Served(zip_of({"big.ppm": bytes(101)})))
+def test_archive_without_the_set(tool: Tool, server: Server) -> None:
+    url = server.add("/a.zip", Served(zip_of({"notes.txt": b"text", "a.png": bytes(9)})))
     assert tool("ICB_color", "--url", f"ICB_color={url}") == 1
-    assert "101 bytes are more than" in tool.err
+    assert "no image like *.ppm" in one_line(tool.err)
 
 
 # --- sets on disk -----------------------------------------------------------------------------
@@ -621,10 +615,10 @@ def test_writing_a_manifest_keeps_the_rows_of_absent_sets(
     assert tool("--write-manifest", str(tmp_path / "new")) == 0
     assert "Classic5: 1 of 5 images" in tool.out
     rows = download.read_manifest(tool.manifest)
-    assert [r.image for r in rows if r.dataset == "Classic5"] == ["only"]
-    assert [r for r in rows if r.dataset != "Classic5"] == [
-        r for r in download.read_manifest(known) if r.dataset != "Classic5"
-    ]
+    assert [row.image for row in rows.pop("Classic5")] == ["only"]
+    before = download.read_manifest(known)
+    del before["Classic5"]
+    assert rows == before
     assert tool("--write-manifest", str(tmp_path)) == 1
     assert "no set in" in one_line(tool.err)
 
@@ -639,19 +633,12 @@ def test_manifest_that_is_none(tool: Tool, tmp_path: Path, text: str) -> None:
 
 
 def test_committed_manifest_has_the_sets_at_hand() -> None:
-    with (ROOT / "testsets" / "manifest.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == download.MANIFEST_FIELDS
-    counts = {name: sum(r["dataset"] == name for r in rows) for name in download.SOURCES}
-    assert counts == {
-        "LIVE1_color": 29,
-        "Classic5": 5,
-        "BSDS500_color": 200,
-        "Urban100": 0,
-        "ICB_color": 2,
-    }
-    assert len({r["sha256"] for r in rows}) == len(rows) == 236
-    assert all(re.fullmatch("[0-9a-f]{64}", r["sha256"]) for r in rows)
+    known = download.read_manifest(ROOT / "testsets" / "manifest.csv")
+    counts = {name: len(rows) for name, rows in known.items()}
+    assert counts == {"LIVE1_color": 29, "Classic5": 5, "BSDS500_color": 200, "ICB_color": 2}
+    hashes = [row.sha256 for rows in known.values() for row in rows]
+    assert len(set(hashes)) == len(hashes) == 236
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in hashes)
 
 
 @pytest.mark.skipif(
@@ -671,19 +658,18 @@ def test_committed_manifest_is_what_the_images_give(tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         ([], "name the sets to fetch"),
-        (["live1-color"], "the nearest is LIVE1_color"),
-        (["qqqqqq"], "there are LIVE1_color, Classic5"),
-        (["Classic5", "--url", "Classic5"], "expected NAME=URL"),
-        (["Classic5", "--url", "Classic5=ftp://host/a.zip"], "https, http, file"),
-        (["Classic5", "--url", "Clasic5=http://host/a.zip"], "the nearest is Classic5"),
-        (["Classic5", "--url", "Urban100=http://host/a.zip"], "not among the sets to fetch"),
+        (["live1-color"], "there are LIVE1_color, Classic5"),
+        (["Classic5", "--url", "Classic5"], "not NAME=URL"),
+        (["Classic5", "--url", "Classic5=ftp://host/a.zip"], "https, http or file"),
+        (["Classic5", "--url", "Clasic5=http://host/a.zip"], "no set 'Clasic5'"),
+        (["Classic5", "--url", "Urban100=http://host/a.zip"], "among the sets to fetch"),
         (["--verify", "--list"], "not allowed with"),
         (["Classic5", "--list"], "take no set names"),
     ],
 )
-def test_usage_errors_are_one_line(tool: Tool, arguments: list[str], expected: str) -> None:
+def test_usage_errors(tool: Tool, arguments: list[str], expected: str) -> None:
     assert tool(*arguments) == 2
-    assert expected in one_line(tool.err)
+    assert expected in tool.err.splitlines()[-1]
     assert tool.out == ""
 
 
@@ -696,7 +682,7 @@ def test_exit_codes_of_the_script(tool: Tool, server: Server) -> None:
     }
     answers = {code: process.communicate(timeout=PATIENCE) for code, process in processes.items()}
     assert {code: process.returncode for code, process in processes.items()} == {0: 0, 1: 1, 2: 2}
-    assert "the nearest is Urban100" in one_line(answers[2][1])
+    assert "no set 'Urban10'" in answers[2][1].splitlines()[-1]
     assert "404" in one_line(answers[1][1])
     assert "python testsets/download.py LIVE1_color Classic5" in answers[0][0]
 

@@ -387,17 +387,21 @@ def _weights(cells: Mapping[str, str]) -> Weights:
 def _read_rows(
     path: Path, columns: Sequence[str], row: Callable[[Mapping[str, str]], Row]
 ) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"{path}: no {path.name} of an evaluation, it lacks {', '.join(sorted(missing))}"
-            )
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
         try:
-            return [row(cells) for cells in reader]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            rows = []
+            for cells in reader:
+                if None in cells or None in cells.values():
+                    raise ValueError("not as many cells as the header has")
+                rows.append(row(cells))
+        except (csv.Error, ValueError) as error:
+            where = f"{path}, line {reader.line_num}"
+            raise ValueError(f"{where}: no {path.name} of an evaluation, {error}") from error
+    return rows
 
 
 Row = TypeVar("Row")

@@ -6,22 +6,22 @@ matplotlib is optional: ``pip install -e ".[plots]"``.
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import math
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from utils.commands import command_parser
+from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
+from utils.evaluation.tables import JPEG, read_summary
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import PROJECT
-from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE
+from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, read_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +36,7 @@ EXAMPLES = """  python -m utils.plots summary test_results/color/summary.csv --o
   python -m utils.plots training runs/small runs/large --output plots
 """
 
-SUMMARY_COLUMNS = ("dataset", "setting", "method", "images", "psnr", "ssim", "psnrb")
-
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "psnrb": "PSNR-B (dB)"}
-
-JPEG = "JPEG"
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6f4e9b", "#7a7a00")
 """Mostly those of Okabe and Ito: told apart by people who see few colours."""
@@ -74,31 +70,29 @@ class PlotError(ValueError):
 class Curve:
     """One method on one data set.
 
-    name: for the legend. ours: measured, not published. points: quality -> psnr (dB), ssim, psnrb
-    (dB), nan where unknown. jpeg: the same of the JPEG it started from. note: what must be known
-    about it. chroma: sampling, empty for 4:2:0.
+    name: for the legend. ours: measured, not published. points: quality -> figures, nan where
+    unknown. jpeg: the same of the JPEG it started from. note: what must be known about it. chroma:
+    sampling, empty for 4:2:0.
     """
 
     name: str
     ours: bool
-    points: dict[int, tuple[float, float, float]] = field(default_factory=dict)
-    jpeg: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    points: dict[int, Scores] = field(default_factory=dict)
+    jpeg: dict[int, Scores] = field(default_factory=dict)
     note: str = ""
     chroma: str = ""
 
-    def values(self, index: int) -> list[tuple[int, float]]:
-        """(quality, figure) by rising quality, as far as finite."""
-        pairs = [(quality, figures[index]) for quality, figures in sorted(self.points.items())]
-        return [pair for pair in pairs if math.isfinite(pair[1])]
-
-    def gains(self, index: int) -> list[tuple[int, float]]:
-        """(quality, figure - figure of the JPEG) likewise."""
-        nothing = (math.nan,) * 3
-        return [
-            (quality, value - self.jpeg.get(quality, nothing)[index])
-            for quality, value in self.values(index)
-            if math.isfinite(self.jpeg.get(quality, nothing)[index])
-        ]
+    def values(self, figure: str, gain: bool = False) -> list[tuple[int, float]]:
+        """(quality, figure) by rising quality, as far as finite; ``gain``: less the JPEG's."""
+        unknown = Scores(math.nan, math.nan, math.nan)
+        pairs = []
+        for quality, scores in sorted(self.points.items()):
+            value = getattr(scores, figure)
+            if gain:
+                value -= getattr(self.jpeg.get(quality, unknown), figure)
+            if math.isfinite(value):
+                pairs.append((quality, value))
+        return pairs
 
 
 @dataclass
@@ -125,8 +119,8 @@ def read_summaries(
         Data sets in file order; settings other than a single quality (QF10) are passed over.
 
     Raises:
-        PlotError: a file that is missing, empty, no summary, gives a figure twice, or has no
-            setting of one quality.
+        PlotError: a file that is missing, no summary, gives a figure twice, or has no setting of
+            one quality.
     """
     labels = _labels([path.resolve().parent for path in paths])
     curves: dict[str, list[Curve]] = {}
@@ -134,26 +128,29 @@ def read_summaries(
     settings: dict[str, set[str]] = {}
     for path, label in zip(paths, labels, strict=True):
         here: dict[str, dict[str, Curve]] = {}
-        for number, row in _read_rows(path, SUMMARY_COLUMNS):
-            setting, chroma = without_chroma(row["setting"])
+        try:
+            rows = read_summary(path)
+        except (OSError, ValueError) as error:
+            why = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise PlotError(f"{why}; give the summary.csv of an evaluation") from error
+        for row in rows:
+            setting, chroma = without_chroma(row.setting)
             found = re.fullmatch(r"QF(\d+)", setting)
             if found is None:
                 continue
-            method = f"{row['method']} {chroma}".rstrip()
-            scores = tuple(_number(path, number, name, row[name]) for name in FIGURES)
-            methods = here.setdefault(row["dataset"], {})
+            method = f"{row.method} {chroma}".rstrip()
+            methods = here.setdefault(row.dataset, {})
             curve = methods.setdefault(method, Curve(method, ours=True, chroma=chroma))
             quality = int(found[1])
             if quality in curve.points:
                 raise PlotError(
-                    f"{path}, line {number}: {row['dataset']}, {row['setting']}, {row['method']} "
-                    "stands there twice; give a summary with one row for each"
+                    f"{path}: {row.dataset}, {row.setting}, {row.method} stands there twice; give "
+                    "a summary with one row for each"
                 )
-            curve.points[quality] = (scores[0], scores[1], scores[2])
-            count = _count(path, number, row["images"])
-            whole = row["method"] == JPEG  # a method of which pictures are missing has fewer
-            images.setdefault((row["dataset"], whole), set()).add(count)
-            settings.setdefault(row["dataset"], set()).add(row["setting"])
+            curve.points[quality] = row.scores
+            whole = row.method == JPEG  # a method of which pictures are missing has fewer
+            images.setdefault((row.dataset, whole), set()).add(row.images)
+            settings.setdefault(row.dataset, set()).add(row.setting)
         if not here:
             raise PlotError(
                 f"{path}: no setting is a single quality such as QF10; "
@@ -191,8 +188,8 @@ def _published_curves(
         if row.dataset != dataset or found is None:
             continue
         curve = methods.setdefault(row.method, Curve(row.method, ours=False))
-        scores = tuple(math.nan if v is None else v for v in (row.psnr, row.ssim, row.psnrb))
-        curve.points[int(found[1])] = (scores[0], scores[1], scores[2])
+        figures = (math.nan if v is None else v for v in (row.psnr, row.ssim, row.psnrb))
+        curve.points[int(found[1])] = Scores(*figures)
     jpeg = methods[JPEG].points if JPEG in methods else {}
     for curve in methods.values():
         curve.jpeg = jpeg
@@ -229,79 +226,18 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 def _columns(path: Path, needed: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
     """Every column as (step, value) pairs, without what is not finite."""
     columns: dict[str, list[tuple[float, float]]] = {}
-    for number, row in _read_rows(path, needed, growing=True):
-        step = _number(path, number, "step", row["step"])
-        for name, text in row.items():
-            if name != "step" and text:
-                value = _number(path, number, name, text)
-                if math.isfinite(value):
-                    columns.setdefault(name, []).append((step, value))
-    return columns
-
-
-def _read_rows(
-    path: Path, needed: Sequence[str], growing: bool = False
-) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file with their line numbers.
-
-    growing: a last line without its end is passed over, as a run may be writing it; and no rows at
-    all are no error.
-    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise PlotError(f"{path}: no such file; give the CSV file of a finished job") from None
-    except OSError as error:
-        raise PlotError(
-            f"{path}: {error.strerror or error}; give the CSV file of a finished job"
-        ) from error
-    except UnicodeDecodeError:
-        raise PlotError(f"{path}: not text; give the CSV file of a finished job") from None
-    if growing and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-    if not text.strip():
-        if growing:
-            return []
-        raise PlotError(f"{path}: the file is empty; give the CSV file of a finished job")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    try:
-        header = reader.fieldnames or ()
-        missing = [name for name in needed if name not in header]
+        header, rows = read_curve(path)
+        missing = [name for name in needed if header and name not in header]
         if missing:
-            raise PlotError(
-                f"{path}: column {', '.join(missing)} is missing among {','.join(header)[:80]}; "
-                f"a file with {','.join(needed)} is needed"
-            )
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise PlotError(
-                    f"{path}, line {reader.line_num}: not as many cells as the header has; "
-                    "mend or remove that line"
-                )
-            rows.append((reader.line_num, dict(row)))
-    except csv.Error as error:
-        raise PlotError(f"{path}: no CSV ({error}); give the CSV file of a finished job") from error
-    if not rows and not growing:
-        raise PlotError(f"{path}: a header without rows; give the CSV file of a finished job")
-    return rows
-
-
-def _number(path: Path, line: int, column: str, text: str) -> float:
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        raise PlotError(
-            f"{path}, line {line}: {column} is {text[:40]!r}, not a number; mend that line"
-        ) from None
-
-
-def _count(path: Path, line: int, text: str) -> int:
-    if not text.isdecimal():
-        raise PlotError(
-            f"{path}, line {line}: images is {text[:40]!r}, not a number of them; mend that line"
-        )
-    return int(text)
+            raise ValueError(f"column {', '.join(missing)} is missing")
+        for row in rows:
+            for name, text in row.items():
+                if name != "step" and text and math.isfinite(value := float(text)):
+                    columns.setdefault(name, []).append((float(row["step"]), value))
+    except (OSError, ValueError, TypeError) as error:
+        raise PlotError(f"{path}: {error}; give folders of training runs") from error
+    return columns
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
@@ -316,8 +252,6 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: bool) -> Figure:
     """A figure over the JPEG quality factor: ours thick, published ones dashed.
 
-    Names stand at the ends of the curves, or in a legend where some end before others.
-
     Args:
         dataset: for the title.
         curves: see `read_summaries`.
@@ -327,11 +261,8 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     Raises:
         PlotError: no curve has such a figure.
     """
-    index = list(FIGURES).index(figure)
     drawn = [
-        (curve, curve.gains(index) if gain else curve.values(index))
-        for curve in curves
-        if not (gain and curve.name == JPEG)
+        (curve, curve.values(figure, gain)) for curve in curves if not (gain and curve.name == JPEG)
     ]
     drawn = [(curve, points) for curve, points in drawn if points]
     if not drawn:
@@ -340,7 +271,7 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     page, axes = _new_page(1, 7.2, 4.6)
     (ax,) = axes
     counts = {True: 0, False: 0}
-    ends = []
+    lines = []
     for curve, points in drawn:
         x, y = [list(column) for column in zip(*points, strict=True)]
         number = counts[curve.ours]
@@ -354,11 +285,12 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
             mark = MARKERS[number % len(MARKERS)]
             style = {"color": colour, "linestyle": (0, (4, 2)), "marker": mark, "zorder": 3}
         counts[curve.ours] += curve.name != JPEG
-        style = {"linewidth": 1.3, "markersize": 5, **style}
-        ax.plot(x, y, label=curve.name, **style)
-        ends.append(
-            _End(x[-1], y[-1], curve.name, style["color"], curve.ours and curve.name != JPEG)
-        )
+        # matplotlib leaves out names that begin with an underscore.
+        name = curve.name.lstrip("_") or "-"
+        (line,) = ax.plot(x, y, label=name, **{"linewidth": 1.3, "markersize": 5, **style})
+        lines.append((y[-1], line))
+    highest_first = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+    page.legend(handles=highest_first, loc="outside right upper")
     if gain:
         ax.axhline(0, color=GRAY, linewidth=0.8)
     qualities = sorted({quality for _, points in drawn for quality, _ in points})
@@ -373,73 +305,7 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     if any(not curve.ours for curve, _ in drawn):
         note = "thick: measured, dashed: published"
     ax.text(0, 1.015, note, transform=ax.transAxes, size=9, color=GRAY)
-    if len({end.x for end in ends}) == 1:
-        _name_ends(ax, ends)
-    else:
-        _legend_by_value(ax, [points for _, points in drawn])
     return page
-
-
-class _End(NamedTuple):
-    """The last point of a curve, and how its name is written there."""
-
-    x: float
-    y: float
-    name: str
-    colour: str
-    strong: bool
-
-
-def _legend_by_value(ax: Axes, curves: Sequence[Sequence[tuple[int, float]]]) -> None:
-    """Names beside the axes, the highest curve first: at a quality that most curves have."""
-    counts = Counter(quality for points in curves for quality, _ in points)
-    shared = max(counts, key=lambda quality: (counts[quality], quality))
-    values = [dict(points).get(shared, -math.inf) for points in curves]
-    handles, names = ax.get_legend_handles_labels()
-    order = sorted(range(len(values)), key=lambda i: -values[i])
-    ax.legend(
-        [handles[i] for i in order],
-        [names[i] for i in order],
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-    )
-
-
-def _apart(heights: Sequence[float], low: float, high: float, step: float) -> list[float]:
-    """Rising heights moved apart to ``step`` at least, between ``low`` and ``high``."""
-    placed = list(heights)
-    # Upwards until none overlaps, then downwards from the upper edge.
-    limit = low
-    for i, height in enumerate(placed):
-        placed[i] = max(height, limit)
-        limit = placed[i] + step
-    limit = high
-    for i in reversed(range(len(placed))):
-        placed[i] = min(placed[i], limit)
-        limit = placed[i] - step
-    return placed
-
-
-def _name_ends(ax: Axes, ends: Sequence[_End]) -> None:
-    """Names beside the axes, right of the last points and moved apart."""
-    low, high = ax.get_ylim()
-    left, right = ax.get_xlim()
-    step = (high - low) * 0.048
-    ordered = sorted(ends, key=lambda end: end.y)
-    heights = _apart([end.y for end in ordered], low, high, step)
-    for end, height in zip(ordered, heights, strict=True):
-        ax.annotate(
-            end.name,
-            (end.x, end.y),
-            (right + (right - left) * 0.035, height),
-            color=end.colour,
-            va="center",
-            fontweight="bold" if end.strong else "normal",
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7},
-            annotation_clip=False,
-        )
-    ax.set_xlim(left, right)
-    ax.set_ylim(low, high)
 
 
 def training_figure(runs: Sequence[Run], smooth: int = 1) -> Figure | None:
@@ -554,7 +420,7 @@ def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
         safe = re.sub(r"[^\w.-]+", "_", dataset).strip("._") or "set"
         for kind, gain in ((args.figure, False), (f"{args.figure}_gain", True)):
             # Without a JPEG there is nothing to gain over.
-            if gain and not any(curve.gains(list(FIGURES).index(args.figure)) for curve in curves):
+            if gain and not any(curve.values(args.figure, gain) for curve in curves):
                 continue
             for suffix, data in rendered(
                 quality_figure(dataset, curves, args.figure, gain)

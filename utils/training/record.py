@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -44,12 +43,7 @@ class RunRecord:
     def __enter__(self) -> RunRecord:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
         if self._board is not None:
@@ -73,7 +67,7 @@ class RunRecord:
             path = self.folder / name
             if path.exists():
                 with self._complaining():
-                    header, rows = _read_csv(path)
+                    header, rows = read_curve(path)
                     _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
 
     def progress(self, step: int, total: int | None, figures: Mapping[str, str]) -> None:
@@ -92,7 +86,7 @@ class RunRecord:
         path = self.folder / name
         row = {"step": str(step), **{key: f"{value:.6g}" for key, value in figures.items()}}
         with self._complaining():
-            header, rows = _read_csv(path)
+            header, rows = read_curve(path)
             if path.exists() and set(row) <= set(header):
                 with path.open("a", newline="", encoding="utf-8") as file:
                     csv.DictWriter(file, header).writerow(row)
@@ -140,8 +134,8 @@ class RunRecord:
         return self._board
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows; both empty where there is no file."""
+def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a curve; both empty where there is no file."""
     if not path.exists():
         return [], []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

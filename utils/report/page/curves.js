@@ -3,8 +3,7 @@
 /* Averages over the JPEG quality factor as an SVG plot: ours and the published ones. */
 
 const MARKERS = ["circle", "square", "triangle", "diamond", "down"];
-const LABEL_HEIGHT = 15; // CSS pixels between the names at the ends of curves
-const NARROW = 560; // below this width the legend alone names the curves
+const NARROW = 560; // below this width there are fewer ticks
 
 /* The quality of settings such as QF10 or QF10_444; NaN for other kinds, such as QF30-50+4+4. */
 function qualityOf(setting) {
@@ -149,9 +148,8 @@ function ticksFor(low, high, count) {
 
 /* The plot: an SVG element of this width for lines {method, points}. */
 function plotOf(lines, figure, asGain, width) {
-  const narrow = width < NARROW;
   const height = Math.round(Math.min(440, Math.max(260, width * 0.55)));
-  const frame = { left: 58, right: narrow ? 14 : 110, top: 14, bottom: 46 };
+  const frame = { left: 58, right: 14, top: 14, bottom: 46 };
   const title = `${figure.name}${asGain ? " gain over the JPEG" : ""}`;
   const axis = figure.unit ? `${title} (${figure.unit})` : title;
   const names = lines.map((line) => line.method.name).join(", ");
@@ -167,7 +165,7 @@ function plotOf(lines, figure, asGain, width) {
   const xs = unique(lines.flatMap((line) => line.points.map((point) => point[0])));
   const ys = lines.flatMap((line) => line.points.map((point) => point[1]));
   const low = Math.min(...ys, ...(asGain ? [0] : []));
-  const { ticks, digits } = ticksFor(low, Math.max(...ys), narrow ? 5 : 7);
+  const { ticks, digits } = ticksFor(low, Math.max(...ys), width < NARROW ? 5 : 7);
   const [xLow, xHigh] = [Math.min(...xs), Math.max(...xs)];
   const margin = (xHigh - xLow) * 0.04 || 5;
   const xScale = (width - frame.left - frame.right) / (xHigh - xLow + 2 * margin);
@@ -215,33 +213,5 @@ function plotOf(lines, figure, asGain, width) {
     }
     svg.append(group);
   }
-  if (!narrow) svg.append(...namesAtEnds(lines, xOf, yOf, end, frame.top, bottom));
   return svg;
-}
-
-/* Names right of the curves' ends, moved apart where they would overlap. Those of curves that end
-   earlier would lie on other curves; the legend has them all. */
-function namesAtEnds(lines, xOf, yOf, end, top, bottom) {
-  const ends = lines.map(({ method, points }) => {
-    const [x, y] = points.at(-1);
-    return { method, x: xOf(x), at: yOf(y), y: yOf(y) };
-  });
-  const last = Math.max(...ends.map((name) => name.x));
-  const names = ends.filter((name) => name.x === last).sort((one, other) => one.at - other.at);
-  // Downwards until none overlaps, then upwards from the lower edge.
-  let limit = top;
-  for (const name of names) {
-    name.y = Math.max(name.y, limit);
-    limit = name.y + LABEL_HEIGHT;
-  }
-  limit = bottom;
-  for (const name of [...names].reverse()) {
-    name.y = Math.min(name.y, limit);
-    limit = name.y - LABEL_HEIGHT;
-  }
-  return names.map(({ method, x, at, y }) => {
-    const leader = draw("path", { class: "leader", d: `M${x + 8} ${at}L${end + 10} ${y}` });
-    const text = draw("text", { x: end + 14, y: y + 4 }, method.name);
-    return draw("g", { class: method.style }, leader, text);
-  });
 }

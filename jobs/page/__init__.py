@@ -1,0 +1,1 @@
+"""The local page (``python app.py``): see :mod:`jobs.page.server`."""

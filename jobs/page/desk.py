@@ -1,0 +1,231 @@
+"""What the page does with dropped files, and what it says of them.
+
+Files are restored as ``test_real_IJCN.py`` restores them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.jpeg import JpegError, JpegImage, read_jpeg
+from data.jpeg_markers import is_jpeg
+from data.quality import estimate_quality
+from jobs.plan_files import FileJob
+from jobs.restore_files import OutputSettings, as_looked_at, restore_file
+from models import Restorer, load_checkpoint
+from models.restore.layouts import MULTIPLE, StoredJpeg
+from models.restore.restorer import Precision
+from models.restore.tiling import tiles
+from options.schema import OptionsError
+from utils.image_io import ImageError, write_png
+from utils.metadata import read_metadata
+from utils.picture_files import picture_size
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may ask for: files at once, megabytes of each, megapixels of each."""
+
+    files: int = 20
+    megabytes: int = 50
+    megapixels: float = 60.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One dropped file: what there is to say, and the pictures where there is one to show.
+
+    before: as other programs show it. after: restored, or, where ``restored`` is false, as it is.
+    problem: why there is no picture.
+    """
+
+    source: Path
+    facts: str
+    before: Path | None = None
+    after: Path | None = None
+    restored: bool = True
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the visitor knows it."""
+        return self.source.name
+
+
+class _TellingRestorer(Restorer):
+    """Remembers in how many tiles the last picture was restored."""
+
+    tiles = 1
+
+    def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
+        height, width = (n + -n % MULTIPLE for n in (stored.height, stored.width))
+        self.tiles = sum(1 for _ in tiles(height, width, side, self.around))
+        return super().restore_in_tiles(stored, side)
+
+
+@dataclass
+class Desk:
+    """Restores dropped files; keeps the network that was used last."""
+
+    limits: Limits
+    device: str = "auto"
+    _loaded: tuple[tuple[str, Precision], _TellingRestorer] | None = field(default=None, repr=False)
+
+    def restore(
+        self,
+        paths: Sequence[str],
+        folder: Path,
+        checkpoint: str,
+        precision: Precision,
+        tell: Callable[[float, str], None],
+        strength: float = 1.0,
+    ) -> list[Shown]:
+        """What became of each file, in order.
+
+        folder: where pictures go. tell: called with the share that is done and the name of the file
+        at hand. strength: how much of the change to apply, 0 to 1.
+
+        Raises:
+            OptionsError: too many files. CheckpointError: unusable weights.
+        """
+        if len(paths) > self.limits.files:
+            raise OptionsError(
+                f"{len(paths)} files are more than {self.limits.files} at once; drop fewer, or use "
+                "test_real_IJCN.py"
+            )
+        self.load(checkpoint, precision).strength = strength
+        shown = []
+        for index, path in enumerate(map(Path, paths)):
+            tell(index / len(paths), path.name)
+            # Two files of the same name must not meet.
+            shown.append(self._restore_one(path, folder / str(index)))
+        return shown
+
+    def load(self, checkpoint: str, precision: Precision = "auto") -> Restorer:
+        """Take a network at hand.
+
+        Raises:
+            CheckpointError: unusable weights.
+        """
+        key = checkpoint, precision
+        if self._loaded is None or self._loaded[0] != key:
+            network = load_checkpoint(Path(checkpoint))
+            self._loaded = key, _TellingRestorer(network, self.device, precision)
+        return self._loaded[1]
+
+    def _restore_one(self, path: Path, folder: Path) -> Shown:
+        try:
+            if path.stat().st_size > self.limits.megabytes * 1_000_000:
+                return _failed(
+                    path, f"larger than {self.limits.megabytes} MB; use test_real_IJCN.py for it"
+                )
+            data = path.read_bytes()
+        except OSError:
+            return _failed(path, "no longer here; drop it again")
+        assert self._loaded is not None
+        (checkpoint, _), restorer = self._loaded
+        target = folder / f"{path.stem}.png"
+        settings = OutputSettings(max_pixels=round(self.limits.megapixels * 1e6))
+        result = restore_file(FileJob(path, target), restorer, settings)
+        if result.status == "failed":
+            return _failed(path, result.message)
+        restored = result.status == "restored"
+        # Sampling factors without a name are nothing for people.
+        done = re.sub(r" \[\(.*?\)\]", "", result.message)
+        done = done.replace("decoded, not restored: ", "**Not restored**, shown as it is: ")
+        if restored:
+            by = f"with {Path(checkpoint).name}, backbone in {_name(restorer.precision)}"
+            many = f", in {restorer.tiles} tiles" if restorer.tiles > 1 else ""
+            part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
+            done = f"Restored in {result.seconds:.1f} s {by}{many}{part}.\n\n{done}"
+        orientation = read_metadata(data).orientation
+        facts = f"{done}\n\n{_facts(data, orientation)}"
+        before = folder / "before" / target.name
+        shows_both = restored and _write_before(data, before)
+        return Shown(path, facts, before if shows_both else None, target, restored)
+
+
+def _name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
+
+
+def _failed(path: Path, problem: str) -> Shown:
+    return Shown(path, f"**Not restored**: {problem}", restored=False, problem=problem)
+
+
+def _write_before(data: bytes, picture: Path) -> bool:
+    """Write a file as other programs show it, unless they would not."""
+    try:
+        write_png(picture, as_looked_at(data, picture.name))
+    except (JpegError, ImageError):
+        return False
+    return True
+
+
+def _facts(data: bytes, orientation: int) -> str:
+    """What a file says of itself, as Markdown."""
+    if is_jpeg(data):
+        try:
+            return jpeg_facts(read_jpeg(data, collect_warnings=True), len(data), orientation)
+        except JpegError as error:
+            return str(error)
+    width, height = _as_looked_at(picture_size(data) or (0, 0), orientation)
+    return f"**{width} x {height}** pixels, {len(data) / 1000:.0f} kB, not a JPEG file"
+
+
+def _as_looked_at(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of a stored picture once it is turned (EXIF 2.32, 4.6.4 A)."""
+    return (size[1], size[0]) if orientation >= 5 else size
+
+
+def jpeg_facts(stored: JpegImage, size: int, orientation: int = 1) -> str:
+    """What a JPEG of ``size`` bytes says of itself, as Markdown."""
+    estimate = estimate_quality(stored)
+    about = "" if estimate.exact else "about "
+    width, height = _as_looked_at((stored.width, stored.height), orientation)
+    sampling = f", chroma {stored.sampling.value}" if stored.sampling else ""
+    lines = [
+        f"**{width} x {height}** pixels, {size / 1000:.0f} kB, {stored.colors}{sampling}",
+        "",
+        f"**Quality {about}{estimate.quality}** (libjpeg's scale, from the quantisation tables"
+        + ("" if estimate.exact else ", which are not libjpeg's")
+        + ")",
+    ]
+    order = ", from coarse structures (top left) to fine ones"
+    for whose, table in _tables(stored):
+        lines += [
+            "",
+            f"Quantisation steps{whose}{order}:",
+            "",
+            "```text",
+            *(" ".join(f"{step:3d}" for step in row) for row in table),
+            "```",
+        ]
+        order = ""  # said once
+    return "\n".join(lines)
+
+
+def _tables(stored: JpegImage) -> Iterator[tuple[str, NDArray[np.int32]]]:
+    """The tables that differ, each with whose it is, unless it is everybody's."""
+    names = _COMPONENTS.get(stored.colors, ())
+    owners: dict[bytes, list[int]] = {}
+    for index, component in enumerate(stored.components):
+        owners.setdefault(component.table.tobytes(), []).append(index)
+    for indices in owners.values():
+        whose = " and ".join(names[i] if i < len(names) else f"component {i + 1}" for i in indices)
+        yield f" of {whose}" if len(owners) > 1 else "", stored.components[indices[0]].table
+
+
+_COMPONENTS = {
+    "YCbCr": ("luma", "Cb", "Cr"),
+    "YCCK": ("luma", "Cb", "Cr", "black"),
+    "RGB": ("red", "green", "blue"),
+    "CMYK": ("cyan", "magenta", "yellow", "black"),
+}
