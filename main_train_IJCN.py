@@ -5,7 +5,6 @@ from __future__ import annotations
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 
 # isort: split
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
 from options.command_line import EXIT_INTERRUPTED, EXIT_USAGE
 from options.schema import OptionsError, TrainOptions, load_options, parse_assignment
+from utils.arguments import Parser
 from utils.distributed import world_from_environment
 from utils.interrupts import heed_interrupts
 from utils.training.loop import OTHER_FAILED, TrainingError
@@ -34,9 +34,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--opt", type=Path, required=True, metavar="FILE", help="YAML option file")
     parser.add_argument(
         "--set",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import yaml
 
 from jobs.evaluate import PUBLISHED
 from options.schema import OptionsError
+from utils.arguments import Parser
 from utils.evaluation.evaluate import Evaluation
 from utils.evaluation.published import read_published
 from utils.evaluation.tables import (
@@ -43,13 +43,12 @@ class Finished(NamedTuple):
     protocol: str
 
 
-def join_parser() -> argparse.ArgumentParser:
+def join_parser() -> Parser:
     """The arguments of ``python -m jobs.tables join``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m jobs.tables join",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "runs",

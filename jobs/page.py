@@ -38,6 +38,7 @@ from models.restore.restorer import Precision, pick_device
 from models.restore.tiling import tiles
 from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
+from utils.arguments import Parser
 from utils.image_io import ImageError, write_png
 from utils.metadata import read_metadata
 from utils.picture_files import picture_size
@@ -325,10 +326,9 @@ def known_checkpoints(more: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``app.py``; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="A local page in the browser: drop JPEGs, compare, download.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=_port, default=7860, help="port (7860)")

@@ -13,6 +13,7 @@ from models import CheckpointError, Restorer, load_checkpoint, save_checkpoint
 from models.ijcn import IJCN
 from models.slimming import average, inner_activity, slimmed
 from options.command_line import from_project, run_script
+from utils.arguments import Parser
 from utils.image_io import ImageError, find_images, read_image, require_writable
 
 EXAMPLES = """examples:
@@ -34,11 +35,10 @@ class WeightsError(ValueError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``python -m jobs.weights``; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m jobs.weights",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ways = parser.add_subparsers(dest="way", required=True)
     mean = ways.add_parser("average", help="mean of the weights of several checkpoints")

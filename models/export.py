@@ -30,6 +30,7 @@ from models.checkpoint import CheckpointError, load_checkpoint
 from models.dct import BLOCK, LUMA_WEIGHTS, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
+from utils.arguments import Parser
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.run_log import file_hash
 
@@ -330,11 +331,10 @@ def _first_line(error: BaseException) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; exit code 0, 1 after a failed check, 2 after a usage error."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m models.export",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--checkpoint",

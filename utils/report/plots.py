@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from utils.arguments import EXIT_USAGE, Parser
 from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "testsets" / "published.csv"
 
-EXIT_USAGE = 2
 
 EXAMPLES = """examples:
   python -m utils.plots summary test_results/color/summary.csv --output plots
@@ -595,17 +595,12 @@ def _positive(text: str) -> int:
 _positive.__name__ = "whole number of at least 1"  # as argparse names it in its message
 
 
-def _parser() -> argparse.ArgumentParser:
-    keep: Any = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.plots", description=__doc__, epilog=EXAMPLES, formatter_class=keep
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="python -m utils.plots", description=__doc__, epilog=EXAMPLES)
     kinds = parser.add_subparsers(required=True, metavar="summary|training")
 
     text = "figures over the quality factor, and their gain, one plot per data set"
-    summary = kinds.add_parser(
-        "summary", help=text, description=text, epilog=EXAMPLES, formatter_class=keep
-    )
+    summary = kinds.add_parser("summary", help=text, description=text, epilog=EXAMPLES)
     summary.add_argument("files", nargs="+", type=Path, metavar="summary.csv")
     summary.add_argument("--figure", choices=tuple(FIGURES), default="psnr", help="default: psnr")
     summary.add_argument(
@@ -619,9 +614,7 @@ def _parser() -> argparse.ArgumentParser:
     summary.set_defaults(files_of=_summary_files)
 
     text = "loss and gains of several runs together"
-    training = kinds.add_parser(
-        "training", help=text, description=text, epilog=EXAMPLES, formatter_class=keep
-    )
+    training = kinds.add_parser("training", help=text, description=text, epilog=EXAMPLES)
     training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
     training.add_argument(
         "--smooth",
