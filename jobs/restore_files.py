@@ -44,7 +44,8 @@ MAX_SCANS = 200
 
 FINE = (
     "of quality about 95 or better, without visible artifacts; the result shows the file as it is "
-    "(--set leave_fine=false restores it; for a copy of a poorer JPEG, --set assume_quality=50)"
+    "(--set leave_fine=false restores it; if it is a copy of a poorer JPEG, --set "
+    "assume_quality=50 does more)"
 )
 UNCHANGED = "strength 0 applies nothing of the change"
 """Why a file was left as it is."""

@@ -42,6 +42,8 @@ def read_extras(data: bytes) -> Extras:
                 notes.append(f"only the first of {frames} frames")
             if _bits(data, image) > 8:
                 notes.append(f"{_bits(data, image)} bits a sample became 8")
+            if image.mode == "CMYK":
+                notes.append("CMYK became RGB through plain arithmetic")
             if image.has_transparency_data:
                 alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
     except Exception:  # Pillow raises nearly anything; the pixels themselves are read by others
