@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from data.datasets import DatasetError, testset_folder
@@ -25,7 +25,9 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import OptionsError, RealTestOptions
+from utils.arguments import number
 from utils.image_io import require_writable
+from utils.picture_files import Format
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
@@ -57,20 +59,20 @@ def main() -> int:
     )
     parser.add_argument(
         "--format",
-        type=lambda text: "jpg" if text.lower() == "jpeg" else text.lower(),
-        choices=("png", "webp", "jpg"),
+        type=lambda text: {"jpeg": "jpg", "tif": "tiff"}.get(text.lower(), text.lower()),
+        choices=get_args(Format),
         help="of results (png)",
     )
     parser.add_argument(
         "--suffix", metavar="TEXT", help="write NAME_TEXT.png beside each source instead: _clean"
     )
     parser.add_argument(
-        "--strength", type=float, metavar="0..1", help="how much of the change to apply (1: all)"
+        "--strength", type=number, metavar="0..1", help="how much of the change to apply (1: all)"
     )
-    parser.add_argument("--quality", type=int, metavar="1..100", help="of webp and jpg (95)")
+    parser.add_argument("--quality", type=number, metavar="1..100", help="of webp and jpg (95)")
     parser.add_argument(
         "--below",
-        type=int,
+        type=number,
         metavar="1..100",
         help="restore only files whose estimated quality is below; others are decoded",
     )
@@ -90,10 +92,10 @@ def main() -> int:
         help="beside each result, a picture before | restored of the crop that changed most",
     )
     parser.add_argument(
-        "--max_memory", type=float, metavar="GIB", help="default: half of what is free; GPU: 80 %%"
+        "--max_memory", type=number, metavar="GIB", help="default: half of what is free; GPU: 80 %%"
     )
     parser.add_argument(
-        "--max_pixels", type=float, metavar="MEGAPIXELS", help="refuse larger pictures (200)"
+        "--max_pixels", type=number, metavar="MEGAPIXELS", help="refuse larger pictures (200)"
     )
     parser.add_argument(
         "--json", dest="json_report", metavar="FILE", help='report for programs; "-": on stdout'
@@ -138,6 +140,8 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
             options.keep_times,
             _recipe(options, session),
             options.below,
+            options.assume_quality,
+            options.keep_cmyk,
         )
         least = session.restorer.least_memory()
         plan.hints += memory_without_effect(options.max_memory, least)
@@ -199,6 +203,10 @@ NOT_IN_A_RESULT = {
 """Options that change no pixel; for the weights, the precision and the quality see _recipe."""
 
 
+NEWER = ("assume_quality", "keep_cmyk")
+"""Options that results of earlier versions do not name: at their defaults they still hold."""
+
+
 def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
     """Weights and options that a result depends on; plain types."""
     recipe: dict[str, Any] = {
@@ -206,7 +214,11 @@ def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
         "precision": str(session.restorer.precision).removeprefix("torch."),
         **options.model_dump(mode="json", exclude=NOT_IN_A_RESULT),
     }
-    return recipe if options.format == "png" else {**recipe, "quality": options.quality}
+    for name in NEWER:
+        if recipe[name] == RealTestOptions.model_fields[name].default:
+            del recipe[name]
+    lossless = options.format in ("png", "tiff")
+    return recipe if lossless else {**recipe, "quality": options.quality}
 
 
 def _sets(names: Sequence[str], root: Path, by_default: bool) -> list[Path]:

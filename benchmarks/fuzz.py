@@ -7,7 +7,6 @@ descriptors or memory were lost, and how many files libjpeg gave up at, which lo
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
@@ -29,8 +28,9 @@ sys.path.insert(0, str(PROJECT))
 
 from data.jpeg import Sampling, encode_jpeg  # noqa: E402
 from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
-from models.restore.layouts import StoredJpeg  # noqa: E402
+from models.restore.layouts import StoredInk, StoredJpeg  # noqa: E402
 from models.restore.parts import require_path  # noqa: E402
+from utils.arguments import Parser  # noqa: E402
 from utils.image_io import find_images  # noqa: E402
 from utils.metadata import Density, Metadata, jpeg, png  # noqa: E402
 from utils.picture_files import Format  # noqa: E402
@@ -57,6 +57,10 @@ class LayoutOnly:
     def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """Gray, too."""
         return np.full((stored.height, stored.width), 128, np.uint8)
+
+    def restore_ink(self, stored: StoredInk) -> np.ndarray:
+        """Full of ink."""
+        return np.full((stored.height, stored.width, 4), 255, np.uint8)
 
     def restore_source(
         self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]
@@ -189,9 +193,7 @@ def outcomes(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--files", type=int, default=5000, help="how many (default: 5000)")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes")
     parser.add_argument("--seeds", type=Path, help="folder of JPEGs to start from")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ class Component:
     """One colour component.
 
     levels: (rows, cols, 8, 8) int16, read-only, natural frequency order: the blocks that cover the
-    component's samples, without the dummy blocks that fill up the last MCUs.
+    component's samples, without the dummy blocks that fill up the last MCUs. float32 where they
+    stand for no file and are not rounded.
     table: (8, 8) int32, read-only, natural order, values 1..65535.
     """
 
-    levels: NDArray[np.int16]
+    levels: NDArray[np.int16] | NDArray[np.float32]
     table: NDArray[np.int32]
     h_sampling: int
     v_sampling: int
@@ -147,18 +149,29 @@ class JpegImage:
         return f"{self.width}x{self.height} {self.color_transform.value} {layout}"
 
     def decoded(self) -> NDArray[np.uint8] | None:
-        """:func:`decode_jpeg` of ``data``, (H, W) if gray; None where that cannot be had."""
-        pixels = self._decoded_by(decode_jpeg)
+        """:func:`decode_jpeg` of ``data``, (H, W) if gray, decoded once; read-only. None where that
+        cannot be had."""
+        pixels = self._pixels
         gray = pixels is not None and self.color_transform is ColorTransform.GRAY
         return pixels[:, :, 0] if pixels is not None and gray else pixels
 
     def decoded_ink(self) -> NDArray[np.uint8] | None:
         """The inks of CMYK or YCCK, see :data:`data.cmyk.Ink`; None where they cannot be had."""
-        return self._decoded_by(_ink)
+        return self._inks
 
     def ink_in_rgb(self, ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 4) inks as (H, W, 3) RGB, through the file's profile where it has one."""
         return ink_to_rgb(ink, cmyk_profile(self.data) if self.data else None)
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.uint8] | None:
+        if len(self.components) != 4:
+            return self._decoded_by(decode_jpeg)
+        return None if self._inks is None else _locked(self.ink_in_rgb(self._inks))
+
+    @cached_property
+    def _inks(self) -> NDArray[np.uint8] | None:
+        return self._decoded_by(_ink)
 
     def _decoded_by(self, decode: Callable[[bytes], NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
         try:
@@ -166,7 +179,13 @@ class JpegImage:
                 pixels = decode(self.data)
         except JpegError:
             return None
-        return pixels if pixels.shape[:2] == (self.height, self.width) else None
+        return _locked(pixels) if pixels.shape[:2] == (self.height, self.width) else None
+
+
+def _locked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    view = pixels.view()
+    view.flags.writeable = False
+    return view
 
 
 _SAMPLING_OF_RATIO = {

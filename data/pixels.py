@@ -15,7 +15,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg, read_jpeg
+from data.jpeg import (
+    ColorTransform,
+    Component,
+    JpegImage,
+    Sampling,
+    decode_jpeg,
+    encode_jpeg,
+    read_jpeg,
+)
+from data.quality import standard_tables
 
 _MCU = 16
 _SAMPLE_SIDE = 512
@@ -53,21 +62,60 @@ class CompressionTrace:
     phase: tuple[int, int]
 
 
-def pixels_as_jpeg(image: NDArray[np.uint8]) -> PixelSource:
-    """The JPEG that (H, W, 3) RGB or (H, W) gray pixels came from, else one at quality 100.
+NO_TRACE = "no trace of an earlier JPEG was found at this size"
 
-    The latter is 4:4:4 and loses next to nothing; the network then sees fine tables and does little
-    to clean pictures.
+
+def pixels_as_jpeg(image: NDArray[np.uint8], assume_quality: int | None = None) -> PixelSource:
+    """The JPEG that (H, W, 3) RGB or (H, W) gray pixels came from, else one that stands for them.
+
+    Without ``assume_quality`` that is one of quality 100, 4:4:4, which loses next to nothing; the
+    network then sees fine tables and does little. With it, 1..100, see :func:`assumed_jpeg`.
     """
     trace = find_compression(image)
+    if trace is None and assume_quality is not None:
+        note = f"{NO_TRACE}; treated as one of quality {assume_quality} (assume_quality)"
+        return PixelSource(assumed_jpeg(image, assume_quality), (0, 0), note)
     if trace is None:
         stored = read_jpeg(encode_jpeg(image, 100, Sampling.S444))
         # Without its bytes it stands for no file, and is not left alone for its fine tables.
         stored = replace(stored, data=b"")
-        return PixelSource(stored, (0, 0), "no trace of a JPEG found: encoded at quality 100")
+        return PixelSource(stored, (0, 0), f"{NO_TRACE}, so little is changed; {_HINT}")
     stored = read_jpeg(_encode_again(image, trace))
-    note = f"traces of a JPEG: quality {trace.quality}, grid at {trace.phase[1]},{trace.phase[0]}"
+    where = "" if trace.phase == (0, 0) else " that was cropped since"
+    note = f"recognised as a JPEG of quality {trace.quality}{where}; restored as that"
     return PixelSource(stored, trace.phase, note)
+
+
+_HINT = (
+    "if it was once a JPEG that was resized or saved again since, try --set assume_quality=50 "
+    "(its quality then, where it is known)"
+)
+
+
+def assumed_jpeg(image: NDArray[np.uint8], quality: int) -> JpegImage:
+    """(H, W, 3) RGB or (H, W) gray pixels as the levels of a JPEG of ``quality``, 1..100.
+
+    They are not rounded (levels are float32, in 4:4:4): nothing is lost, and the tables tell the
+    network how strong the artifacts are, wherever their grid lies. The standard's YCbCr is meant
+    (JFIF 1.02).
+    """
+    pixels = image.astype(np.float32)
+    planes, colors = [pixels - 128], ColorTransform.GRAY
+    if image.ndim == 3:
+        luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+        planes = [luma - 128, (pixels[..., 2] - luma) / 1.772, (pixels[..., 0] - luma) / 1.402]
+        colors = ColorTransform.YCBCR
+    components = []
+    for index, plane in enumerate(planes):
+        table = standard_tables(quality)[index > 0]
+        rows, cols = (n + -n % 8 for n in plane.shape)
+        whole = cv2.copyMakeBorder(
+            plane, 0, rows - plane.shape[0], 0, cols - plane.shape[1], cv2.BORDER_REFLECT
+        )
+        blocks = whole.reshape(rows // 8, 8, cols // 8, 8).swapaxes(1, 2)
+        levels = np.asarray(_BASIS @ blocks @ _BASIS.T / table, np.float32)
+        components.append(Component(levels, table, 1, 1))
+    return JpegImage(image.shape[1], image.shape[0], tuple(components), colors)
 
 
 def find_compression(image: NDArray[np.uint8]) -> CompressionTrace | None:

@@ -17,6 +17,7 @@ from data.jpeg import JpegImage
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
 from jobs.restore_files import CanRestore, FileResult, OutputSettings, begun, sampling_of
+from models.restore.layouts import StoredInk
 from models.restore.parts import require_path
 
 
@@ -51,6 +52,10 @@ class _Looker:
         self.stored = stored
         require_path(stored)
         return self.decoded(stored)
+
+    def restore_ink(self, stored: StoredInk) -> NDArray[np.uint8]:
+        """No ink."""
+        return np.zeros((stored.height, stored.width, 4), np.uint8)
 
     def restore_source(
         self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
@@ -102,8 +107,8 @@ def _look_at(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Pr
         decision = {"failed": "refused", "skipped": "there already"}[found.status]
         reason = found.message
     else:
-        decision = "left alone" if found.left_alone else found.status
-        reason = "; ".join(found.notes)
+        decision = "left alone" if found.answer.left_alone else found.answer.status
+        reason = "; ".join(found.answer.notes)
     prospect = Prospect(job.source, job.target, decision, _PREFIX.sub("", reason))
     if looker.stored is None:  # decided before anything was to be restored
         begun(job, looker, replace(settings, overwrite=True, below=None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import yaml
 
 from jobs.evaluate import PUBLISHED
 from options.schema import OptionsError
+from utils.arguments import Parser
 from utils.commands import command_parser
 from utils.evaluation.evaluate import Evaluation
 from utils.evaluation.published import read_published
@@ -43,7 +43,7 @@ class Finished(NamedTuple):
     protocol: str
 
 
-def join_parser() -> argparse.ArgumentParser:
+def join_parser() -> Parser:
     """The arguments of ``python -m jobs.tables join``."""
     parser = command_parser(__doc__, EXAMPLES, "python -m jobs.tables join")
     parser.add_argument(

@@ -141,8 +141,8 @@ def report_files(
             before = after = None
             if result.status != "failed" and result.target is not None:
                 try:
-                    after = read_image(result.target)
-                    before = _source_pixels(result.source)
+                    after = _as_looked_at(result.target)
+                    before = _as_looked_at(result.source)
                 except (ImageError, JpegError) as error:
                     note = "; ".join(filter(None, (note, f"not shown as it was: {error}")))
             if before is not None and after is not None and before.shape[:2] != after.shape[:2]:
@@ -161,7 +161,7 @@ def report_files(
     return output / REPORT
 
 
-def _source_pixels(path: Path) -> Image:
+def _as_looked_at(path: Path) -> Image:
     """See :func:`jobs.restore_files.as_looked_at`."""
     try:
         data = path.read_bytes()

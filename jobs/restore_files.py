@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal, Protocol
@@ -23,14 +23,13 @@ from jobs.earlier_results import Earlier, Origin, earlier_result
 from jobs.plan_files import FileJob
 from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
-from models.restore.layouts import RestoreError, UnsupportedLayoutError
+from models.restore.layouts import RestoreError, StoredInk, UnsupportedLayoutError
 from models.restore.parts import has_ink
 from utils.distributed import ALONE, World
 from utils.evaluation.pipeline import in_background
 from utils.image_io import (
     ImageError,
     encode_png,
-    read_image,
     read_image_bytes,
     write_atomically,
 )
@@ -45,7 +44,8 @@ MAX_SCANS = 200
 
 FINE = (
     "of quality about 95 or better, without visible artifacts; the result shows the file as it is "
-    "(--set leave_fine=false restores it)"
+    "(--set leave_fine=false restores it; if it is a copy of a poorer JPEG, --set "
+    "assume_quality=50 does more)"
 )
 UNCHANGED = "strength 0 applies nothing of the change"
 """Why a file was left as it is."""
@@ -60,6 +60,7 @@ class CanRestore(Protocol):
     def restore_source(
         self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
     ) -> NDArray[np.uint8]: ...
+    def restore_ink(self, stored: StoredInk) -> NDArray[np.uint8]: ...
     def leaves(self, stored: JpegImage) -> bool: ...
     def decoded(self, stored: JpegImage) -> NDArray[np.uint8]: ...
     @property
@@ -79,7 +80,10 @@ class OutputSettings:
     file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
     there. max_pixels: largest picture. keep_times: give results the sources' times of modification.
     recipe: all that a result depends on besides its source, plain types: weights and options.
-    below: files whose estimated quality is not below it are left alone, 1..100.
+    below: files whose estimated quality is not below it are left alone, 1..100. assume_quality: of
+    the JPEG that a picture was before it was resized or saved again, 1..100; files that are poorer
+    themselves, and pixels that still show their JPEG, are restored as what they are. keep_cmyk:
+    write four inks as such, for which ``file_format`` must be "jpg" or "tiff".
     """
 
     file_format: Format = "png"
@@ -89,6 +93,8 @@ class OutputSettings:
     keep_times: bool = True
     recipe: Mapping[str, Any] = field(default_factory=dict)
     below: int | None = None
+    assume_quality: int | None = None
+    keep_cmyk: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,26 +170,39 @@ def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -
     return _finished(begun(job, restorer, settings))
 
 
+@dataclass
+class Answer:
+    """What became of a picture.
+
+    image: RGB, gray, or four inks. alpha: its transparency. before: what the file shows as it is,
+    None where that cannot be had or is not wanted. shown: ``image`` in RGB, where that is inks.
+    profile_used: whether the file's ICC profile was for the inks that became RGB.
+    """
+
+    image: NDArray[np.uint8]
+    status: Status
+    notes: list[str]
+    layout: str
+    left_alone: bool = False
+    alpha: NDArray[np.uint8] | None = None
+    before: NDArray[np.uint8] | None = None
+    shown: NDArray[np.uint8] | None = None
+    profile_used: bool = False
+
+
 @dataclass(frozen=True)
 class Restored:
     """A picture that is restored but not written.
 
-    data: the file's bytes. origin: what the result is made of. alpha: its transparency. before:
-    what it shows as it is, where a comparison is wanted.
+    data: the file's bytes. origin: what the result is made of. answer: what it became.
     """
 
     job: FileJob
     settings: OutputSettings
     data: bytes
     origin: Origin
-    image: NDArray[np.uint8]
-    alpha: NDArray[np.uint8] | None
-    before: NDArray[np.uint8] | None
-    status: Status
-    notes: list[str]
-    layout: str
+    answer: Answer
     seconds: float
-    left_alone: bool
 
 
 def begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
@@ -209,7 +228,7 @@ def _skipped(
     notes = [earlier.message] if earlier.message else []
     if earlier.status == "restored" and job.comparison is not None:
         before = as_rgb(as_looked_at(data, str(job.source)))
-        after = as_rgb(read_image(job.target))
+        after = as_rgb(as_looked_at(job.target.read_bytes(), str(job.target)))
         notes += _write_comparison(job.comparison, before, after, origin, overwrite=False)
     return FileResult(
         job.source,
@@ -236,23 +255,26 @@ def _finished(found: Restored | FileResult) -> FileResult:
     return FileResult(
         found.job.source,
         found.job.target,
-        found.status,
+        found.answer.status,
         "; ".join(notes),
-        found.layout,
+        found.answer.layout,
         pixels,
         found.seconds + time.perf_counter() - start,
         tuple(loss.what for loss in left_out),
-        left_alone=found.left_alone,
+        left_alone=found.answer.left_alone,
     )
 
 
 def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
     """How many pixels were written, what is to be said, and what was left out."""
-    job, settings, notes = found.job, found.settings, list(found.notes)
+    job, settings, answer = found.job, found.settings, found.answer
+    notes = list(answer.notes)
     metadata = read_metadata(found.data)
+    if answer.profile_used:
+        metadata = replace(metadata, icc_profile=None)
     notes += metadata.problems
-    upright = turned(found.image, metadata.orientation)
-    alpha = None if found.alpha is None else turned(found.alpha, metadata.orientation)
+    upright = turned(answer.image, metadata.orientation)
+    alpha = None if answer.alpha is None else turned(answer.alpha, metadata.orientation)
     left_out = [*metadata.left_out]
 
     def origin(lost: list[Lost]) -> dict[str, Any]:
@@ -260,11 +282,11 @@ def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
         notes.extend(told(left_out))
         return found.origin.as_json(
             {
-                "status": found.status,
+                "status": answer.status,
                 "message": "; ".join(notes),
-                "layout": found.layout,
+                "layout": answer.layout,
                 "left_out": [loss.what for loss in left_out],
-                "left_alone": found.left_alone,
+                "left_alone": answer.left_alone,
             }
         )
 
@@ -275,11 +297,12 @@ def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
         with suppress(OSError):
             times = job.source.stat()
             os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    if job.comparison is not None and found.before is not None:
-        before = as_rgb(turned(found.before, metadata.orientation))
-        notes += _write_comparison(
-            job.comparison, before, as_rgb(upright), found.origin, settings.overwrite
+    if job.comparison is not None and answer.before is not None:
+        shown = answer.image if answer.shown is None else answer.shown
+        before, after = (
+            as_rgb(turned(image, metadata.orientation)) for image in (answer.before, shown)
         )
+        notes += _write_comparison(job.comparison, before, after, found.origin, settings.overwrite)
     return upright.shape[0] * upright.shape[1], notes, left_out
 
 
@@ -322,68 +345,92 @@ def _restore(
     settings: OutputSettings,
     start: float,
 ) -> Restored:
-    status: Status = "restored"
-    left_alone = False
-    notes: list[str] = []
-    alpha: NDArray[np.uint8] | None = None
-    before: NDArray[np.uint8] | None = None
+    compare = job.comparison is not None
     if is_jpeg(data):
-        header = scan_header(data)
-        _check_size(header.width, header.height, settings.max_pixels)
-        if header.scans > MAX_SCANS:
-            raise JpegError(f"{header.scans} scans, more than any encoder writes; not decoded")
-        stored = read_jpeg(data, collect_warnings=True)
-        _check_size(stored.width, stored.height, settings.max_pixels)
-        notes += [f"damaged: {warning}" for warning in stored.warnings]
-        layout = f"{stored.width}x{stored.height} {stored.colors} {sampling_of(stored)}".strip()
-        try:
-            reason = _not_below(stored, settings.below)
-            untouched = bool(reason)
-            if not reason and restorer.leaves(stored):
-                reason = UNCHANGED if max(shares_of_change(stored)) else FINE
-            if reason:
-                status, left_alone = "decoded", True
-                notes.append(f"decoded, not restored: {reason}")
-            restored = restorer.decoded(stored) if untouched else restorer.restore(stored)
-        except UnsupportedLayoutError as error:
-            decoded = stored.decoded()
-            if decoded is None:
-                raise
-            restored, status = decoded, "decoded"
-            notes.append(f"decoded, not restored: {error}")
-        if has_ink(stored):
-            way = "its ICC profile" if cmyk_profile(data) else "plain arithmetic (no ICC profile)"
-            notes.append(f"{stored.colors} became RGB through {way}")
-        if job.comparison is not None and status == "restored":
-            try:
-                with stderr_lines():
-                    before = decode_jpeg(data)
-            except JpegError as error:
-                notes.append(f"no comparison: {error}")
+        answer = _of_jpeg(data, restorer, settings, compare)
     else:
         size = picture_size(data)
         if size is not None:
             _check_size(*size, settings.max_pixels)
+        notes: list[str] = []
         pixels = _read_pixels(data, job.source, notes)
         _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
         alpha, losses = read_extras(data)
-        notes += losses
-        source = pixels_as_jpeg(pixels)
-        notes.append(source.note)
-        layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
-        reason = _not_below(source.stored, settings.below)
-        if not reason and restorer.strength == 0:
-            reason = UNCHANGED
+        answer = _of_pixels(pixels, restorer, settings)
+        answer.notes[:0] = notes + losses
+        answer.alpha = alpha
+    if not compare or answer.status != "restored":
+        answer.before = None
+    elif answer.before is None:
+        answer.notes.append("no comparison: other programs cannot decode this file")
+    return Restored(job, settings, data, origin, answer, time.perf_counter() - start)
+
+
+def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compare: bool) -> Answer:
+    header = scan_header(data)
+    _check_size(header.width, header.height, settings.max_pixels)
+    if header.scans > MAX_SCANS:
+        raise JpegError(f"{header.scans} scans, more than any encoder writes; not decoded")
+    stored = read_jpeg(data, collect_warnings=True)
+    _check_size(stored.width, stored.height, settings.max_pixels)
+    notes = [f"damaged: {warning}" for warning in stored.warnings]
+    layout = f"{stored.width}x{stored.height} {stored.colors} {sampling_of(stored)}".strip()
+    finer = _is_finer_than_assumed(stored, settings.assume_quality)
+    before = stored.decoded() if compare or finer else None
+    if finer and before is not None:
+        answer = _of_pixels(before, restorer, settings)
+        return replace(answer, notes=notes + answer.notes, layout=layout)
+    keeps_ink = settings.keep_cmyk and has_ink(stored)
+    status: Status = "restored"
+    left_alone = False
+    try:
+        reason = _not_below(stored, settings.below)
+        untouched = bool(reason)
+        if not reason and restorer.leaves(stored):
+            reason = UNCHANGED if max(shares_of_change(stored)) else FINE
         if reason:
-            status, left_alone, restored = "decoded", True, pixels
-            notes.append(f"not restored: {reason}")
+            status, left_alone = "decoded", True
+            notes.append(f"decoded, not restored: {reason}")
+        if keeps_ink:
+            ink = stored.decoded_ink() if untouched else None
+            image = restorer.restore_ink(stored) if ink is None else ink
         else:
-            restored = restorer.restore_source(source.stored, source.offset, pixels)
-        before = pixels if job.comparison is not None and status == "restored" else None
-    seconds = time.perf_counter() - start
-    return Restored(
-        *(job, settings, data, origin, restored, alpha, before, status, notes, layout, seconds),
-        left_alone,
+            image = restorer.decoded(stored) if untouched else restorer.restore(stored)
+    except UnsupportedLayoutError as error:
+        decoded = stored.decoded()
+        if decoded is None:
+            raise
+        image, status = decoded, "decoded"
+        notes.append(f"decoded, not restored: {error}")
+    answer = Answer(image, status, notes, layout, left_alone, before=before)
+    if keeps_ink:
+        answer.shown = stored.ink_in_rgb(image)
+        notes.append("kept as CMYK")
+    elif has_ink(stored):
+        answer.profile_used = cmyk_profile(data) is not None
+        way = "its ICC profile, which the result no longer needs"
+        way = way if answer.profile_used else "plain arithmetic (no ICC profile)"
+        notes.append(f"{stored.colors} became RGB through {way}")
+    return answer
+
+
+def _of_pixels(pixels: NDArray[np.uint8], restorer: CanRestore, settings: OutputSettings) -> Answer:
+    source = pixels_as_jpeg(pixels, settings.assume_quality)
+    notes = [source.note]
+    layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
+    reason = _not_below(source.stored, settings.below)
+    if not reason and restorer.strength == 0:
+        reason = UNCHANGED
+    if reason:
+        return Answer(pixels, "decoded", [*notes, f"not restored: {reason}"], layout, True)
+    image = restorer.restore_source(source.stored, source.offset, pixels)
+    return Answer(image, "restored", notes, layout, before=pixels)
+
+
+def _is_finer_than_assumed(stored: JpegImage, assumed: int | None) -> bool:
+    """Whether a file is to be taken for a copy of a poorer JPEG; those of inks never are."""
+    return (
+        assumed is not None and not has_ink(stored) and estimate_quality(stored).quality > assumed
     )
 
 

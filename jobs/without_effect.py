@@ -15,8 +15,11 @@ def options_without_effect(
 ) -> list[str]:
     """A line for each of ``given``, names of options, that has no effect beside the others."""
     lines = []
-    if "quality" in given and options.format == "png":
-        lines.append("--quality has no effect on PNG, which loses nothing; it is for webp and jpg")
+    if "quality" in given and options.format in ("png", "tiff"):
+        name = options.format.upper()
+        lines.append(
+            f"--quality has no effect on {name}, which loses nothing; it is for webp and jpg"
+        )
     if "output" in given and options.suffix and not options.report:
         lines.append("--output has no effect with --suffix: results lie beside their sources")
     if "all_pictures" in given and not any(path.is_dir() for path in inputs):

@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 from models.restore.restorer import Precision
 from options.schema import AnyOptions, load_options, parse_assignment
+from utils.arguments import EXIT_USAGE, Parser, number
 from utils.commands import command_parser
 from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts
 from utils.project import PROJECT, from_project
 
-EXIT_USAGE = 2
 EXIT_FAILED_IMAGES = 1
 EXIT_INTERRUPTED = 130
 
@@ -27,7 +27,7 @@ def test_parser(
     default_options: str,
     testsets_help: str,
     measures: bool = False,  # noqa: PT028  this is no test
-) -> argparse.ArgumentParser:
+) -> Parser:
     """Parser with the arguments all test scripts take; ``measures``: several methods too."""
     parser = command_parser(description, examples)
     parser.add_argument(
@@ -70,7 +70,7 @@ def test_parser(
         help="numbers the network computes in (default: auto, bfloat16 where the hardware has it)",
     )
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: what PyTorch takes)"
+        "--threads", type=number, metavar="N", help="CPU threads (default: what PyTorch takes)"
     )
     parser.add_argument(
         "--output",

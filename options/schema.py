@@ -221,6 +221,8 @@ class RealTestOptions(InferenceOptions):
     format: Format = "png"
     quality: Quality = 95
     below: Quality | None = None
+    assume_quality: Quality | None = None
+    keep_cmyk: bool = False
     dry_run: bool = False
     suffix: Annotated[str, Field(pattern=r"^[^/\\]+$")] | None = None
     keep_times: bool = True
@@ -229,6 +231,15 @@ class RealTestOptions(InferenceOptions):
     report: bool = False
     max_pixels: Annotated[float, Field(gt=0)] = 200.0
     json_report: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RealTestOptions:
+        if self.keep_cmyk and self.format not in ("jpg", "tiff"):
+            raise ValueError(
+                f"keep_cmyk needs a format that holds CMYK, not {self.format}; "
+                "add --format tiff or --format jpg"
+            )
+        return self
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -30,6 +30,7 @@ from tqdm import tqdm
 # Run as a script, only this file's folder would be searched.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.arguments import Parser
 from utils.commands import as_started
 from utils.image_io import (
     IMAGE_SUFFIXES,
@@ -486,12 +487,11 @@ def _wanted(name: str, pattern: str) -> bool:
 # ---------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog=as_started("python testsets/download.py"),
         description=__doc__,
         epilog=as_started(EXAMPLES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "names", nargs="*", type=_known_set, metavar="NAME", help=f"sets: {', '.join(SOURCES)}"

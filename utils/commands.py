@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from typing import NamedTuple
+
+from utils.arguments import Parser
 
 
 class Command(NamedTuple):
@@ -48,17 +49,14 @@ def _by_ijcn() -> bool:
     return sys.argv[0] in {f"ijcn {name}" for name in COMMANDS}
 
 
-def command_parser(
-    description: str | None, examples: str, prog: str | None = None
-) -> argparse.ArgumentParser:
+def command_parser(description: str | None, examples: str, prog: str | None = None) -> Parser:
     """Parser of a command, with examples below its help.
 
     prog: how the usage names it; by default the script that was started, or ``ijcn`` and the
     subcommand.
     """
-    return argparse.ArgumentParser(
+    return Parser(
         prog=sys.argv[0] if prog is None and _by_ijcn() else prog and as_started(prog),
         description=as_started(description or ""),
         epilog=f"examples:\n{as_started(examples)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import utils.scratch  # noqa: F401  silences OpenCV's log
+from utils.pillow import opened
 
 IMAGE_SUFFIXES = frozenset({".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"})
 
@@ -45,6 +46,8 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     """:func:`read_image` for the bytes of a file; ``name`` is for messages."""
     if not data:
         raise ImageError(f"{name}: empty file; give a whole image")
+    if data[:4] in (b"II*\0", b"MM\0*") and (straight := _under_transparency(data)) is not None:
+        return straight
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -62,6 +65,15 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     if pixels.ndim == 2:
         return np.asarray(pixels, dtype=np.uint8)
     return np.ascontiguousarray(pixels[:, :, 2::-1], dtype=np.uint8)
+
+
+def _under_transparency(tiff: bytes) -> NDArray[np.uint8] | None:
+    """The colours of a TIFF that has transparency, which OpenCV would darken by it; else None."""
+    try:
+        with opened(tiff) as image:
+            return np.asarray(image)[:, :, :3].copy() if image.mode == "RGBA" else None
+    except Exception:  # Pillow raises nearly anything on damaged files
+        return None
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:

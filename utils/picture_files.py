@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from utils.image_io import ImageError, write_atomically
-from utils.metadata import Lost, Metadata, exif, jpeg, png, webp
+from utils.metadata import Lost, Metadata, exif, jpeg, png, tiff, webp
 from utils.metadata.origin import with_origin
 from utils.pillow import opened
 
-Format = Literal["png", "webp", "jpg"]
+Format = Literal["png", "webp", "jpg", "tiff"]
 
 
 class Extras(NamedTuple):
@@ -42,6 +42,8 @@ def read_extras(data: bytes) -> Extras:
                 notes.append(f"only the first of {frames} frames")
             if _bits(data, image) > 8:
                 notes.append(f"{_bits(data, image)} bits a sample became 8")
+            if image.mode == "CMYK":
+                notes.append("CMYK became RGB through plain arithmetic")
             if image.has_transparency_data:
                 alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
     except Exception:  # Pillow raises nearly anything; the pixels themselves are read by others
@@ -80,13 +82,14 @@ def write_picture(
     alpha: NDArray[np.uint8] | None = None,
     origin: Callable[[list[Lost]], Mapping[str, Any]] | None = None,
 ) -> list[Lost]:
-    """Write (H, W, 3) RGB or (H, W) gray beside its final name, then rename.
+    """Write (H, W, 3) RGB, (H, W) gray or (H, W, 4) inks beside its final name, then rename.
 
     Args:
-        path: final name. image: as it is to be looked at, already turned. file_format: of the file.
-        quality: 1..100 of WebP (100: lossless) and JPEG (4:4:4); PNG is lossless.
+        path: final name. image: as it is to be looked at, already turned; inks, of which 255 is
+            full, in JPEG and TIFF only. file_format: of the file.
+        quality: 1..100 of WebP (100: lossless) and JPEG (4:4:4); PNG and TIFF are lossless.
         metadata: kept as far as the format can hold it.
-        alpha: (H, W) uint8, in PNG and WebP.
+        alpha: (H, W) uint8, in PNG, WebP and TIFF.
         origin: what the file is to say of its origin, see utils.metadata.origin, given what could
             not be kept.
 
@@ -96,11 +99,12 @@ def write_picture(
         ImageError: the place cannot be written, or the format cannot hold such a picture.
     """
     lost: list[Lost] = []
-    if metadata.icc_profile and not _profile_fits(metadata.icc_profile, image):
-        colours = metadata.icc_profile[16:20].decode("latin-1").strip()
-        lost.append(Lost("the colour profile", f"left out: it is for other colours ({colours})"))
+    colors = _colors(image)
+    if metadata.icc_profile and not _profile_fits(metadata.icc_profile, colors):
+        meant = metadata.icc_profile[16:20].decode("latin-1").strip()
+        lost.append(Lost("the colour profile", f"left out: it is for other colours ({meant})"))
         metadata = replace(metadata, icc_profile=None)
-    options: dict[str, Any]
+    options: dict[str, Any] = {}
     if file_format == "png":
         options = {"compress_level": 4}
     elif file_format == "webp":
@@ -108,24 +112,29 @@ def write_picture(
         more, beyond = webp.encoder_options(metadata)
         options |= more
         lost += beyond
-    else:
+    elif file_format == "jpg":
         options = {"quality": quality, "subsampling": 0}
     if alpha is not None and file_format == "jpg":
         lost.append(Lost("transparency", "was left out, which JPEG does not have"))
     elif alpha is not None:
         image = np.dstack((image, alpha))
-    buffer = io.BytesIO()
     name = _NAMES[file_format]
     try:
-        Image.fromarray(image).save(buffer, name, **options)
+        if file_format == "tiff":
+            data, beyond = tiff.encoded(image, metadata, colors)
+            lost += beyond
+        else:
+            buffer = io.BytesIO()
+            picture = Image.fromarray(image, "CMYK") if colors == "CMYK" else Image.fromarray(image)
+            picture.save(buffer, name, **options)
+            data = buffer.getvalue()
     except (OSError, ValueError, KeyError) as error:
         height, width = image.shape[:2]
         raise ImageError(
             f"{path}: {width}x{height} pixels cannot be written as {name} ({_one_line(error)}); "
             "choose --format png"
         ) from error
-    data = buffer.getvalue()
-    if file_format != "webp":
+    if file_format in ("png", "jpg"):
         embed = png.embed if file_format == "png" else jpeg.embed
         data, beyond = embed(data, metadata)
         lost += beyond
@@ -137,7 +146,7 @@ def write_picture(
     return lost
 
 
-_NAMES = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
+_NAMES = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG", "tiff": "TIFF"}
 
 
 def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
@@ -146,10 +155,10 @@ def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
         return jpeg.names_beyond(metadata)
     if file_format == "jpg":
         return png.names_beyond(metadata, for_jpeg=True)
-    names = jpeg.names_of_photoshop(metadata)
+    names = jpeg.names_of_photoshop(metadata) if file_format == "webp" else []
     if metadata.comments:
         names.append("a comment" if len(metadata.comments) == 1 else "comments")
-    if metadata.density and metadata.density.says_something:
+    if file_format == "webp" and metadata.density and metadata.density.says_something:
         stated = exif.density(metadata.exif) if metadata.exif else None
         if stated is None or str(stated) != str(metadata.density):
             names.append(str(metadata.density))
@@ -165,9 +174,15 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
-def _profile_fits(profile: bytes, image: NDArray[np.uint8]) -> bool:
-    """Whether an ICC profile is for as many colours as the picture has (ICC.1, 7.2.6)."""
-    return profile[16:20] == (b"GRAY" if image.ndim == 2 else b"RGB ")
+def _colors(image: NDArray[np.uint8]) -> Literal["gray", "RGB", "CMYK"]:
+    if image.ndim == 2:
+        return "gray"
+    return "CMYK" if image.shape[2] == 4 else "RGB"
+
+
+def _profile_fits(profile: bytes, colors: str) -> bool:
+    """Whether an ICC profile is for colours of this kind (ICC.1, 7.2.6)."""
+    return profile[16:20].decode("latin-1").strip() == colors.upper()
 
 
 def _one_line(error: BaseException) -> str:

@@ -35,12 +35,15 @@ _BASIS = dct_basis().astype(np.float32)
 
 Plane = NDArray[np.float32]
 
+LevelGrid = NDArray[np.int16] | NDArray[np.float32]
+"""As stored, or unrounded ones that stand for no file."""
+
 
 class StoredComponent(Protocol):
     """Levels (rows, cols, 8, 8), table (8, 8) and sampling factors of one component."""
 
     @property
-    def levels(self) -> NDArray[np.int16]: ...
+    def levels(self) -> LevelGrid: ...
     @property
     def table(self) -> NDArray[np.int32]: ...
     @property
@@ -96,8 +99,8 @@ class NetworkView(NamedTuple):
     """
 
     tables: NDArray[np.int32]
-    y: NDArray[np.int16] | Plane
-    c: NDArray[np.int16] | Plane
+    y: LevelGrid
+    c: LevelGrid
     chroma_detail: Plane | None
 
 
@@ -135,14 +138,14 @@ def network_view(stored: StoredJpeg) -> NetworkView:
     y, cb, cr = components
     ratios = _ratios(components)
     if ratios[0] == (1, 1):
-        luma_levels: NDArray[np.int16] | Plane = _mirrored_luma(y, cb, ratios[1], height, width)
+        luma_levels: LevelGrid = _mirrored_luma(y, cb, ratios[1], height, width)
     else:
         luma_levels = _levels(_enlarged(y, ratios[0], height, width), y.table)
     tables = np.stack([c.table for c in components])
     if ratios[1:] == [(2, 2), (2, 2)]:
         rows, cols = height // MCU, width // MCU
-        chroma = np.stack([mirror_blocks(c.levels, rows, cols) for c in (cb, cr)])
-        return NetworkView(tables, luma_levels, chroma, None)
+        chroma = [mirror_blocks(c.levels, rows, cols) for c in (cb, cr)]
+        return NetworkView(tables, luma_levels, np.stack(chroma), None)  # type: ignore[arg-type]
     halves, details = [], []
     for component, ratio in zip((cb, cr), ratios[1:], strict=True):
         levels, detail = _half_and_detail(component, ratio, height, width)
@@ -151,7 +154,7 @@ def network_view(stored: StoredJpeg) -> NetworkView:
     return NetworkView(tables, luma_levels, np.stack(halves), np.stack(details))
 
 
-def mirror_blocks(levels: NDArray[np.int16], rows: int, cols: int) -> NDArray[np.int16]:
+def mirror_blocks(levels: LevelGrid, rows: int, cols: int) -> LevelGrid:
     """Extend a grid of DCT blocks downwards and to the right by mirroring at its last edge.
 
     Mirroring samples (edge sample repeated) reverses the order of blocks and negates the
@@ -184,7 +187,7 @@ def _ratios(components: Sequence[StoredComponent]) -> list[tuple[float, float]]:
 
 def _mirrored_luma(
     y: StoredComponent, cb: StoredComponent, ratio: tuple[float, float], height: int, width: int
-) -> NDArray[np.int16]:
+) -> LevelGrid:
     """Luma blocks, mirrored first to whole MCUs where chroma blocks reach beyond them."""
     levels = y.levels
     covered = [round(n * r) for n, r in zip(cb.levels.shape[:2], ratio, strict=True)]

@@ -23,12 +23,13 @@ from models.restore.layouts import (
     MULTIPLE,
     RESTORED_COLORS,
     RestoreError,
+    StoredInk,
     StoredJpeg,
     UnsupportedLayoutError,
     is_colourless,
     network_view,
 )
-from models.restore.parts import has_ink, has_parts, joined, parts_of
+from models.restore.parts import Part, has_ink, has_parts, joined, parts_of
 from models.restore.tiling import (
     MIN_SIDE,
     STEP,
@@ -195,6 +196,20 @@ class Restorer:
             return self.decoded(stored)
         return self._weaker(self._whole(stored), stored)
 
+    def restore_ink(self, stored: StoredInk) -> NDArray[np.uint8]:
+        """The inks of a CMYK or YCCK JPEG, restored: uint8 (H, W, 4), 255 being full ink.
+
+        Raises:
+            RestoreError: not enough memory.
+        """
+        decoded = stored.decoded_ink()
+        if decoded is None:
+            decoded = self._parts_joined(stored, self._plain)
+        if self.leaves(stored):
+            return decoded.copy()
+        whole = self._parts_joined(stored, self._whole)
+        return whole if self.strength == 1 else weakened(whole, decoded, self.strength)
+
     @property
     def strength(self) -> float:
         """How much of the change is applied, 0 to 1."""
@@ -219,14 +234,17 @@ class Restorer:
     def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """The picture without restoration, of the shape that :meth:`restore` gives."""
         decoded = stored.decoded()
-        return self._plain(stored) if decoded is None else decoded
+        return self._plain(stored) if decoded is None else decoded.copy()
 
     def _whole(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """The answer at strength 1."""
         shares = self._shares(stored)
-        decoded = stored.decoded() if min(shares) < 1 else None
+        decoded = None
+        if min(shares) < 1:
+            # What stands for no file is never left alone; a part of a file always has a plain look.
+            decoded = self.decoded(stored) if isinstance(stored, Part) else stored.decoded()
         if decoded is not None and max(shares) == 0:
-            return decoded
+            return decoded.copy()
         if has_parts(stored):
             return self._in_parts(stored, self._whole)
         if decoded is None:
@@ -252,8 +270,14 @@ class Restorer:
         self, stored: StoredJpeg, restore: Callable[[StoredJpeg], NDArray[np.uint8]]
     ) -> NDArray[np.uint8]:
         """RGB of a JPEG whose parts are restored one by one."""
-        picture = joined(stored, [restore(part) for part in parts_of(stored)])
+        picture = self._parts_joined(stored, restore)
         return stored.ink_in_rgb(picture) if has_ink(stored) else picture
+
+    def _parts_joined(
+        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """RGB, or inks, of a JPEG whose parts are restored one by one."""
+        return joined(stored, [restore(part) for part in parts_of(stored)])
 
     def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
         """Which part of the network's change to apply to each component."""
@@ -295,14 +319,18 @@ class Restorer:
         """:meth:`restore_file` for the bytes of a file."""
         return self._restore_bytes(data, "these bytes")
 
-    def restore_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def restore_pixels(
+        self, pixels: NDArray[np.uint8], assume_quality: int | None = None
+    ) -> NDArray[np.uint8]:
         """Pixels that were once decoded from a JPEG -> restored ones of the same shape.
 
-        pixels: uint8, RGB (H, W, 3) or gray (H, W). See :func:`data.pixels.pixels_as_jpeg`.
+        pixels: uint8, RGB (H, W, 3) or gray (H, W). assume_quality: 1..100, of the JPEG that they
+        were, for those that were resized or saved again since. See
+        :func:`data.pixels.pixels_as_jpeg`.
         """
         from data.pixels import pixels_as_jpeg
 
-        source = pixels_as_jpeg(pixels)
+        source = pixels_as_jpeg(pixels, assume_quality)
         return self.restore_source(source.stored, source.offset, pixels)
 
     def restore_source(

@@ -258,7 +258,7 @@ def test_pixels_are_restored_from_the_jpeg_they_were(restore: Restore) -> None:
     Image.fromarray(pixels).save(buffer, "PNG")
     result, target = restore("a.png", buffer.getvalue())
     assert result.status == "restored"
-    assert "quality 30, grid at 3,5" in result.message
+    assert "recognised as a JPEG of quality 30 that was cropped since" in result.message
     assert read_image(target).shape == pixels.shape
     assert np.abs(read_image(target).astype(int) - pixels).mean() < 3
     # also under a wrong name

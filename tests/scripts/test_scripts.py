@@ -136,6 +136,26 @@ def test_usage_errors_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--strength", "abc"),
+            "--strength abc: strength: input should be a valid number, got",
+        ),
+        (("--below", "9.5"), "--below 9.5: below: input should be a valid integer, got 9.5"),
+        (("--threads", "all"), "--threads all"),
+        (("--format", "bmp"), "--format: invalid choice: 'bmp'"),
+        (("--max_memory",), "--max_memory: expected one argument"),
+        (("--set", "keep_cmyk=true"), "add --format tiff or --format jpg"),
+    ],
+)
+def test_mistyped_arguments_are_one_line(arguments: tuple[str, ...], words: str) -> None:
+    done = run_script("test_real_IJCN.py", "--input", "a.jpg", *arguments)
+    assert words in error_line(done)
+    assert done.stderr.count("\n") == 1
+
+
 def test_unwritable_output_is_refused_before_any_work(
     tmp_path: Path, sets: Path, checkpoint: Path
 ) -> None:

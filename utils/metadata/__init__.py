@@ -1,6 +1,6 @@
-"""Metadata of picture files: read as stored, changed in place, written into PNG, WebP and JPEG.
+"""Metadata of picture files: read as stored, changed in place, written into other files.
 
-A module for each kind of block (exif, xmp) and for each format (jpeg, png, webp).
+A module for each kind of block (exif, xmp) and for each format (jpeg, png, tiff, webp).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from utils.metadata import exif, jpeg, png, webp, xmp
+from utils.metadata import exif, jpeg, png, tiff, webp, xmp
 from utils.metadata.record import Density, Lost, Metadata, told
 from utils.pillow import opened
 
@@ -66,11 +66,7 @@ def _upright_segment(segment: tuple[int, bytes]) -> tuple[int, bytes]:
     return code, xmp.upright(payload) if payload.startswith(jpeg.XMP) else payload
 
 
-_ONLY_IN_TIFF = {
-    "EXIF": (exif.EXIF_IFD, 0x8825, 0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x8298),
-    "IPTC": (33723,),
-}
-"""What is part of the structure that holds a TIFF's pixels: directories, texts of IFD0."""
+_TIFF = (b"II*\0", b"MM\0*")
 
 
 def _by_pillow(data: bytes) -> Metadata:
@@ -79,18 +75,17 @@ def _by_pillow(data: bytes) -> Metadata:
         with opened(data) as image:
             tags: Any = getattr(image, "tag_v2", {})
             found = {str(key): value for key, value in image.info.items()}
-            packet, resources = tags.get(700), tags.get(34377)
-            lost = [name for name, own in _ONLY_IN_TIFF.items() if any(tag in tags for tag in own)]
+            packet, resources = tags.get(700), tiff.photoshop_of(tags)
     except Exception as error:  # Pillow's parsers raise nearly anything on damaged files
         words = " ".join(str(error).split())[:150] or type(error).__name__
         return Metadata(problems=(f"metadata cannot be read ({words})",))
     profile = found.get("icc_profile")
     return Metadata(
+        exif=exif.taken_from(data, tiff.STRUCTURE) if data[:4] in _TIFF else None,
         xmp=packet if isinstance(packet, bytes) else None,
-        photoshop=resources if isinstance(resources, bytes) else None,
+        photoshop=resources,
         icc_profile=profile if isinstance(profile, bytes) and profile else None,
         density=_resolution(found.get("dpi")),
-        left_out=tuple(Lost(name, "left out: not read from a TIFF") for name in lost),
     )
 
 

@@ -7,7 +7,7 @@ serialised: damaged tags stay as they are and harm no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -89,6 +89,34 @@ def density(block: bytes) -> Density | None:
     return Density(sides[0], sides[1], "cm" if code == 3 else "inch") if code in (2, 3) else None
 
 
+def entries(block: bytes) -> dict[int, bytes]:
+    """The 12 bytes of each entry of IFD0 by its tag; of several with one tag, the first."""
+    exif = _Block(block)
+    found: dict[int, bytes] = {}
+    for entry in exif.directory(exif.number(4, 4)):
+        found.setdefault(entry.tag, bytes(exif.data[entry.at : entry.at + 12]))
+    return found
+
+
+def taken_from(tiff: bytes, without: Container[int]) -> bytes | None:
+    """The EXIF of a TIFF as a block of its own: IFD0 without some tags, and what it points to.
+
+    Every value keeps its bytes, damaged ones too; only their places are new. (So are those of a
+    maker's note, whose own offsets may count from the start of the file.) None where there is none.
+    """
+    source = _Block(tiff)
+    found = [e for e in source.directory(source.number(4, 4)) if e.tag not in without]
+    if not found:
+        return None
+    block = _Block(tiff[:4] + bytes(4))
+    block.put(4, block.appended(source, found, depth=0))
+    return bytes(block.data)
+
+
+_DIRECTORIES = (EXIF_IFD, 0x8825, 0xA005)
+"""Tags of which the value is the place of a directory: EXIF, GPS, interoperability."""
+
+
 @dataclass
 class _Block:
     """The bytes of a block, and what can be read of them; beyond their end all is zero."""
@@ -120,6 +148,29 @@ class _Block:
             yield _Entry(
                 place, tag, kind, count, place + 8 if inside else self.number(place + 8, 4)
             )
+
+    def appended(self, source: _Block, found: list[_Entry], depth: int) -> bytes:
+        """Copy a directory of another block of this order, with all its values; its new place."""
+        copied = []
+        for entry in found:
+            raw = bytes(source.data[entry.at : entry.at + 12])
+            value = bytes(source.data[entry.place : entry.place + entry.size])
+            if entry.tag in _DIRECTORIES and entry.kind in (4, 13) and depth < 2:
+                inner = source.directory(int.from_bytes(value[:4], self.order))
+                raw = raw[:8] + self.appended(source, inner, depth + 1)
+            elif entry.size > 4 and len(value) == entry.size:
+                raw = raw[:8] + self._append(value)
+            elif entry.size > 4:  # it would lie beyond the end
+                continue
+            copied.append(raw)
+        count = len(copied).to_bytes(2, self.order)
+        return self._append(count + b"".join(copied) + bytes(4))
+
+    def _append(self, value: bytes) -> bytes:
+        self.data += b"\0" * (len(self.data) % 2)
+        place = len(self.data)
+        self.data += value
+        return place.to_bytes(4, self.order)
 
     def exchange_sides(self, directory: list[_Entry]) -> None:
         """PixelXDimension and PixelYDimension, with their types."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.arguments import EXIT_USAGE, Parser
 from utils.commands import command_parser
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 PUBLISHED = PROJECT / "testsets" / "published.csv"
 
-EXIT_USAGE = 2
 
 EXAMPLES = """  python -m utils.plots summary test_results/color/summary.csv --output plots
   python -m utils.plots summary old/summary.csv new/summary.csv --figure psnrb --output plots
@@ -462,15 +462,12 @@ def _positive(text: str) -> int:
 _positive.__name__ = "whole number of at least 1"  # as argparse names it in its message
 
 
-def _parser() -> argparse.ArgumentParser:
-    keep: Any = argparse.RawDescriptionHelpFormatter
+def _parser() -> Parser:
     parser = command_parser(__doc__, EXAMPLES, "python -m utils.plots")
     kinds = parser.add_subparsers(required=True, metavar="summary|training")
 
     text = "figures over the quality factor, and their gain, one plot per data set"
-    summary = kinds.add_parser(
-        "summary", help=text, description=text, epilog=parser.epilog, formatter_class=keep
-    )
+    summary = kinds.add_parser("summary", help=text, description=text, epilog=parser.epilog)
     summary.add_argument("files", nargs="+", type=Path, metavar="summary.csv")
     summary.add_argument("--figure", choices=tuple(FIGURES), default="psnr", help="default: psnr")
     summary.add_argument(
@@ -484,9 +481,7 @@ def _parser() -> argparse.ArgumentParser:
     summary.set_defaults(files_of=_summary_files)
 
     text = "loss and gains of several runs together"
-    training = kinds.add_parser(
-        "training", help=text, description=text, epilog=parser.epilog, formatter_class=keep
-    )
+    training = kinds.add_parser("training", help=text, description=text, epilog=parser.epilog)
     training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
     training.add_argument(
         "--smooth",

@@ -1,0 +1,29 @@
+"""Command lines: a parser that says what is wrong in one line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+EXIT_USAGE = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows its texts as they are written; an error is one line on stderr, without the usage."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **more)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"error: {message.removeprefix('argument ')}; see --help\n")
+
+
+def number(text: str) -> int | float | str:
+    """A number as typed; other text as it is, which the options' schema then refuses by name."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

@@ -1,0 +1,143 @@
+"""TIFFs (TIFF 6.0): pixels without loss, and everything around them; EXIF read from and written to.
+
+The EXIF of a JPEG is a TIFF structure itself. A result begins with it, byte for byte, so that every
+offset in it still holds, those of makers' notes too; a new first directory behind the pixels points
+to its parts.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.metadata.exif import entries, is_exif
+from utils.metadata.record import Density, Lost, Metadata
+from utils.metadata.xmp import XmpError, joined
+
+_BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
+_FORMATS = {_SHORT: "H", _LONG: "L"}
+_STRIP_BYTES = 1 << 18
+_LARGEST = (1 << 32) - 1
+"""Offsets have 32 bits."""
+
+_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
+_IPTC_RESOURCE = b"8BIM\x04\x04\0\0"
+
+STRUCTURE = frozenset(
+    {
+        *range(254, 270),  # sizes, compression, thresholds
+        *range(273, 285),  # strips, orientation, resolution
+        *range(288, 302),  # gray and fax
+        *range(317, 348),  # predictor, colours, tiles, further directories
+        *range(512, 533),  # old JPEG, YCbCr
+        *(_XMP, _IPTC, _PHOTOSHOP, _ICC),
+        37724,  # Photoshop's layers
+    }
+)
+"""Tags of IFD0 that are about how the pixels are stored and shown, or that are kept elsewhere."""
+
+
+def photoshop_of(tags: Mapping[int, Any]) -> bytes | None:
+    """Photoshop's image resources of a TIFF's tags; IPTC that stands alone becomes one of them."""
+    resources, iptc = tags.get(_PHOTOSHOP), tags.get(_IPTC)
+    own = resources if isinstance(resources, bytes) else b""
+    if isinstance(iptc, tuple) and all(isinstance(each, int) for each in iptc):
+        iptc = struct.pack(f"<{len(iptc)}L", *iptc)  # older programs stored it as numbers
+    if isinstance(iptc, bytes) and iptc and _IPTC_RESOURCE not in own:
+        own += _IPTC_RESOURCE + struct.pack(">L", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+    return own or None
+
+
+def encoded(
+    image: NDArray[np.uint8], metadata: Metadata, colors: Literal["gray", "RGB", "CMYK"]
+) -> tuple[bytes, list[Lost]]:
+    """(H, W) or (H, W, samples) as a TIFF compressed by deflate, and what could not be kept.
+
+    colors: what the samples are; RGB may have one more, its transparency.
+
+    Raises:
+        ValueError: more than 4 GB.
+    """
+    lost: list[Lost] = []
+    block = metadata.exif if metadata.exif and is_exif(metadata.exif) else None
+    if metadata.exif and block is None:
+        lost.append(Lost("EXIF", "cannot be read and was left out"))
+    order = ">" if block and block[:2] == b"MM" else "<"
+    data = bytearray(block or b"II*\0\0\0\0\0")
+    data[2:4] = struct.pack(f"{order}H", 42)
+    tags = {tag: entry for tag, entry in entries(bytes(data)).items() if tag not in STRUCTURE}
+
+    def put(tag: int, kind: int, *values: int) -> None:
+        store(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))
+
+    def store(tag: int, kind: int, count: int, value: bytes) -> None:
+        place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(f"{order}L", add(value))
+        tags[tag] = struct.pack(f"{order}HHL", tag, kind, count) + place
+
+    def add(value: bytes) -> int:
+        data.extend(b"\0" * (len(data) % 2))
+        data.extend(value)
+        if len(data) > _LARGEST:
+            raise ValueError("a TIFF ends at 4 GB")
+        return len(data) - len(value)
+
+    samples = image if image.ndim == 3 else image[:, :, None]
+    height, width, count = samples.shape
+    rows = max(1, _STRIP_BYTES // (width * count))
+    strips = [_compressed(samples[top : top + rows]) for top in range(0, height, rows)]
+    places = [add(strip) for strip in strips]
+    put(256, _LONG, width)
+    put(257, _LONG, height)
+    put(258, _SHORT, *([8] * count))
+    put(259, _SHORT, 8)  # deflate
+    put(262, _SHORT, {"gray": 1, "RGB": 2, "CMYK": 5}[colors])
+    put(273, _LONG, *places)
+    put(274, _SHORT, 1)
+    put(277, _SHORT, count)
+    put(278, _LONG, rows)
+    put(279, _LONG, *map(len, strips))
+    put(284, _SHORT, 1)
+    put(317, _SHORT, 2)  # differences of neighbours
+    extra = count - {"gray": 1, "RGB": 3, "CMYK": 4}[colors]
+    if extra:
+        put(338, _SHORT, *([2] * extra))
+    if metadata.density and metadata.density.says_something:
+        x, y, unit = _resolution(metadata.density)
+        for tag, side in ((282, x), (283, y)):
+            store(tag, _RATIONAL, 1, struct.pack(f"{order}LL", round(side * 10_000), 10_000))
+        put(296, _SHORT, unit)
+    packet = metadata.xmp
+    if packet and metadata.extended_xmp:
+        try:
+            packet = joined(packet, metadata.extended_xmp[1])
+        except XmpError as error:
+            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
+    for tag, kind, value in (
+        (_XMP, _BYTE, packet),
+        (_PHOTOSHOP, _BYTE, metadata.photoshop),
+        (_ICC, _UNDEFINED, metadata.icc_profile),
+    ):
+        if value:
+            store(tag, kind, len(value), value)
+    directory = struct.pack(f"{order}H", len(tags)) + b"".join(tags[tag] for tag in sorted(tags))
+    data[4:8] = struct.pack(f"{order}L", add(directory + bytes(4)))
+    return bytes(data), lost
+
+
+def _compressed(rows: NDArray[np.uint8]) -> bytes:
+    differences = rows.copy()
+    differences[:, 1:] -= rows[:, :-1]
+    return zlib.compress(differences.tobytes(), 4)
+
+
+def _resolution(density: Density) -> tuple[float, float, int]:
+    """Two numbers, and the code of their unit: 1 none, 2 inch, 3 cm."""
+    if density.unit == "none":
+        return density.x, density.y, 1
+    factor = 0.01 if density.unit == "metre" else 1.0
+    return density.x * factor, density.y * factor, 2 if density.unit == "inch" else 3
