@@ -232,11 +232,9 @@ def _key(*parts: object) -> str:
 def code_hash() -> str:
     """SHA-256 over the source files that decide on figures."""
     digest = hashlib.sha256()
-    for package in ("data", "models"):
-        for path in sorted((PROJECT / package).glob("*.py")):
+    for pattern in ("data/**/*.py", "models/**/*.py", "utils/**/*metrics.py"):
+        for path in sorted(PROJECT.glob(pattern)):
             digest.update(file_hash(path).encode())
-    for path in sorted((PROJECT / "utils").glob("*metrics.py")):
-        digest.update(file_hash(path).encode())
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 
 from utils.image_io import write_atomically
+from utils.project import PROJECT
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pyjpegio", "safetensors")
 
@@ -71,7 +73,9 @@ def _code_version() -> str:
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
+            cwd=PROJECT,
+            # Not of a repository that the project was merely installed into.
+            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(PROJECT.parent)},
             capture_output=True,
             text=True,
             timeout=10,
