@@ -193,24 +193,22 @@ def _network(options: TrainOptions) -> IJCN:
     """A fresh network that returns the JPEG, or the one of ``options.initial``."""
     torch.manual_seed(options.seed)
     if options.initial is None:
-        network = IJCN(options.network)
+        network = IJCN(options.network).with_steps(**options.add)
         network.start_from_jpeg()
         return network
     network = load_checkpoint(from_project(options.initial))
-    if options.network is not None:
-        added = {
-            name: width
-            for name in LAST_STEPS
-            if getattr(network.config, name) is None
-            and (width := getattr(options.network, name)) is not None
-        }
-        network = network.with_steps(**added)
-        differing = _differences(network.config, options.network)
-        if differing:
-            raise OptionsError(
-                f"initial: {options.initial} is another variant than network says ({differing}); "
-                "leave network out to train the checkpoint's own"
-            )
+    added: dict[str, int] = {}
+    for step in LAST_STEPS:
+        width = options.add.get(step) or getattr(options.network, step, None)
+        if width is not None and getattr(network.config, step) is None:
+            added[step] = width
+    network = network.with_steps(**added)
+    differing = _differences(network.config, options.network) if options.network else ""
+    if differing:
+        raise OptionsError(
+            f"initial: {options.initial} is another variant than network says ({differing}); "
+            "leave network out to train the checkpoint's own"
+        )
     return network
 
 
@@ -220,8 +218,7 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
     for step in LAST_STEPS:
         if step in parts and getattr(network, step) is None:
             raise OptionsError(
-                f"optimisation.parts: this network has no {step}; give it one "
-                f"(--set network.{step}=64)"
+                f"optimisation.parts: this network has no {step}; give it one (--set add.{step}=32)"
             )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)

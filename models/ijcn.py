@@ -45,7 +45,8 @@ CHECK_SEES = 64
 ScaleInput = Literal["none", "tables", "components"]
 
 
-LAST_STEPS = ("level_check", "confidence")
+LastStep = Literal["level_check", "confidence"]
+LAST_STEPS: tuple[LastStep, ...] = get_args(LastStep)
 """Parts that follow the backbone, each of which a variant may lack."""
 
 

@@ -30,7 +30,7 @@ from pydantic import (
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.jpeg import Sampling
 from models.checkpoint import SHIPPED
-from models.ijcn import IJCNConfig
+from models.ijcn import IJCNConfig, LastStep
 from models.losses import Penalty
 from models.restore.restorer import Ensemble, Precision
 from utils.evaluation.evaluate import SaveImages
@@ -324,7 +324,7 @@ class OptimisationOptions(Options):
     accumulate: Count = 1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     compile: bool = False
-    parts: tuple[Literal["logm", "qtgm", "backbone", "level_check", "confidence"], ...] = ()
+    parts: tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...] = ()
 
     def course(self) -> Schedule:
         """The learning rate by step, or by the clock."""
@@ -358,7 +358,10 @@ class ValidationOptions(Options):
 
 
 class TrainOptions(Options):
-    """``main_train_IJCN.py``."""
+    """``main_train_IJCN.py``.
+
+    add: widths of last steps that the network gets if it lacks them.
+    """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     output: Path = Path("runs")
@@ -371,6 +374,7 @@ class TrainOptions(Options):
     report_steps: Count = 50
     tensorboard: bool = True
     network: IJCNConfig | None = None
+    add: Annotated[dict[LastStep, Count], Field(examples=["{confidence: 32}"])] = {}
     data: DataOptions
     loss: LossOptions = LossOptions()
     optimisation: OptimisationOptions

@@ -38,6 +38,8 @@ SHIPPED: dict[str, type[Options]] = {
     "train_colordouble.yml": TrainOptions,
     "train_finetune.yml": TrainOptions,
     "train_check.yml": TrainOptions,
+    "train_confidence.yml": TrainOptions,
+    "train_fast.yml": TrainOptions,
     "train_smoke.yml": TrainOptions,
 }
 
