@@ -30,6 +30,7 @@ from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint
 from models.dct import BLOCK, LUMA_WEIGHTS, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
+from models.restore.fidelity import CLEAR_STEP
 from utils.commands import command_parser
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import from_project
@@ -151,7 +152,7 @@ class _Graph(nn.Module):
     """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: shape checks.
 
     As in :class:`models.restore.restorer.Restorer`, R = G = B where all chroma levels are zero, and
-    white and black stay where large areas of the file are so.
+    blocks stay that are exact (:func:`models.restore.fidelity.exact_kept`).
     """
 
     def __init__(self, network: IJCN) -> None:
@@ -164,8 +165,7 @@ class _Graph(nn.Module):
         colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
         image = torch.where(colourless, luma, image).clamp(0, 1)
         decoded = _decoded(self.network, *dequantise(Levels(y_coef, c_coef), qts))
-        white, black = _large_areas(decoded > 254.5), _large_areas(decoded < 0.5)
-        return torch.where(white, 1.0, torch.where(black, 0.0, image))
+        return torch.where(_exact(decoded), decoded.clamp(0, 255) / 255, image)
 
 
 def _decoded(network: IJCN, y: Tensor, c: Tensor) -> Tensor:
@@ -175,11 +175,16 @@ def _decoded(network: IJCN, y: Tensor, c: Tensor) -> Tensor:
     return ycbcr_to_rgb(torch.cat((luma, chroma), 1))
 
 
-def _large_areas(found: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 1, H, W): whole blocks, with all their neighbours, in all channels."""
-    missing = 1.0 - found.to(torch.float32).amin(1, keepdim=True)
-    blocks = F.max_pool2d(F.max_pool2d(missing, BLOCK), 3, 1, 1)
-    return F.interpolate(blocks, scale_factor=BLOCK, mode="nearest") == 0
+def _exact(decoded: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 255] -> (B, 1, H, W): blocks that show a file to be exact there."""
+    least, most = -F.max_pool2d(-decoded, BLOCK), F.max_pool2d(decoded, BLOCK)
+    lowest, highest = -F.max_pool2d(-least, 3, 1, 1), F.max_pool2d(most, 3, 1, 1)
+    uneven = F.max_pool2d((most - least).amax(1, keepdim=True), 3, 1, 1)
+    steps = (highest - lowest).amax(1, keepdim=True)
+    white = lowest.amin(1, keepdim=True) > 254.5
+    black = highest.amax(1, keepdim=True) < 0.5
+    exact = white | black | ((uneven < 0.5) & (steps > CLEAR_STEP - 0.5))
+    return F.interpolate(exact.to(torch.float32), scale_factor=BLOCK, mode="nearest") > 0.5
 
 
 def _plain_copy(model: IJCN) -> IJCN:

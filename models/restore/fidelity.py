@@ -8,7 +8,8 @@ pictures are JPEGs of quality 95: at QF 95 the decoded file has 49.7 dB, our net
 Every component is judged by its own table: a file may hold fine luma beside coarse chroma.
 
 White and black stay where large areas of the file decode so: such an area was white or black, or
-next to it, and a page or a sky must not become spotted.
+next to it, and a page or a sky must not become spotted. So do flat blocks with clear steps between
+them: an edge that runs along the blocks' borders only was drawn there, and the file is exact.
 """
 
 from __future__ import annotations
@@ -75,19 +76,32 @@ def weakened(
     return np.round(decoded + np.float32(strength) * change).astype(np.uint8)
 
 
-def extremes_kept(restored: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``restored``, white and black where whole blocks of ``decoded`` and all their neighbours are.
+CLEAR_STEP = 48
+"""Gray levels between flat blocks that no smooth area of a photograph has."""
 
-    Both RGB (H, W, 3) or gray (H, W); white: all samples are 255, black: all are 0.
+
+def exact_kept(restored: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``restored``, but ``decoded`` in blocks whose surroundings (3x3 blocks) show it to be exact.
+
+    That is where all of them are white, all samples being 255, or all are black; and where each of
+    them is flat, with a step of at least :data:`CLEAR_STEP` between two of them.
+
+    Both RGB (H, W, 3) or gray (H, W).
     """
     channels = decoded if decoded.ndim == 3 else decoded[:, :, None]
     starts = [np.arange(0, side, BLOCK) for side in decoded.shape[:2]]
+    least, most = (
+        over.reduceat(over.reduceat(channels, starts[0], 0), starts[1], 1)
+        for over in (np.minimum, np.maximum)
+    )
+    around = np.ones((3, 3), np.uint8)
+    # Beyond the picture's border nothing speaks against it.
+    lowest = cv2.erode(least, around).reshape(least.shape)
+    highest = cv2.dilate(most, around).reshape(most.shape)
+    flat = cv2.erode((least == most).all(2).astype(np.uint8), around).astype(bool)
+    steps = (highest.astype(np.int16) - lowest).max(2) >= CLEAR_STEP
+    exact = (lowest == 255).all(2) | (highest == 0).all(2) | (flat & steps)
+    pixels = exact.repeat(BLOCK, 0).repeat(BLOCK, 1)[: decoded.shape[0], : decoded.shape[1]]
     result = restored.copy()
-    for value, over in ((255, np.minimum), (0, np.maximum)):
-        blocks = over.reduceat(over.reduceat(over.reduce(channels, 2), starts[0], 0), starts[1], 1)
-        whole = (blocks == value).astype(np.uint8)
-        # Beyond the picture's border nothing speaks against it.
-        inner = np.asarray(cv2.erode(whole, np.ones((3, 3), np.uint8)), bool)
-        pixels = inner.repeat(BLOCK, 0).repeat(BLOCK, 1)
-        result[pixels[: decoded.shape[0], : decoded.shape[1]]] = value
+    result[pixels] = decoded[pixels]
     return result

@@ -18,7 +18,7 @@ from models.dct import LUMA_WEIGHTS
 from models.dual_attention import WINDOW
 from models.ijcn import IJCN, Known, Stage
 from models.logm import Levels
-from models.restore.fidelity import blended, extremes_kept, shares_of_change, weakened
+from models.restore.fidelity import blended, exact_kept, shares_of_change, weakened
 from models.restore.layouts import (
     MULTIPLE,
     RESTORED_COLORS,
@@ -457,7 +457,7 @@ class Restorer:
                 done += tile.pixels
                 self._tell(done, height * width)
         return [
-            extremes_kept(result, self.decoded(stored))
+            exact_kept(result, self.decoded(stored))
             for result, stored in zip(results, many, strict=True)
         ]
 

@@ -17,7 +17,7 @@ from data.pixels import pixels_as_jpeg
 from data.tables import standard_tables
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
-from models.restore.fidelity import blended, extremes_kept, shares_of_change
+from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.restorer import Restorer
 from tests.conftest import photograph, tiny_network
 from utils.image_io import read_image, write_png
@@ -292,11 +292,34 @@ def test_extremes_of_one_channel_or_of_small_areas_are_left_to_the_network() -> 
     gray = np.full((40, 40, 3), 100, np.uint8)
     red = np.zeros((40, 40, 3), np.uint8)
     red[:, :, 0] = 255
-    np.testing.assert_array_equal(extremes_kept(gray, red), gray)
+    np.testing.assert_array_equal(exact_kept(gray, red), gray)
     spot = np.full((40, 40, 3), 90, np.uint8)
+    spot[::2] += 1  # not flat, else it would be exact by its clear steps
     spot[8:24, 8:24] = 255
-    np.testing.assert_array_equal(extremes_kept(gray, spot), gray)
+    np.testing.assert_array_equal(exact_kept(gray, spot), gray)
     spot[8:32, 8:32] = 255
-    kept = extremes_kept(gray, spot)
+    kept = exact_kept(gray, spot)
     assert (kept[16:24, 16:24] == 255).all()
     assert (kept == 100).sum() == 3 * (40 * 40 - 64)
+
+
+def test_flat_blocks_with_clear_steps_are_exact() -> None:
+    """Pixels of a drawing that are as large as blocks; not the blocks of a coarse photograph."""
+    blocks = np.array([[0, 200, 200, 60], [200, 0, 60, 60], [60, 60, 60, 60], [0, 0, 0, 20]])
+    drawing = blocks.astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    other = np.full_like(drawing, 100)
+    np.testing.assert_array_equal(exact_kept(other, drawing), drawing)
+    drawing[30, 30] += 1  # the last block is not flat, nor are its neighbours' surroundings
+    kept = exact_kept(other, drawing)
+    assert (kept[16:, 16:] == 100).all()
+    np.testing.assert_array_equal(kept[:16, :16], drawing[:16, :16])
+    coarse = (100 + blocks // 10).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+    np.testing.assert_array_equal(exact_kept(other, coarse), other)
+
+
+def test_a_drawing_on_the_grid_comes_out_as_it_went_in() -> None:
+    modules = np.random.default_rng(3).integers(0, 2, (12, 12)).astype(np.uint8) * 255
+    picture = modules.repeat(8, 0).repeat(8, 1)
+    stored = read_jpeg(encode_jpeg(picture, 50))
+    assert np.array_equal(stored.decoded(), picture)
+    assert np.array_equal(Restorer(tiny_network(), "cpu").restore(stored), picture)
