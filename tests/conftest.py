@@ -149,7 +149,9 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """A script as a user runs it; with ``processes`` by torchrun, in processes of their own."""
     if not processes:
-        name = "jobs.page" if script == "app.py" else Path(script).stem  # app.py ends the process
+        name = (
+            "jobs.page.server" if script == "app.py" else Path(script).stem
+        )  # app.py ends the process
         main = importlib.import_module(name).main
         done = run_main(main, script, *arguments, cwd=cwd, variables=variables)
         said = (stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr))

@@ -136,7 +136,7 @@ def test_command_is_one(command: list[str]) -> None:
         assert f'"{flag}"' in source, flag
 
 
-SLOW = ("Sample", "models.export")
+SLOW = ("Sample", "models.export", "restore_onnx")
 """Whole photographs by the shipped weights, and the exporter."""
 
 RUNNABLE = [

@@ -283,7 +283,7 @@ def test_numbers_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([f"--{name}={value}"])
-    assert f"error: argument --{name}: " in capsys.readouterr().err.splitlines()[-1]
+    assert f"error: --{name}: " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_ports_end_somewhere(capsys: pytest.CaptureFixture[str]) -> None:

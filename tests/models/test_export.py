@@ -103,6 +103,7 @@ def exported(request: pytest.FixtureRequest) -> Exported:
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.slow
 def test_onnxruntime_agrees_at_every_size_and_batch(exported: Exported) -> None:
     session = exported.session()
     sizes = ((64, 64), (64, 192), (192, 64), (128, 128), (128, 192), (256, 320))
@@ -118,6 +119,7 @@ def test_onnxruntime_agrees_at_every_size_and_batch(exported: Exported) -> None:
         assert difference <= NOISE, f"batch {batch}, {height}x{width}: {difference}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["no shift", "no mask", "sum logits"])
 def test_the_comparison_would_notice_a_wrong_block(
     ours: Exported, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -138,6 +140,7 @@ def test_the_comparison_would_notice_a_wrong_block(
     assert np.abs(image - by_pytorch(network, inputs)).max() > 5 * NOISE
 
 
+@pytest.mark.slow
 def test_no_colour_in_no_colour_out(ours: Exported) -> None:
     inputs = sample_input(2, 64, 64)
     inputs["c_coef"][1] = 0
@@ -164,6 +167,7 @@ def test_white_and_black_stay_as_the_restorer_keeps_them(value: int) -> None:
     assert np.abs(np.rint(image * 255) - restored).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "cols"), [(6, 4), (4, 8)])
 def test_levels_that_do_not_fit_are_refused(ours: Exported, rows: int, cols: int) -> None:
     """Sides that are no multiples of 64; chroma that is wider than its luma."""
@@ -174,6 +178,7 @@ def test_levels_that_do_not_fit_are_refused(ours: Exported, rows: int, cols: int
         ours.session().run(None, inputs)
 
 
+@pytest.mark.slow
 def test_the_file_is_one_and_says_what_it_is(ours: Exported, checkpoint: Path) -> None:
     assert [path.name for path in ours.path.parent.iterdir()] == ["ijcn.onnx"]
     assert ours.path.stat().st_size > 4 * sum(p.numel() for p in ours.network.parameters())
@@ -202,12 +207,14 @@ def test_the_file_is_one_and_says_what_it_is(ours: Exported, checkpoint: Path) -
     assert "[0, 1]" in notes["image"]
 
 
+@pytest.mark.slow
 def test_the_file_tells_nothing_of_the_machine(exported: Exported) -> None:
     data = exported.path.read_bytes()
     for word in (str(ROOT), "site-packages", ".py", "stack_trace"):
         assert word.encode() not in data
 
 
+@pytest.mark.slow
 def test_the_command_says_little(ours: Exported) -> None:
     first, last = ours.printed.splitlines()
     assert "tiny.safetensors" in first
@@ -339,6 +346,7 @@ def run_example(folder: Path, *arguments: object) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(70, 90), (64, 128), (40, 203)])
 def test_the_example_restores_as_the_restorer_does(
     tmp_path: Path, ours: Exported, height: int, width: int
@@ -356,6 +364,7 @@ def test_the_example_restores_as_the_restorer_does(
     assert difference.mean() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["4:4:4", "gray"])
 def test_the_example_takes_420_only(tmp_path: Path, ours: Exported, layout: str) -> None:
     image = photograph(64, 64)

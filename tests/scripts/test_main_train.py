@@ -274,25 +274,30 @@ def test_fine_tuning_starts_from_the_checkpoint(images: Path, tmp_path: Path) ->
         torch.testing.assert_close(weight, before.state_dict()[name], atol=1e-6, rtol=0)
 
 
-def test_a_level_check_is_added_and_trained_alone(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "weight"), [("level_check", "luma.change.weight"), ("confidence", "trust.weight")]
+)
+def test_a_last_step_is_added_and_trained_alone(
+    images: Path, tmp_path: Path, step: str, weight: str
+) -> None:
     start = tmp_path / "start.safetensors"
-    save_checkpoint(tiny_network(level_check=None), start)
+    save_checkpoint(tiny_network(**{step: None}), start)
     changes = f"initial={start}", "optimisation.steps=5", "optimisation.warmup_steps=0"
+    changes = *changes, f"optimisation.parts=[{step}]", "network=null"
     arguments = _arguments(images, tmp_path, *changes)
-    done = run_script(SCRIPT, *arguments, "optimisation.parts=[level_check]")
+    done = run_script(SCRIPT, *arguments, f"add.{step}=8")
     assert done.returncode == 0, done.stderr
     before = load_checkpoint(start).state_dict()
     after = load_checkpoint(tmp_path / "smoke" / "last.safetensors")
     assert after.config == TINY
     added = after.state_dict().keys() - before.keys()
-    assert all(name.startswith("level_check.") for name in added)
-    assert after.level_check is not None
-    assert after.level_check.luma.change.weight.abs().max() > 0
-    for name, weight in before.items():
-        assert torch.equal(after.state_dict()[name], weight), name
+    assert all(name.startswith(f"{step}.") for name in added)
+    assert after.state_dict()[f"{step}.{weight}"].abs().max() > 0
+    for name, tensor in before.items():
+        assert torch.equal(after.state_dict()[name], tensor), name
 
-    other = (*arguments, "network.level_check=null", "optimisation.parts=[level_check]", "name=x")
-    assert "this network has no level_check" in error_line(run_script(SCRIPT, *other))
+    other = run_script(SCRIPT, *arguments, "name=x")
+    assert f"this network has no {step}; give it one (--set add.{step}=" in error_line(other)
 
 
 def test_fine_tuning_takes_released_weights(released_file: Path) -> None:

@@ -42,7 +42,7 @@ def build_optimisers(
 
     def decays(weight: nn.Parameter) -> bool:
         # Matrices and kernels; a position vector is stored as 1 x 1 x 1 x channels.
-        return weight.ndim in (2, 4) and weight.shape[0] > 1
+        return weight.ndim in (2, 4) and max(weight.shape[:2]) > 1
 
     parameters = [p for p in network.parameters() if p.requires_grad]
     kernels = [p for p in parameters if kind == "muon" and inner_kernel(p)]
