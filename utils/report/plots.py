@@ -22,6 +22,7 @@ from utils.evaluation.published import PublishedRow, not_comparable, read_publis
 from utils.evaluation.tables import JPEG, read_summary
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import PROJECT
+from utils.report.run_table import compared
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, read_curve
 
 if TYPE_CHECKING:
@@ -435,8 +436,11 @@ def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
     return files
 
 
+TABLE = "training.md"
+
+
 def _training_files(args: argparse.Namespace) -> dict[str, bytes]:
-    """Name -> bytes of the plots of ``training``."""
+    """Name -> bytes of the plots of ``training``, and of a table of the runs."""
     runs = read_runs(args.folders)
     pages = {"training": training_figure(runs, args.smooth), "validation": validation_figure(runs)}
     files = {
@@ -449,7 +453,7 @@ def _training_files(args: argparse.Namespace) -> dict[str, bytes]:
         raise PlotError(
             f"{args.folders[0]}: no run has reported anything yet; wait for the first report"
         )
-    return files
+    return {**files, TABLE: compared(args.folders).encode()}
 
 
 def _positive(text: str) -> int:
@@ -480,7 +484,7 @@ def _parser() -> Parser:
     summary.add_argument("--no-published", action="store_true", help="only what was measured")
     summary.set_defaults(files_of=_summary_files)
 
-    text = "loss and gains of several runs together"
+    text = "loss and gains of several runs together, and a table of them"
     training = kinds.add_parser("training", help=text, description=text, epilog=parser.epilog)
     training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
     training.add_argument(
@@ -520,6 +524,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     for name in files:
         print(args.output / name)
+    if TABLE in files:
+        print(f"\n{files[TABLE].decode()}", end="")
     return 0
 
 

@@ -301,7 +301,8 @@ def test_summary_writes_svg_and_png(
 def test_training_writes_svg_and_png(matplotlib: Any, run: Path, tmp_path: Path) -> None:
     assert main(["training", str(run), "--output", str(tmp_path / "plots")]) == 0
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
-        f"{name}.{suffix}" for name in ("training", "validation") for suffix in ("svg", "png")
+        "training.md",
+        *(f"{name}.{suffix}" for name in ("training", "validation") for suffix in ("svg", "png")),
     }
 
 
