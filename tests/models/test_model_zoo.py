@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from data.datasets import sample_set
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling
+from jobs.methods import identify
 from models import load_checkpoint
+from models.checkpoint import SHIPPED, checkpoint_path
 from models.restore.restorer import Restorer
+from options.schema import RealTestOptions, load_options
 from tests.conftest import ROOT
 from utils.evaluation.metrics import luma_studio_range, psnr
 from utils.image_io import find_images, read_image
+from utils.project import PROJECT
 
 ZOO = ROOT / "model_zoo"
 SIDE = 192
@@ -87,6 +92,57 @@ def test_other_layouts_gain_too(
         image = entry.read() if sampling else luma_studio_range(entry.read())
         gains.append(_gain(restorer, SingleJpeg(quality, sampling or Sampling.S420), image))
     assert np.mean(gains) > 0, gains
+
+
+def _bayer(side: int) -> NDArray[np.float64]:
+    """An ordered dither's thresholds, of a side that is a power of 2, in [0, 1]."""
+    matrix = np.zeros((1, 1))
+    while len(matrix) < side:
+        matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
+    return (matrix + 0.5) / matrix.size
+
+
+def _modules(level: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    return np.kron(level[::side, ::side] > 0.4, np.full((side, side), 255)).astype(np.uint8)
+
+
+def _dithered(gray: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+    """Ways to black and white that data/drawn.py, for training, does not draw just so."""
+    rows, cols = np.indices(gray.shape)
+    waves = np.sin((rows + cols) * 0.99) * np.sin((rows - cols) * 0.99)
+    level = gray / 255.0
+    return {
+        "Floyd and Steinberg": np.asarray(Image.fromarray(gray).convert("1").convert("L")),
+        "ordered": (255 * (level > np.tile(_bayer(4), (SIDE // 4, SIDE // 4)))).astype(np.uint8),
+        "screen": (255 * (level > (waves + 1) / 2)).astype(np.uint8),
+        "modules": np.kron(level[::6, ::6] > 0.4, np.full((6, 6), 255)).astype(np.uint8),
+        "modules on the grid": np.kron(level[::8, ::8] > 0.4, np.full((8, 8), 255)).astype(
+            np.uint8
+        ),
+    }
+
+
+def test_black_and_white_never_come_out_worse(restorer: Restorer) -> None:
+    photograph = next(iter(sample_set())).read()[100:, 150:]
+    gray = np.ascontiguousarray(luma_studio_range(photograph)[:SIDE, :SIDE])
+    for name, picture in _dithered(gray).items():
+        for quality in (30, 85):
+            pair = SingleJpeg(quality)(picture)
+            before = psnr(restored=pair.jpeg, original=picture)
+            after = psnr(restored=restorer.restore(pair.stored), original=picture)
+            assert after >= before - 0.1, (name, quality, before, after)
+
+
+@pytest.mark.parametrize("word", SHIPPED)
+def test_words_stand_for_the_shipped_weights(word: str) -> None:
+    path = checkpoint_path(word)
+    assert path.parent == ZOO
+    assert path.is_file()
+    options = load_options(RealTestOptions, ROOT / "options/test_real.yml", [("checkpoint", word)])
+    assert PROJECT / options.checkpoint == path
+    assert identify(word)[1] == path
+    assert identify(f"mine={word}")[:2] == ("mine", path)
+    assert load_checkpoint(word).config == load_checkpoint(path).config
 
 
 @pytest.mark.slow
