@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -192,18 +193,22 @@ def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:
 def _network(options: TrainOptions) -> IJCN:
     """A fresh network that returns the JPEG, or the one of ``options.initial``."""
     torch.manual_seed(options.seed)
+    added: dict[str, Any] = {str(step): width for step, width in options.add.items()}
+    wanted = dataclasses.replace(options.network, **added) if options.network else None
     if options.initial is None:
-        network = IJCN(options.network).with_steps(**options.add)
+        network = IJCN(wanted or IJCNConfig(**added))
         network.start_from_jpeg()
         return network
     network = load_checkpoint(from_project(options.initial))
-    added: dict[str, int] = {}
-    for step in LAST_STEPS:
-        width = options.add.get(step) or getattr(options.network, step, None)
-        if width is not None and getattr(network.config, step) is None:
-            added[step] = width
-    network = network.with_steps(**added)
-    differing = _differences(network.config, options.network) if options.network else ""
+    steps = {step: getattr(wanted, step) for step in LAST_STEPS} if wanted else added
+    network = network.with_steps(
+        **{
+            step: width
+            for step, width in steps.items()
+            if width is not None and getattr(network.config, step) is None
+        }
+    )
+    differing = _differences(network.config, wanted) if wanted else ""
     if differing:
         raise OptionsError(
             f"initial: {options.initial} is another variant than network says ({differing}); "

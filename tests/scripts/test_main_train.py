@@ -283,7 +283,8 @@ def test_a_last_step_is_added_and_trained_alone(
     start = tmp_path / "start.safetensors"
     save_checkpoint(tiny_network(**{step: None}), start)
     changes = f"initial={start}", "optimisation.steps=5", "optimisation.warmup_steps=0"
-    changes = *changes, f"optimisation.parts=[{step}]", "network=null"
+    # As the smoke test's network but for the step, which add gives it.
+    changes = *changes, f"optimisation.parts=[{step}]", f"network.{step}=null"
     arguments = _arguments(images, tmp_path, *changes)
     done = run_script(SCRIPT, *arguments, f"add.{step}=8")
     assert done.returncode == 0, done.stderr
@@ -295,6 +296,10 @@ def test_a_last_step_is_added_and_trained_alone(
     assert after.state_dict()[f"{step}.{weight}"].abs().max() > 0
     for name, tensor in before.items():
         assert torch.equal(after.state_dict()[name], tensor), name
+
+    alone = run_script(SCRIPT, *arguments, f"add.{step}=8", "network=null", "name=alone")
+    assert alone.returncode == 0, alone.stderr
+    assert load_checkpoint(tmp_path / "alone" / "last.safetensors").config == TINY
 
     other = run_script(SCRIPT, *arguments, "name=x")
     assert f"this network has no {step}; give it one (--set add.{step}=" in error_line(other)
