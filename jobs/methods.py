@@ -43,7 +43,7 @@ def read_networks(checkpoints: Iterable[str]) -> list[Network]:
     """Load each checkpoint once, so that a wrong one is known before any work; keep none.
 
     Args:
-        checkpoints: paths, or words such as ``drawn``; NAME=PATH chooses the name of the rows.
+        checkpoints: paths, or words such as ``fast``; NAME=PATH chooses the name of the rows.
 
     Raises:
         CheckpointError: not a checkpoint of a network that this version knows.

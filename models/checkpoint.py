@@ -27,6 +27,7 @@ FORMAT = "ijcn-1"
 
 SHIPPED: Mapping[str, Path] = {
     "full": Path("model_zoo/Color_IJCN.safetensors"),
+    "fast": Path("model_zoo/Color_IJCN_fast.safetensors"),
     "drawn": Path("model_zoo/Color_IJCN_drawn.safetensors"),
 }
 """Words that stand for the weights that come with the project; paths below its root."""
@@ -100,7 +101,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     Args:
         path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth``
             state dict of the published network. Told apart by content, not by the name. Or a word
-            of :data:`SHIPPED`, such as ``"drawn"``.
+            of :data:`SHIPPED`, such as ``"fast"``.
         device: where the network is put.
 
     Raises:

@@ -69,7 +69,7 @@ OUTPUT: tuple[str, tuple[str | int, ...], str] = (
 
 EXAMPLES = """  python -m models.export
   python -m models.export --checkpoint model_zoo/Color_IJCN.safetensors --output ijcn.onnx
-  python -m models.export --checkpoint drawn
+  python -m models.export --checkpoint fast
   python -m models.export --checkpoint Color_IJCN.pth --overwrite
 """
 
@@ -342,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=checkpoint_path,
         default=checkpoint_path("full"),
         metavar="PATH",
-        help="full, drawn, or a file: .safetensors or .pth (default: full)",
+        help="full, fast, drawn, or a file: .safetensors or .pth (default: full)",
     )
     parser.add_argument(
         "--output",
