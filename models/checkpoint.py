@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
-from utils.project import PROJECT
+from utils.project import PROJECT, from_project
 
 FORMAT = "ijcn-1"
 
@@ -90,9 +90,10 @@ def released_name_to_ours(name: str) -> str | None:
 
 
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
-    """The file that ``path`` means: one of :data:`SHIPPED` by its word, any other as it is."""
+    """The file that ``path`` means: one of :data:`SHIPPED` by its word, or a file here, else below
+    the project's root."""
     shipped = SHIPPED.get(os.fspath(path))
-    return PROJECT / shipped if shipped else Path(path)
+    return PROJECT / shipped if shipped else from_project(Path(path))
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> IJCN:
