@@ -44,9 +44,9 @@ from utils.memory import keep_freed_memory  # noqa: E402
 
 EXAMPLES = """examples:
   make bench
-  python benchmarks/speed.py --size 3072x2048 --no-published --repeats 3
+  python benchmarks/speed.py --size 3072x2048 --checkpoint fast --no-published --repeats 3
   python benchmarks/speed.py --evaluation LIVE1_color
-  python benchmarks/speed.py --checkpoint full runs/mine/best.safetensors --modes float32 bfloat16
+  python benchmarks/speed.py --checkpoint runs/mine/best.safetensors --modes float32 bfloat16
 """
 
 Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]

@@ -15,7 +15,7 @@ from data.datasets import TestSet
 from data.jpeg import JpegError, decode_jpeg
 from models import load_checkpoint
 from models.checkpoint import checkpoint_path, read_notes
-from options.command_line import PROJECT, from_project
+from options.command_line import PROJECT
 from options.schema import OptionsError
 from utils.evaluation.evaluate import Image, Method, MissingPictures, Task, Ways, picture_folders
 from utils.evaluation.tables import IJCN, JPEG
@@ -43,7 +43,7 @@ def read_networks(checkpoints: Iterable[str]) -> list[Network]:
     """Load each checkpoint once, so that a wrong one is known before any work; keep none.
 
     Args:
-        checkpoints: paths, or words such as ``drawn``; NAME=PATH chooses the name of the rows.
+        checkpoints: paths, or words such as ``fast``; NAME=PATH chooses the name of the rows.
 
     Raises:
         CheckpointError: not a checkpoint of a network that this version knows.
@@ -93,11 +93,11 @@ def _name_on_card(file: str) -> str:
 
 def _split_name(text: str) -> tuple[str, Path]:
     """NAME=PATH, unless there is a file of that whole name."""
-    path = from_project(checkpoint_path(text))
+    path = checkpoint_path(text)
     name, equals, rest = text.partition("=")
     if path.exists() or not equals:
         return "", path
-    return name, from_project(checkpoint_path(rest))
+    return name, checkpoint_path(rest)
 
 
 def other_methods(

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from models import CheckpointError, load_checkpoint
+from models.checkpoint import checkpoint_path
 from models.restore.restorer import Restorer, pick_device
-from options.command_line import from_project
 from options.schema import ComputeOptions, InferenceOptions, OptionsError
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError
@@ -97,7 +97,7 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
     Raises:
         OptionsError: a device this machine does not have. CheckpointError: unusable weights.
     """
-    path = from_project(options.checkpoint)
+    path = checkpoint_path(options.checkpoint)
     with open_networks(options, path) as networks:
         yield Session(networks.restorer(path), file_hash(path), networks.world)
 

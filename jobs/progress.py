@@ -6,6 +6,10 @@ import time
 
 from tqdm import tqdm
 
+LARGE_PIXELS = 30_000_000
+LONG_SECONDS = 120.0
+"""From here on, people who wait are told of what would be faster."""
+
 _FORMAT = "{l_bar}{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}{postfix}]"
 
 
@@ -15,10 +19,12 @@ class FileProgress:
     A file counts by the share of its pixels that is done, so the estimate of the time left stands
     from the first tile of the first file on.
 
-    hidden: show nothing.
+    hidden: show nothing. faster: said once, where a picture is large or the whole takes long.
     """
 
-    def __init__(self, count: int, hidden: bool = False) -> None:
+    def __init__(self, count: int, hidden: bool = False, faster: str = "") -> None:
+        self._count = count
+        self._faster = "" if hidden else faster
         self._bar = tqdm(total=count, disable=hidden, dynamic_ncols=True, bar_format=_FORMAT)
         self._start = time.perf_counter()
         self._files = 0
@@ -27,6 +33,8 @@ class FileProgress:
 
     def part(self, done: int, total: int) -> None:
         """``done`` of the ``total`` pixels of the file at hand."""
+        if total >= LARGE_PIXELS:
+            self._tell()
         # A picture of several parts begins again; the bar waits for it.
         self._move(max(self._done, self._files + done / total))
 
@@ -47,3 +55,11 @@ class FileProgress:
     def _move(self, done: float) -> None:
         self._bar.update(done - self._done)
         self._done = done
+        elapsed = time.perf_counter() - self._start
+        if done and elapsed * self._count / done > LONG_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._faster:
+            self._bar.write(f"note: {self._faster}", file=self._bar.fp)
+            self._faster = ""

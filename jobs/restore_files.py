@@ -138,16 +138,18 @@ def restore_files(
     settings: OutputSettings,
     writers: int = 1,
     world: World = ALONE,
+    faster: str = "",
 ) -> list[FileResult]:
     """Restore every file, whatever happens to one of them, with a progress bar.
 
     While one picture is restored, the one before is coded and written by one of ``writers``
     threads. Several processes share the files out; each returns the results of all of them.
+    faster: what to tell people where it takes long, see :class:`jobs.progress.FileProgress`.
     """
     own = world.share(len(jobs))
     found: dict[int, FileResult] = {}
     with (
-        FileProgress(len(own), hidden=not world.is_main) as progress,
+        FileProgress(len(own), hidden=not world.is_main, faster=faster) as progress,
         closing(
             in_background(
                 _finished, (begun(jobs[i], restorer, settings) for i in own), writers, writers

@@ -19,7 +19,6 @@ from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_chec
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.restorer import pick_device, pick_precision
-from options.command_line import from_project
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
@@ -199,7 +198,7 @@ def _network(options: TrainOptions) -> IJCN:
         network = IJCN(wanted or IJCNConfig(**added))
         network.start_from_jpeg()
         return network
-    network = load_checkpoint(from_project(options.initial))
+    network = load_checkpoint(options.initial)
     steps = {step: getattr(wanted, step) for step in LAST_STEPS} if wanted else added
     network = network.with_steps(
         **{

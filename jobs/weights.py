@@ -84,11 +84,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _averaged(args: argparse.Namespace) -> IJCN:
-    return average([load_checkpoint(from_project(path)) for path in args.checkpoints], args.shares)
+    return average([load_checkpoint(path) for path in args.checkpoints], args.shares)
 
 
 def _slimmed(args: argparse.Namespace) -> IJCN:
-    network = load_checkpoint(from_project(args.checkpoint))
+    network = load_checkpoint(args.checkpoint)
     folder = from_project(args.images)
     paths = find_images(folder)
     if not paths:

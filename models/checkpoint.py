@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
-from utils.project import PROJECT
+from utils.project import PROJECT, from_project
 
 FORMAT = "ijcn-1"
 
 SHIPPED: Mapping[str, Path] = {
     "full": Path("model_zoo/Color_IJCN.safetensors"),
+    "fast": Path("model_zoo/Color_IJCN_fast.safetensors"),
     "drawn": Path("model_zoo/Color_IJCN_drawn.safetensors"),
 }
 """Words that stand for the weights that come with the project; paths below its root."""
@@ -89,9 +90,10 @@ def released_name_to_ours(name: str) -> str | None:
 
 
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
-    """The file that ``path`` means: one of :data:`SHIPPED` by its word, any other as it is."""
+    """The file that ``path`` means: one of :data:`SHIPPED` by its word, or a file here, else below
+    the project's root."""
     shipped = SHIPPED.get(os.fspath(path))
-    return PROJECT / shipped if shipped else Path(path)
+    return PROJECT / shipped if shipped else from_project(Path(path))
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> IJCN:
@@ -100,7 +102,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     Args:
         path: a ``.safetensors`` file written by :func:`save_checkpoint`, or a released ``.pth``
             state dict of the published network. Told apart by content, not by the name. Or a word
-            of :data:`SHIPPED`, such as ``"drawn"``.
+            of :data:`SHIPPED`, such as ``"fast"``.
         device: where the network is put.
 
     Raises:

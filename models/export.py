@@ -33,7 +33,6 @@ from models.logm import Levels, dequantise
 from models.restore.fidelity import CLEAR_STEP
 from utils.commands import command_parser
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.project import from_project
 from utils.run_log import file_hash
 
 OPSET = 18
@@ -69,7 +68,7 @@ OUTPUT: tuple[str, tuple[str | int, ...], str] = (
 
 EXAMPLES = """  python -m models.export
   python -m models.export --checkpoint model_zoo/Color_IJCN.safetensors --output ijcn.onnx
-  python -m models.export --checkpoint drawn
+  python -m models.export --checkpoint fast
   python -m models.export --checkpoint Color_IJCN.pth --overwrite
 """
 
@@ -342,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=checkpoint_path,
         default=checkpoint_path("full"),
         metavar="PATH",
-        help="full, drawn, or a file: .safetensors or .pth (default: full)",
+        help="full, fast, drawn, or a file: .safetensors or .pth (default: full)",
     )
     parser.add_argument(
         "--output",
@@ -360,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
     try:
-        _export_checkpoint(from_project(args.checkpoint), output, args.check, args.overwrite)
+        _export_checkpoint(args.checkpoint, output, args.check, args.overwrite)
     except (ExportError, CheckpointError, ImageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISMATCH if isinstance(error, MismatchError) else _USAGE

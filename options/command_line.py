@@ -44,7 +44,8 @@ def test_parser(
             nargs="+",
             action="extend",
             metavar="[NAME=]PATH",
-            help="full, drawn, or files of weights, one or several; NAME: what tables call them",
+            help="full, fast, drawn, or files of weights, one or several; NAME: what tables call "
+            "them",
         )
         parser.add_argument(
             "--method",
@@ -58,7 +59,7 @@ def test_parser(
         parser.add_argument(
             "--checkpoint",
             metavar="PATH",
-            help="full (the default), drawn, or a file of weights, .safetensors or .pth",
+            help="full (the default), fast, drawn, or a file of weights, .safetensors or .pth",
         )
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"

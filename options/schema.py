@@ -103,7 +103,7 @@ Metrics = Annotated[
 
 
 def _shipped_file(path: Path) -> Path:
-    """What ``full`` and ``drawn`` stand for, so that a run's record names the file."""
+    """What ``fast`` and the like stand for, so that a run's record names the file."""
     return SHIPPED.get(str(path), path)
 
 
@@ -140,7 +140,7 @@ class InferenceOptions(ComputeOptions):
 class EvaluationOptions(ComputeOptions):
     """What every script that measures needs.
 
-    checkpoint: weights: full, drawn or a path, or NAME=PATH. method: NAME=FOLDER of pictures
+    checkpoint: weights: full, fast, drawn or a path, or NAME=PATH. method: NAME=FOLDER of pictures
     that another program restored, or jpegqs.
     """
 

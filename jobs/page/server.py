@@ -24,7 +24,7 @@ from jobs.page.visits import PREFIX, Visits, remove_stale_folders
 from models import CheckpointError
 from models.checkpoint import checkpoint_path
 from models.restore.restorer import pick_device
-from options.command_line import PROJECT, from_project, run_script
+from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
 from utils.commands import command_parser
 from utils.image_io import ImageError
@@ -43,7 +43,7 @@ def known_checkpoints(more: Sequence[str]) -> list[str]:
     Raises:
         OptionsError: there are none, or a named one does not exist.
     """
-    more = [str(from_project(checkpoint_path(path))) for path in more]
+    more = [str(checkpoint_path(path)) for path in more]
     for path in more:
         if not Path(path).is_file():
             raise OptionsError(f"checkpoint {path} not found; see model_zoo/README.md")

@@ -1,11 +1,11 @@
-"""The bar over files: it moves within a large picture."""
+"""The bar over files: moves within a large picture, tells once of what is faster."""
 
 from __future__ import annotations
 
 import pytest
 
 from data.degradation import SingleJpeg
-from jobs.progress import FileProgress
+from jobs.progress import LARGE_PIXELS, FileProgress
 from models import Restorer
 from tests.conftest import photograph, tiny_network
 
@@ -36,8 +36,29 @@ def test_the_bar_counts_parts_of_files(capsys: pytest.CaptureFixture[str]) -> No
     assert "2.0/2 files" in capsys.readouterr().err.split("\r")[-1]
 
 
+@pytest.mark.parametrize(
+    ("total", "seconds", "expected"),
+    [(LARGE_PIXELS, 1, 1), (LARGE_PIXELS - 1, 1, 0), (100, 100, 1)],
+)
+def test_people_who_wait_hear_once_of_what_is_faster(
+    total: int,
+    seconds: float,
+    expected: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("jobs.progress.time.perf_counter", lambda: clock[0])
+    with FileProgress(2, faster="take the train") as progress:
+        progress.part(0, total)
+        clock[0] = seconds
+        for done in (total // 2, total):
+            progress.part(done, total)
+    assert capsys.readouterr().err.count("note: take the train") == expected
+
+
 def test_a_hidden_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with FileProgress(1, hidden=True) as progress:
-        progress.part(0, 100)
-        progress.finished(100, "a.jpg")
+    with FileProgress(1, hidden=True, faster="take the train") as progress:
+        progress.part(0, LARGE_PIXELS)
+        progress.finished(LARGE_PIXELS, "a.jpg")
     assert capsys.readouterr().err == ""

@@ -26,9 +26,9 @@ ZOO = ROOT / "model_zoo"
 SIDE = 192
 
 
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    return Restorer(load_checkpoint(ZOO / "Color_IJCN.safetensors"))
+@pytest.fixture(scope="module", params=["full", "fast"])
+def restorer(request: pytest.FixtureRequest) -> Restorer:
+    return Restorer(load_checkpoint(request.param))
 
 
 def _gain(restorer: Restorer, degrade: Degradation, image: NDArray[np.uint8]) -> float:
@@ -46,6 +46,15 @@ def test_every_checkpoint_has_a_card() -> None:
     assert files
     for name in files:
         assert f"## {name}" in card
+
+
+def test_the_fast_network_is_small() -> None:
+    assert checkpoint_path("fast").stat().st_size <= 10_000_000
+    full, fast = (
+        sum(weight.numel() for weight in load_checkpoint(word).backbone.parameters())
+        for word in ("full", "fast")
+    )
+    assert fast < full / 2
 
 
 @pytest.mark.slow
@@ -115,10 +124,8 @@ def _dithered(gray: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
         "Floyd and Steinberg": np.asarray(Image.fromarray(gray).convert("1").convert("L")),
         "ordered": (255 * (level > np.tile(_bayer(4), (SIDE // 4, SIDE // 4)))).astype(np.uint8),
         "screen": (255 * (level > (waves + 1) / 2)).astype(np.uint8),
-        "modules": np.kron(level[::6, ::6] > 0.4, np.full((6, 6), 255)).astype(np.uint8),
-        "modules on the grid": np.kron(level[::8, ::8] > 0.4, np.full((8, 8), 255)).astype(
-            np.uint8
-        ),
+        "modules": _modules(level, 6),
+        "modules on the grid": _modules(level, 8),
     }
 
 
