@@ -47,18 +47,18 @@ def _relative_index() -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _wrapped_pairs(rows: int, cols: int) -> Tensor:
-    """:func:`_pairs_across_sides`, kept for the next picture of this size."""
+def _wrapped_pairs(rows: int, cols: int, device: torch.device) -> Tensor:
+    """:func:`_pairs_across_sides`, kept on its device for the next picture of this size."""
     # The cache outlives its first caller; a mask born in inference mode could not be trained with.
     with torch.inference_mode(False):
-        return _pairs_across_sides(rows, cols)
+        return _pairs_across_sides(rows, cols, device)
 
 
-def _pairs_across_sides(rows: int, cols: int) -> Tensor:
+def _pairs_across_sides(rows: int, cols: int, device: torch.device) -> Tensor:
     """(windows, 16, 16) bool: query and key lay on opposite sides of the image before the roll."""
 
     def side(length: int) -> Tensor:
-        return torch.arange(length) >= length - SHIFT
+        return torch.arange(length, device=device) >= length - SHIFT
 
     region = side(rows)[:, None] * 2 + side(cols)[None].long()
     region = _to_windows(region[None, :, :, None]).squeeze(-1)
@@ -105,7 +105,7 @@ class WindowAttention(nn.Module):
             return self.within_windows(x, None)
         # In an exported graph sizes are symbols, which no cache can hold.
         pairs = _pairs_across_sides if torch.compiler.is_exporting() else _wrapped_pairs
-        wrapped = pairs(*x.shape[1:3]).to(x.device)
+        wrapped = pairs(*x.shape[1:3], x.device)
         return _shifted_back(self.within_windows(_shifted(x), wrapped))
 
     def within_windows(self, x: Tensor, wrapped: Tensor | None) -> Tensor:
@@ -239,7 +239,7 @@ class DualAttentionBlock(nn.Module):
         if window.shifted:
             # Shifted once, all is aligned to windows; only the window attention minds the shift.
             x = _shifted(x)
-            wrapped = _wrapped_pairs(rows, cols).to(x.device)
+            wrapped = _wrapped_pairs(rows, cols, x.device)
         for i in starts:
             part = x[:, i : i + strip]
             own = None

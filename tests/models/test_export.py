@@ -130,7 +130,7 @@ def test_the_comparison_would_notice_a_wrong_block(
     if fault == "no mask":
         monkeypatch.setattr(
             "models.dual_attention._wrapped_pairs",
-            lambda rows, cols: torch.zeros(rows * cols // 16, 16, 16, dtype=torch.bool),
+            lambda rows, cols, _: torch.zeros(rows * cols // 16, 16, 16, dtype=torch.bool),
         )
     for module in network.logm.modules():
         if isinstance(module, WindowAttention) and fault == "no shift":

@@ -80,7 +80,7 @@ def test_golden_vectors_would_notice_a_wrong_block(
     elif fault == "no mask":
         monkeypatch.setattr(
             "models.dual_attention._wrapped_pairs",
-            lambda rows, cols: torch.zeros(rows * cols // 16, 16, 16, dtype=torch.bool),
+            lambda rows, cols, _: torch.zeros(rows * cols // 16, 16, 16, dtype=torch.bool),
         )
     elif fault == "scaled channel logits":
         for block in attention.blocks:

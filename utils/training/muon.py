@@ -33,15 +33,17 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     if tall:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    gram = x @ x.mT
-    identity = torch.eye(gram.shape[-1], device=x.device)
-    product = identity
+    shape = x.shape
+    x = x.reshape(-1, *shape[-2:])  # few calls, plain ones: a GPU waits for each of them
+    gram = torch.bmm(x, x.mT)
+    scaled_identity = a * torch.eye(gram.shape[-1], device=x.device)
     for iteration in range(_ITERATIONS):
-        factor = a * identity + b * gram + c * gram @ gram
-        product = factor @ product
+        linear = torch.add(scaled_identity, gram, alpha=b)
+        factor = torch.baddbmm(linear, gram, gram, alpha=c)
+        product = factor if iteration == 0 else torch.bmm(factor, product)
         if iteration < _ITERATIONS - 1:
-            gram = factor @ gram @ factor
-    x = product @ x
+            gram = torch.bmm(torch.bmm(factor, gram), factor)
+    x = torch.bmm(product, x).reshape(shape)
     return x.mT if tall else x
 
 
@@ -73,22 +75,15 @@ class Muon(torch.optim.Optimizer):
             averages = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
             directions = torch._foreach_lerp(gradients, averages, group["momentum"])
-            updates = _orthogonalised(directions)
-            for weight, update in zip(weights, updates, strict=True):
-                scale = 0.2 * max(update.shape[0], update[0].numel()) ** 0.5
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update, alpha=-group["lr"] * scale)
-
-
-def _orthogonalised(kernels: Iterable[Tensor]) -> list[Tensor]:
-    """Each kernel's update; those of one shape are worked on together, which a GPU needs."""
-    kernels = list(kernels)
-    alike: dict[torch.Size, list[int]] = {}
-    for index, kernel in enumerate(kernels):
-        alike.setdefault(kernel.shape, []).append(index)
-    updates = list(kernels)
-    for shape, indices in alike.items():
-        matrices = torch.stack([kernels[index].flatten(1) for index in indices])
-        for index, update in zip(indices, orthogonalise(matrices), strict=True):
-            updates[index] = update.reshape(shape)
-    return updates
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            alike: dict[torch.Size, list[int]] = {}
+            for index, weight in enumerate(weights):
+                alike.setdefault(weight.shape, []).append(index)
+            for shape, indices in alike.items():  # together, which a GPU needs
+                updates = orthogonalise(torch.stack([directions[i].flatten(1) for i in indices]))
+                scale = 0.2 * max(updates.shape[1:]) ** 0.5
+                torch._foreach_add_(
+                    [weights[i] for i in indices],
+                    list(updates.reshape(-1, *shape).unbind()),
+                    alpha=-group["lr"] * scale,
+                )
