@@ -250,6 +250,7 @@ def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
         report_steps=options.report_steps,
         validate_steps=options.validation.every_steps if options.validation else None,
         max_minutes=max_minutes,
+        profile=options.profile,
         seed=options.seed,
     )
 

@@ -105,7 +105,7 @@ class WindowAttention(nn.Module):
             return self.within_windows(x, None)
         # In an exported graph sizes are symbols, which no cache can hold.
         pairs = _pairs_across_sides if torch.compiler.is_exporting() else _wrapped_pairs
-        wrapped = pairs(*x.shape[1:3], x.device)
+        wrapped = pairs(x.shape[1], x.shape[2], x.device)
         return _shifted_back(self.within_windows(_shifted(x), wrapped))
 
     def within_windows(self, x: Tensor, wrapped: Tensor | None) -> Tensor:

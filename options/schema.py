@@ -373,6 +373,7 @@ class TrainOptions(Options):
     save_minutes: Positive = 5.0
     report_steps: Count = 50
     tensorboard: bool = True
+    profile: bool = False
     network: IJCNConfig | None = None
     add: Annotated[dict[LastStep, Count], Field(examples=["{confidence: 32}"])] = {}
     data: DataOptions

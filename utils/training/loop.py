@@ -32,6 +32,7 @@ from utils.training.optimisers import (
     restore_optimisers,
     set_rate,
 )
+from utils.training.profile import StepProfile
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
 from utils.training.schedule import Schedule
 from utils.training.state import save_state, saved_states, set_aside
@@ -67,6 +68,7 @@ class Recipe:
     report_steps: int = 50
     validate_steps: int | None = None
     max_minutes: float | None = None
+    profile: bool = False
     seed: int = 0
 
 
@@ -215,6 +217,7 @@ class Trainer(Generic[Batch]):
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
+            profile = self._profile()
             stream = self.batches.start(self.step)
             self.record.progress(self.step, recipe.schedule.steps, {})
             while not self._ended():
@@ -223,6 +226,8 @@ class Trainer(Generic[Batch]):
                 wants_stop = bool(stop) or (expired and self.world.is_main)
                 figures, stopping = self._train_step(wrapped, stream, meter, wants_stop)
                 self.step += 1
+                if profile is not None:
+                    profile.step()
                 meter.finish_step(figures)
                 self._show(meter)
                 if self.step % recipe.report_steps == 0 or self._ended():
@@ -242,6 +247,10 @@ class Trainer(Generic[Batch]):
                 self.export(self.ema, "last")
             self._check_failure()
         return Outcome(self.step, self._ended())
+
+    def _profile(self) -> StepProfile | None:
+        wanted = self.recipe.profile and self.world.is_main
+        return StepProfile(self.folder, self.device, self.record.say) if wanted else None
 
     def _ended(self) -> bool:
         return self.recipe.schedule.done(self.step, self.minutes) >= 1

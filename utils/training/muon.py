@@ -37,12 +37,14 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     x = x.reshape(-1, *shape[-2:])  # few calls, plain ones: a GPU waits for each of them
     gram = torch.bmm(x, x.mT)
     scaled_identity = a * torch.eye(gram.shape[-1], device=x.device)
+    product: Tensor | None = None
     for iteration in range(_ITERATIONS):
         linear = torch.add(scaled_identity, gram, alpha=b)
         factor = torch.baddbmm(linear, gram, gram, alpha=c)
-        product = factor if iteration == 0 else torch.bmm(factor, product)
+        product = factor if product is None else torch.bmm(factor, product)
         if iteration < _ITERATIONS - 1:
             gram = torch.bmm(torch.bmm(factor, gram), factor)
+    assert product is not None
     x = torch.bmm(product, x).reshape(shape)
     return x.mT if tall else x
 

@@ -28,6 +28,7 @@ from utils.training.loop import (
     TrainingError,
     Validated,
 )
+from utils.training.profile import PROFILE_FILE
 from utils.training.record import RunRecord
 from utils.training.schedule import Schedule
 from utils.training.state import STATE_FILE
@@ -352,3 +353,16 @@ def test_the_real_network_trains_every_weight(tmp_path: Path) -> None:
     groups = [group for optimiser in trainer.optimisers for group in optimiser.param_groups]
     trained = [id(p) for group in groups for p in group["params"]]
     assert sorted(trained) == sorted(id(p) for p in trainer.network.parameters())
+
+
+def test_a_profile_counts_the_operations_of_the_profiled_steps_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.training.profile.SKIPPED_STEPS", 4)
+    monkeypatch.setattr("utils.training.profile.PROFILED_STEPS", 3)
+    _trainer(tmp_path, replace(RECIPE, profile=True)).fit()
+    lines = (tmp_path / PROFILE_FILE).read_text().splitlines()
+    assert lines[0].startswith("a step takes ")
+    (muon,) = [line for line in lines if "Optimizer.step#Muon.step" in line]
+    assert muon.split()[-1] == "3"
+    assert "profile.txt has its operations" in (tmp_path / "log.txt").read_text()
