@@ -190,7 +190,7 @@ def _faster(options: RealTestOptions, session: Session) -> str:
     if session.restorer.device.type != "cpu" or not slower:
         return ""
     return (
-        "this will take a while; --checkpoint fast takes about a fifth of the time, "
+        "this will take a while; --checkpoint fast takes about a sixth of the time, "
         "for a little less quality"
     )
 

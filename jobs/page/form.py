@@ -121,7 +121,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                         [(_label(path), path) for path in checkpoints],
                         value=checkpoints[0],
                         label="Weights",
-                        info="fast: about a fifth of the time on a CPU, somewhat less gain; "
+                        info="fast: about a sixth of the time on a CPU, somewhat less gain; "
                         "drawn: text, comics, maps, screenshots",
                     )
                     precision = gradio.Radio(
