@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
-import re
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 import pytest
 import skimage.data
 from numpy.typing import NDArray
 
 from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
-from tests.conftest import photograph
+from tests.conftest import photograph, report_contents
 from utils.evaluation.evaluate import SummaryRow
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
@@ -73,33 +67,22 @@ def _add(
     return before, after
 
 
-def _data(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    data: dict[str, Any] = json.loads(found.group(1))
-    return data
-
-
-def _pieces(path: Path) -> dict[str, Image]:
-    """The pictures a page holds, by key."""
-    text = path.read_text(encoding="utf-8")
-    found = re.findall(r'<script type="text/plain" id="piece-(\w+)" data-type="[^"]+">(.*?)<', text)
-    return {
-        key: np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data)))) for key, data in found
-    }
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test's report goes."""
+    return tmp_path / "report.html"
 
 
 # What the file holds
 
 
-def test_pictures_are_exact_and_an_original_is_stored_once(tmp_path: Path) -> None:
+def test_pictures_are_exact_and_an_original_is_stored_once(path: Path) -> None:
     original = photograph(40, 56)
     with ReportBuilder("title") as builder:
         for quality in (10, 40):
             _add(builder, "one", original, quality)
-        builder.finish(tmp_path / "report.html", {})
-    data, pieces = _data(tmp_path / "report.html"), _pieces(tmp_path / "report.html")
+        builder.finish(path, {})
+    data, pieces = report_contents(path)
     assert len(pieces) == 1 + 2 * 2 + 1  # original, JPEG and restored of each, a thumbnail
     for entry, quality in zip(data["entries"], (10, 40), strict=True):
         shown = entry["shown"]
@@ -110,156 +93,125 @@ def test_pictures_are_exact_and_an_original_is_stored_once(tmp_path: Path) -> No
             np.testing.assert_array_equal(pieces[shown["pieces"][side]], image)
 
 
-def test_gray_pictures_and_mixed_channels(tmp_path: Path) -> None:
+def test_gray_pictures_and_mixed_channels(path: Path) -> None:
     gray = photograph(24, 32)[:, :, 0].copy()
     with ReportBuilder("title") as builder:
         builder.add(dataset="", setting="", name="g", jpeg=gray, restored=np.dstack([gray ^ 4] * 3))
-        builder.finish(tmp_path / "report.html", {})
-    (entry,) = _data(tmp_path / "report.html")["entries"]
-    pieces = _pieces(tmp_path / "report.html")
+        builder.finish(path, {})
+    data, pieces = report_contents(path)
+    (entry,) = data["entries"]
     assert entry["change"] == 4
     np.testing.assert_array_equal(pieces[entry["shown"]["pieces"]["jpeg"]][:, :, 0], gray)
 
 
-def test_a_large_set_stays_within_its_limit(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    with ReportBuilder("title", max_megabytes=1) as builder:
+def test_a_large_set_stays_within_its_limit(path: Path) -> None:
+    with ReportBuilder("title", max_megabytes=2) as builder:
         gains = {}
         for index in range(12):
-            before, after = _add(builder, f"im{index}", photograph(300, 420, seed=index), 40)
+            before, after = _add(builder, f"im{index}", photograph(300, 500, seed=index), 40)
             gains[f"im{index}"] = after.psnr - before.psnr
         builder.finish(path, FACTS)
-    assert 500_000 < path.stat().st_size <= 1_000_000
-    entries = _data(path)["entries"]
-    whole = {e["name"] for e in entries if e["shown"] and e["shown"]["window"] is None}
-    cropped = [e for e in entries if e["shown"] and e["shown"]["window"]]
+    assert 1_000_000 < path.stat().st_size <= 2_000_000
+    data, pieces = report_contents(path)
+    assert len(data["entries"]) == 12
+    whole = {e["name"] for e in data["entries"] if e["shown"] and e["shown"]["window"] is None}
     assert min(gains, key=lambda name: gains[name]) in whole
-    assert whole
-    assert cropped or any(e["shown"] is None for e in entries)
-    pieces = _pieces(path)
+    cropped = [e for e in data["entries"] if e["shown"] and e["shown"]["window"]]
+    assert cropped
     for entry in cropped:
         _, _, height, width = entry["shown"]["window"]
         assert pieces[entry["shown"]["pieces"]["jpeg"]].shape == (height, width, 3)
-    assert len(_data(path)["entries"]) == 12
 
 
-def test_the_crop_is_where_the_pictures_differ_and_one_for_all_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pixels", [2_000_000, 5_000])
+def test_the_crop_is_where_the_pictures_differ_and_one_for_all_settings(
+    path: Path, monkeypatch: pytest.MonkeyPatch, pixels: int
+) -> None:
+    """pixels: as large as it is, or reduced like a larger picture."""
+    monkeypatch.setattr(report, "_CHANGE_MAP_PIXELS", pixels)
     original = photograph(600, 700)
-    path = tmp_path / "report.html"
     with ReportBuilder("title", max_megabytes=1) as builder:
-        for setting in ("QF10", "QF40"):
+        for rows in (slice(400, 440), slice(10, 50)):
             restored = original.copy()
-            where = slice(400, 440) if setting == "QF10" else slice(10, 50)
-            restored[where, 500:540] ^= 64
+            restored[rows, 500:540] ^= 64
             builder.add(
                 dataset="A",
-                setting=setting,
+                setting=str(rows),
                 name="one",
                 jpeg=original,
                 restored=restored,
                 original=original,
             )
         builder.finish(path, {})
-    windows = [entry["shown"]["window"] for entry in _data(path)["entries"]]
+    windows = [entry["shown"]["window"] for entry in report_contents(path)[0]["entries"]]
     assert windows[0] == windows[1]
     top, left, height, width = windows[0]
     assert (height, width) == (256, 256)
-    assert top <= 400
-    assert top + height >= 440
-    assert left <= 500
-    assert left + width >= 540
-
-
-def test_crops_of_large_pictures_are_found_strip_by_strip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_CHANGE_MAP_PIXELS", 500)
-    monkeypatch.setattr(report, "_STRIP_ROWS", 3)
-    one = np.zeros((203, 307, 3), np.uint8)
-    for top, left in [(0, 0), (150, 260), (195, 300), (90, 5)]:
-        other = one.copy()
-        other[top : top + 8, left : left + 7] = 200
-        window = report._changed_window(one, other, 64)
-        assert (window.height, window.width) == (64, 64)
-        cut = window.cut(other)
-        assert (cut > 0).sum() > 0.6 * (other > 0).sum()
+    assert top <= 400 <= 440 <= top + height
+    assert left <= 500 <= 540 <= left + width
 
 
 def test_a_picture_too_large_for_browsers_is_cropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "MAX_WHOLE_PIXELS", 100_000)
     monkeypatch.setattr(report, "CROP_SIDES", (280, 64))
     image = photograph(300, 400)
     with ReportBuilder("title") as builder:
         builder.add(dataset="", setting="", name="big", jpeg=image, restored=_restored(image))
-        builder.finish(tmp_path / "report.html", {})
-    (entry,) = _data(tmp_path / "report.html")["entries"]
+        builder.finish(path, {})
+    (entry,) = report_contents(path)[0]["entries"]
     assert entry["shown"]["window"][2:] == [280, 280]
     assert (entry["height"], entry["width"]) == (300, 400)
 
 
-def test_infinite_and_unknown_figures_survive(tmp_path: Path) -> None:
-    image = photograph(16, 16)
+def test_infinite_and_unknown_figures_survive(path: Path) -> None:
     with ReportBuilder("title") as builder:
         builder.add(
             dataset="A",
             setting="QF100",
             name="same",
-            jpeg=image,
-            restored=image,
-            original=image,
             scores_before=Scores(40.0, math.nan, 39.0),
             scores_after=Scores(math.inf, math.nan, math.inf),
         )
-        builder.finish(tmp_path / "report.html", FACTS)
-    data = _data(tmp_path / "report.html")
+        builder.finish(path, FACTS)
+    data, _ = report_contents(path)
     assert data["entries"][0]["before"] == [40.0, None, 39.0]
     assert data["entries"][0]["after"] == ["Infinity", None, "Infinity"]
-    assert data["facts"]["seconds"] == "nan"
+    assert data["facts"]["seconds"] is None
     assert data["facts"]["options"]["tiles"] == {"side": 512}
     assert data["facts"]["checkpoint"] == str(FACTS["checkpoint"])
 
 
-def test_text_from_outside_cannot_end_the_element_it_stands_in(tmp_path: Path) -> None:
+def test_text_from_outside_cannot_end_the_element_it_stands_in(path: Path) -> None:
     broken = b"bad\xff.jpg".decode(errors="surrogateescape")
     with ReportBuilder(f"<script>alert(3)</script>{broken}{{{{data}}}}") as builder:
         _add(builder, HOSTILE, photograph(16, 24), 10, dataset="</script>")
         _add(builder, broken, photograph(16, 24), 10)
-        builder.finish(tmp_path / "report.html", FACTS | {HOSTILE: HOSTILE})
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        builder.finish(path, FACTS | {HOSTILE: HOSTILE})
+    text = path.read_text(encoding="utf-8")
     assert "alert(1)>" in text  # the name is there, but without any "<" before it
     assert "<img src=x" not in text
     assert "<script>alert" not in text
-    data = _data(tmp_path / "report.html")
+    data, _ = report_contents(path)
     assert [entry["name"] for entry in data["entries"]] == [HOSTILE, broken]
 
 
-def test_published_rows_of_whole_sets_only(tmp_path: Path) -> None:
-    published = [PublishedRow("Classic5", "QF10", "FBCNN", 30.12, 0.822, 29.8, "table 2")]
-    for images in (4, 5):
-        summary = [SummaryRow("Classic5", "QF10", "IJCN", images, Scores(30.0, 0.9, 29.0))]
-        with ReportBuilder("title") as builder:
-            builder.finish(tmp_path / "report.html", {}, summary, published)
-        data = _data(tmp_path / "report.html")
-        assert len(data["published"]) == (images == 5)
-        assert data["notComparable"] == (
-            {}
-            if images == 5
-            else {"Classic5": "4 of 5 images: not comparable with published figures"}
-        )
-
-
-def test_published_rows_of_measured_sets_only(tmp_path: Path) -> None:
-    summary = [SummaryRow("A", "QF10", "IJCN", 1, Scores(30.0, 0.9, 29.0))]
+@pytest.mark.parametrize("images", [4, 5])
+def test_published_rows_of_sets_that_were_measured_as_a_whole(path: Path, images: int) -> None:
     published = [
-        PublishedRow("A", "QF10", "FBCNN", 27.77, None, None, "table 1"),
-        PublishedRow("B", "QF10", "FBCNN", 26.0, None, None, "table 2"),
+        PublishedRow("Classic5", "QF10", "FBCNN", 30.12, None, None, "table 2"),
+        PublishedRow("Elsewhere", "QF10", "FBCNN", 26.0, None, None, "table 3"),
     ]
+    summary = [SummaryRow("Classic5", "QF10", "IJCN", images, Scores(30.0, 0.9, 29.0))]
     with ReportBuilder("title") as builder:
-        builder.finish(tmp_path / "report.html", {}, summary, published)
-    data = _data(tmp_path / "report.html")
-    assert [row["source"] for row in data["published"]] == ["table 1"]
-    assert data["published"][0]["scores"] == [27.77, None, None]
+        builder.finish(path, {}, summary, published)
+    data, _ = report_contents(path)
     assert data["summary"][0]["scores"] == [30.0, 0.9, 29.0]
+    found = [(row["source"], row["scores"]) for row in data["published"]]
+    note = "4 of 5 images: not comparable with published figures"
+    assert found == ([] if images == 4 else [("table 2", [30.12, None, None])])
+    assert data["notComparable"] == ({"Classic5": note} if images == 4 else {})
 
 
 # Misuse, faults, cleaning up
@@ -282,32 +234,28 @@ def test_other_arrays_are_refused(change: dict[str, Any]) -> None:
         )
 
 
-def test_limits_must_be_positive() -> None:
-    for limit in (0, -1, math.nan):
-        with pytest.raises(ValueError, match="max_megabytes"):
-            ReportBuilder("title", max_megabytes=limit)
-
-
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder, for this test."""
     folder = tmp_path / "spool"
     folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, spool: Path) -> None:
-    builder = ReportBuilder("title", spool=spool)
+def test_nothing_is_left_in_the_temporary_folder(path: Path, spool: Path) -> None:
+    builder = ReportBuilder("title")
     _add(builder, "one", photograph(16, 24), 10)
     assert any(spool.iterdir())
-    builder.finish(tmp_path / "report.html", {})
+    builder.finish(path, {})
     assert not any(spool.iterdir())
     with pytest.raises(ValueError, match="finished"):
-        builder.finish(tmp_path / "report.html", {})
+        builder.finish(path, {})
     with pytest.raises(ValueError, match="finished"):
         _add(builder, "two", photograph(16, 24), 10)
 
     def failing() -> None:
-        with ReportBuilder("title", spool=spool) as other:
+        with ReportBuilder("title") as other:
             _add(other, "one", photograph(16, 24), 10)
             raise RuntimeError("the evaluation failed")
 
@@ -316,79 +264,66 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, spool: Path) ->
     assert not any(spool.iterdir())
 
 
-def test_an_unwritable_place_is_one_line_and_leaves_nothing(tmp_path: Path, spool: Path) -> None:
+def test_an_unwritable_place_is_one_line_and_leaves_nothing(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    builder = ReportBuilder("title", spool=spool)
+    builder = ReportBuilder("title")
     _add(builder, "one", photograph(16, 24), 10)
     with pytest.raises(ImageError, match="cannot be written") as error:
         builder.finish(tmp_path / "file" / "report.html", {})
     assert "\n" not in str(error.value)
     assert not any(spool.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "spool"]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with pytest.raises(ImageError, match="no temporary folder"):
-        ReportBuilder("title", spool=tmp_path / "file")
+        ReportBuilder("title")
 
 
 def test_a_full_disk_costs_pictures_not_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_bytes
-
-    def full(path: Path, data: bytes) -> int:
-        if path.parent.name.startswith(".report-"):
-            raise OSError(28, "No space left on device")
-        return write(path, data)
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
     with ReportBuilder("title") as builder:
         _add(builder, "one", photograph(16, 24), 10)
         with monkeypatch.context() as patched:
             patched.setattr(Path, "write_bytes", full)
             _add(builder, "two", photograph(24, 24), 10)
-        builder.finish(tmp_path / "report.html", {})
-    data = _data(tmp_path / "report.html")
+        builder.finish(path, {})
+    data, _ = report_contents(path)
     assert [bool(entry["shown"]) for entry in data["entries"]] == [True, False]
     assert "No space left" in data["problem"]
 
 
-def test_an_emptied_temporary_folder_is_reported(tmp_path: Path, spool: Path) -> None:
-    builder = ReportBuilder("title", spool=spool)
+def test_an_emptied_temporary_folder_is_reported(path: Path, spool: Path) -> None:
+    builder = ReportBuilder("title")
     _add(builder, "one", photograph(16, 24), 10)
-    for path in spool.rglob("*"):
-        if path.is_file():
-            path.unlink()
+    for each in spool.glob("*/*"):
+        each.unlink()
     with pytest.raises(ImageError, match="temporary pictures of the report cannot be read"):
-        builder.finish(tmp_path / "report.html", {})
-    assert not (tmp_path / "report.html").exists()
+        builder.finish(path, {})
+    assert not path.exists()
 
 
-def test_the_temporary_folder_is_bounded(tmp_path: Path, spool: Path) -> None:
+def test_the_temporary_folder_is_bounded(path: Path, spool: Path) -> None:
     """However many images come, no more than some times the limit is on disk."""
     largest = 0
-    with ReportBuilder("title", max_megabytes=0.4, spool=spool) as builder:
+    with ReportBuilder("title", max_megabytes=0.4) as builder:
         for index in range(40):
             _add(builder, f"im{index}", photograph(120, 160, seed=index), 40)
-            files = [path for path in spool.rglob("*") if path.is_file()]
-            largest = max(largest, sum(path.stat().st_size for path in files))
-        builder.finish(tmp_path / "report.html", {})
+            largest = max(largest, sum(each.stat().st_size for each in spool.glob("*/*")))
+        builder.finish(path, {})
     assert 500_000 < largest < 1_800_000
-    assert (tmp_path / "report.html").stat().st_size <= 400_000
-    assert any(entry["shown"] for entry in _data(tmp_path / "report.html")["entries"])
-
-
-def test_several_threads_may_add(tmp_path: Path) -> None:
-    originals = [photograph(32, 48, seed=index % 3) for index in range(12)]
-    with ReportBuilder("title", max_megabytes=0.15) as builder, ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: _add(builder, f"im{i}", originals[i], 10 + i), range(12)))
-        builder.finish(tmp_path / "report.html", {})
-    names = {entry["name"] for entry in _data(tmp_path / "report.html")["entries"]}
-    assert names == {f"im{index}" for index in range(12)}
+    assert path.stat().st_size <= 400_000
+    assert any(entry["shown"] for entry in report_contents(path)[0]["entries"])
 
 
 def test_importance_takes_turns_and_misses_none() -> None:
     def entry(gain: float) -> Any:
         scores = None if math.isnan(gain) else Scores(gain, 0, 0)
-        zero = None if scores is None else Scores(0.0, 0, 0)
-        return report._Entry("", "", "", "", 8, 8, math.nan, zero, scores, None, ())
+        return report._Entry("", "", "", "", 8, 8, math.nan, Scores(0.0, 0, 0), scores, None, [])
 
     order = report._by_importance([entry(g) for g in (3, 1, 2, 5, 4, math.nan)])
     assert order[0] == 1  # the worst gain
