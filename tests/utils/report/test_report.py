@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -336,18 +337,6 @@ def test_importance_takes_turns_and_misses_none() -> None:
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def shots() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield screenshot_folder(Path(folder))
-
-
 PHOTOGRAPHS = {
     "astronaut": lambda: skimage.data.astronaut()[0:256, 100:420],
     "coffee": lambda: skimage.data.coffee()[60:316, 150:470],
@@ -395,60 +384,69 @@ def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 restored=_restored(jpeg),
                 note="YCbCr 4:2:0, quality 25; damaged: 3 of 40 rows are missing",
             )
-        builder.add(
-            dataset="scans",
-            setting="failed",
-            name="broken.jpg",
-            jpeg=None,
-            restored=None,
-            note="empty file; give a whole one, or leave this one out of what is to be restored",
-        )
+        note = "empty file; give a whole one, or leave this one out of what is to be restored"
+        builder.add(dataset="scans", setting="failed", name="broken.jpg", note=note)
         builder.finish(path, FACTS)
     return path
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
-def visit(browser: Any, scored: Path) -> Iterator[Visit]:
-    """The scored report on a desktop; at the end nothing may have gone wrong."""
-    opened = Visit(browser, scored)
-    _settled(opened.page)
-    yield opened
-    assert opened.complaints == []
-    assert opened.network == []
-    opened.close()
+def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Opens a report on a desktop or as said; at the end nothing may have gone wrong on any page.
+
+    With IJCN_SCREENSHOTS there are then pictures of all pages in that folder.
+    """
+    visits: list[Visit] = []
+
+    def open_report(path: Path, **context: Any) -> Any:
+        visits.append(Visit(browser, path, **context))
+        _settled(visits[-1].page)
+        return visits[-1].page
+
+    yield open_report
+    for number, visit in enumerate(visits):
+        if "IJCN_SCREENSHOTS" in os.environ:
+            picture = screenshot_folder(Path()) / f"{request.node.name}_{number}.png"
+            visit.page.screenshot(path=picture, full_page=True)
+        assert visit.complaints == []
+        assert visit.network == []
+        visit.close()
+
+
+@pytest.fixture
+def page(opened: Callable[..., Any], scored: Path) -> Any:
+    """The scored report on a desktop."""
+    return opened(scored)
 
 
 def _settled(page: Any) -> None:
     """Wait until the chosen image is decoded and shown."""
-    until(page, "viewer.entry !== null && viewer.entry === table.chosen")
+    until(page, "viewer.entry === table.chosen")
 
 
-def _pixel(page: Any, x: float, y: float) -> list[int]:
-    """What the canvas shows at a place of its frame, both from 0 to 1."""
-    found: list[int] = page.evaluate(
+def _assert_pixel(page: Any, image: Image, x: float, y: float) -> None:
+    """The canvas shows this image at a place of its frame, both from 0 to 1."""
+    shown, place = page.evaluate(
         """([x, y]) => {
-          const canvas = document.getElementById("canvas");
-          const place = [Math.floor(x * canvas.width), Math.floor(y * canvas.height)];
-          const copy = canvasOf(1, 1).getContext("2d");
-          copy.drawImage(canvas, ...place, 1, 1, 0, 0, 1, 1);
-          return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
-        }""",
-        [x, y],
-    )
-    return found
-
-
-def _expected_pixel(page: Any, image: Image, x: float, y: float) -> list[int]:
-    """What an image shows there, under the viewer's zoom and position."""
-    place = page.evaluate(
-        """([x, y]) => {
+          const place = [Math.floor(x * viewer.canvas.width), Math.floor(y * viewer.canvas.height)];
+          const copy = make("canvas", { width: 1, height: 1 }).getContext("2d");
+          copy.drawImage(viewer.canvas, ...place, 1, 1, 0, 0, 1, 1);
+          const { data } = copy.getImageData(0, 0, 1, 1);
           const frame = viewer.frame();
-          return [viewer.centre.x + (x - 0.5) * frame.width / viewer.scale,
-                  viewer.centre.y + (y - 0.5) * frame.height / viewer.scale];
+          return [[...data].slice(0, 3), [
+            viewer.centre.x + (x - 0.5) * frame.width / viewer.scale,
+            viewer.centre.y + (y - 0.5) * frame.height / viewer.scale,
+          ]];
         }""",
         [x, y],
     )
-    return [int(value) for value in image[math.floor(place[1]), math.floor(place[0])]]
+    assert shown == image[math.floor(place[1]), math.floor(place[0])].tolist()
 
 
 def _pictures_of(page: Any) -> tuple[Image, Image, Image]:
@@ -467,8 +465,17 @@ def _zoom_in(page: Any, x: float = 0.5, y: float = 0.5, notches: int = 12) -> No
     until(page, "!viewer.fitted")
 
 
-def test_page_starts_with_the_worst_gain(visit: Visit, shots: Path) -> None:
-    page = visit.page
+def _drag(page: Any, start: float, end: float) -> None:
+    """Drag over the picture, from one share of its width to another."""
+    box = page.locator("#canvas").bounding_box()
+    height = box["y"] + 0.5 * box["height"]
+    page.mouse.move(box["x"] + start * box["width"], height)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], height, steps=4)
+    page.mouse.up()
+
+
+def test_page_starts_with_the_worst_gain(page: Any) -> None:
     gains = page.evaluate("table.order.map((entry) => gain(entry, 0))")
     assert gains == sorted(gains)
     assert page.evaluate("viewer.entry === table.order[0]")
@@ -476,73 +483,55 @@ def test_page_starts_with_the_worst_gain(visit: Visit, shots: Path) -> None:
     assert page.locator("th[aria-sort=ascending]").inner_text().split() == ["PSNR", "gain"]
     before = page.evaluate("score(viewer.entry, 'before', 0)")
     assert page.locator("#figures tbody td").first.inner_text() == f"{before:.2f}"
-    page.screenshot(path=shots / "desktop.png")
-    page.screenshot(path=shots / "desktop_whole.png", full_page=True)
 
 
-def test_left_shows_the_jpeg_and_right_the_restored_image_sample_by_sample(visit: Visit) -> None:
-    page = visit.page
+def test_left_shows_the_jpeg_and_right_the_restored_image_sample_by_sample(page: Any) -> None:
     _zoom_in(page)
     assert page.evaluate("viewer.scale") > 8
-    _, jpeg, restored = _pictures_of(page)
-    places = [(x, y) for x in (0.1, 0.4, 0.6, 0.9) for y in (0.2, 0.5, 0.8)]
-    for x, y in places:
-        image = jpeg if x < 0.5 else restored
-        assert _pixel(page, x, y) == _expected_pixel(page, image, x, y)
+    original, jpeg, restored = _pictures_of(page)
+    for x in (0.1, 0.4, 0.6, 0.9):
+        for y in (0.2, 0.5, 0.8):
+            _assert_pixel(page, jpeg if x < 0.5 else restored, x, y)
     page.locator("#left").select_option("original")
-    original = _pictures_of(page)[0]
-    assert _pixel(page, 0.1, 0.5) == _expected_pixel(page, original, 0.1, 0.5)
+    _assert_pixel(page, original, 0.1, 0.5)
     assert page.locator("#presets input:checked").count() == 0
 
 
-def test_the_divider_moves_by_slider_and_mouse(visit: Visit) -> None:
-    page = visit.page
+def test_the_divider_moves_by_slider_and_mouse(page: Any) -> None:
     slider = page.locator("#split")
     slider.focus()
     page.keyboard.press("End")
     assert page.evaluate("viewer.split") == 1
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("viewer.split") == pytest.approx(0.98)
-    assert slider.get_attribute("aria-valuetext") == "98 % JPEG, 2 % restored"
-    page.keyboard.press("ArrowUp")
-    assert slider.get_attribute("aria-valuetext") == "100 % JPEG, 0 % restored"
+    assert page.evaluate("viewer.split") == pytest.approx(0.995)
+    assert slider.get_attribute("aria-valuetext") == "99.5 % JPEG, 0.5 % restored"
     assert page.evaluate("viewer.entry === table.order[0]")  # arrows belong to the slider here
-    box = page.locator("#canvas").bounding_box()
-    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
-    page.mouse.up()
+    _drag(page, 0.7, 0.25)
     assert page.evaluate("viewer.split") == pytest.approx(0.25, abs=0.01)
-    assert 240 <= int(slider.input_value()) <= 260
+    assert float(slider.input_value()) == pytest.approx(25, abs=1)
 
 
-def test_wheel_zooms_around_the_pointer_and_dragging_moves(visit: Visit, shots: Path) -> None:
-    page = visit.page
-    box = page.locator("#canvas").bounding_box()
+def test_wheel_zooms_around_the_pointer_and_dragging_moves(page: Any) -> None:
     pointed = """viewer.centre.x + (0.7 - 0.5) * viewer.frame().width / viewer.scale"""
     _zoom_in(page, 0.5, 0.5, 2)  # now the picture fills its frame
     before = page.evaluate(pointed)
     _zoom_in(page, 0.7, 0.5, 4)
     assert page.evaluate(pointed) == pytest.approx(before, abs=0.3)
     _zoom_in(page, 0.7, 0.5, 4)
-    x, scale = page.evaluate("[viewer.centre.x, viewer.scale]")
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.7 * box["width"] - 60, box["y"] + 0.5 * box["height"], steps=4)
-    page.mouse.up()
-    assert page.evaluate("viewer.centre.x") == pytest.approx(x + 60 / scale, abs=0.01)
+    x, scale, width = page.evaluate("[viewer.centre.x, viewer.scale, viewer.frame().width]")
+    _drag(page, 0.7, 0.6)
+    assert page.evaluate("viewer.centre.x") == pytest.approx(x + 0.1 * width / scale, abs=0.01)
     assert page.evaluate("viewer.split") == 0.5
-    page.screenshot(path=shots / "zoomed.png")
     page.locator("#zoom-fit").click()
     assert page.evaluate("viewer.fitted")
     # Zooming out of what fits is left to the page.
-    page.mouse.move(box["x"] + 99, box["y"] + 99)
+    page.locator("#canvas").hover()
     page.mouse.wheel(0, 300)
     until(page, "window.scrollY > 0")
     assert page.evaluate("viewer.fitted")
 
 
-def test_keys_zoom_and_move_while_the_picture_has_the_focus(visit: Visit) -> None:
-    page = visit.page
+def test_keys_zoom_and_move_while_the_picture_has_the_focus(page: Any) -> None:
     page.locator("#canvas").focus()
     fitted = page.evaluate("viewer.scale")
     for _ in range(3):
@@ -557,8 +546,7 @@ def test_keys_zoom_and_move_while_the_picture_has_the_focus(visit: Visit) -> Non
     assert page.evaluate("viewer.fitted")
 
 
-def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(visit: Visit) -> None:
-    page = visit.page
+def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(page: Any) -> None:
     _zoom_in(page)
     scale = page.evaluate("viewer.scale")
     assert page.locator("#previous").is_disabled()
@@ -567,8 +555,7 @@ def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(visit: Visit)
     _settled(page)
     assert page.evaluate("table.order.indexOf(viewer.entry)") == 2
     assert page.evaluate("viewer.scale") == scale
-    _, jpeg, _ = _pictures_of(page)
-    assert _pixel(page, 0.2, 0.5) == _expected_pixel(page, jpeg, 0.2, 0.5)
+    _assert_pixel(page, _pictures_of(page)[1], 0.2, 0.5)
     page.keyboard.press("ArrowLeft")
     page.locator("#next").click()
     page.locator("#next").click()
@@ -578,8 +565,7 @@ def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(visit: Visit)
     assert "4 of 6" in page.locator("#announcement").inner_text()
 
 
-def test_table_sorts_by_mouse_and_keyboard_and_chooses(visit: Visit) -> None:
-    page = visit.page
+def test_table_sorts_by_mouse_and_keyboard_and_chooses(page: Any) -> None:
     header = page.locator("#images thead th", has_text="Restored")
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "descending"
@@ -601,8 +587,7 @@ def test_table_sorts_by_mouse_and_keyboard_and_chooses(visit: Visit) -> None:
     assert page.evaluate("table.order.indexOf(viewer.entry)") == 3
 
 
-def test_table_filters(visit: Visit) -> None:
-    page = visit.page
+def test_table_filters(page: Any) -> None:
     page.locator("#find").fill("coff")
     assert page.locator("#images tbody tr").count() == 2
     page.locator("#setting-filter").select_option("QF40")
@@ -612,51 +597,45 @@ def test_table_filters(visit: Visit) -> None:
     assert page.locator("#next").is_disabled()
 
 
-def test_difference_view_is_the_amplified_difference(visit: Visit, shots: Path) -> None:
-    page = visit.page
+def test_difference_view_is_the_amplified_difference(page: Any) -> None:
     page.locator("#presets label", has_text="Difference").click()
     assert page.locator("#amplify-field").is_visible()
     assert page.locator("#divider").is_hidden()
-    page.screenshot(path=shots / "difference.png")
     _zoom_in(page)
     original, jpeg, restored = (image.astype(int) for image in _pictures_of(page))
     for factor in (8, 2):
         page.locator("#amplify").select_option(str(factor))
-        expected = np.clip(factor * np.abs(restored - jpeg), 0, 255).astype(np.uint8)
+        expected = np.clip(factor * np.abs(restored - jpeg), 0, 255)
         assert expected.any()
         for x in (0.2, 0.8):
-            assert _pixel(page, x, 0.4) == _expected_pixel(page, expected, x, 0.4)
+            _assert_pixel(page, expected, x, 0.4)
     page.locator("#presets label", has_text="Errors").click()
     for x, image in ((0.2, jpeg), (0.8, restored)):
-        expected = np.clip(2 * np.abs(image - original), 0, 255).astype(np.uint8)
-        assert _pixel(page, x, 0.4) == _expected_pixel(page, expected, x, 0.4)
+        _assert_pixel(page, np.clip(2 * np.abs(image - original), 0, 255), x, 0.4)
 
 
-def test_curves_show_ours_and_the_published_and_can_be_hidden(visit: Visit) -> None:
-    page = visit.page
-    curves = "#plot polyline"
-    assert page.locator(curves).count() == 4  # JPEG, IJCN, FBCNN, QGAC
+def test_curves_show_ours_and_the_published_and_can_be_hidden(page: Any) -> None:
+    curves = page.locator("#plot polyline")
+    assert curves.count() == 4  # JPEG, IJCN, FBCNN, QGAC
     values = page.evaluate("DATA.summary.filter((row) => row.method === 'IJCN')")
     assert f"IJCN, QF 10: {values[0]['scores'][0]:.2f} dB" in page.locator("#plot").text_content()
     page.locator("#legend label", has_text="QGAC").locator("input").uncheck()
-    assert page.locator(curves).count() == 3
+    assert curves.count() == 3
     page.locator("#curve-gain").check()
-    assert page.locator(curves).count() == 2
+    assert curves.count() == 2
     assert page.locator("#legend label", has_text="JPEG").is_hidden()  # no gain over itself
-    assert "FBCNN, QF 30: 1.50 dB" in page.locator("#plot").text_content()
+    assert "FBCNN (published), QF 30: 1.50 dB" in page.locator("#plot").text_content()
     page.locator("#curve-figure").select_option("2")
-    assert page.locator(curves).count() == 1  # nobody published PSNR-B here
+    assert curves.count() == 1  # nobody published PSNR-B here
     assert "dashed: published" in page.locator("#curve-caption").inner_text()
     assert "FBCNN (published)" in page.locator("#averages").inner_text()
     assert HOSTILE in page.locator("#averages").inner_text()
 
 
-def test_hostile_names_stay_text(visit: Visit) -> None:
-    page = visit.page
+def test_hostile_names_stay_text(page: Any) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    row = page.locator("#images tbody tr", has_text="onerror").first
-    row.locator("button").click()
+    page.locator("#images tbody tr", has_text="onerror").first.locator("button").click()
     _settled(page)
     assert page.locator("#image-name").inner_text().startswith(HOSTILE)
     assert page.locator("img[src=x], i, b").count() == 0
@@ -665,8 +644,7 @@ def test_hostile_names_stay_text(visit: Visit) -> None:
     assert dialogs == []
 
 
-def test_everything_has_a_name_and_headers(visit: Visit) -> None:
-    page = visit.page
+def test_everything_has_a_name_and_headers(page: Any) -> None:
     nameless = page.evaluate(
         """[...document.querySelectorAll("button, select, input, canvas, [role=region]")]
           .filter((each) => !each.closest("[hidden]"))
@@ -683,59 +661,33 @@ def test_everything_has_a_name_and_headers(visit: Visit) -> None:
     assert all(side >= 20 and height >= 24 for side, height in sizes)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    assert page.locator(".skip").bounding_box()["x"] >= 0  # seen once it has the focus
+    assert page.locator(".skip").bounding_box()["height"] > 10  # seen once it has the focus
 
 
-def test_dark_colours(browser: Any, scored: Path, shots: Path) -> None:
+def test_dark_colours(opened: Callable[..., Any], scored: Path) -> None:
     brightness = {}
     for scheme in ("light", "dark"):
-        visit = Visit(browser, scored, color_scheme=scheme)
-        _settled(visit.page)
-        colour = visit.page.evaluate(
+        colour = opened(scored, color_scheme=scheme).evaluate(
             "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)"
         )
         brightness[scheme] = sum(colour[:3])
-        border, page = visit.page.evaluate(
-            """["borderTopColor", "backgroundColor"].map((name) =>
-                getComputedStyle(document.getElementById("next"))[name].match(/\\d+/g).map(Number))"""
-        )
-        assert _contrast(border, page) >= 3
-        visit.page.screenshot(path=shots / f"{scheme}_whole.png", full_page=True)
-        assert visit.complaints == []
-        visit.close()
     assert brightness["dark"] < 150 < 600 < brightness["light"]
 
 
-def _contrast(one: list[int], other: list[int]) -> float:
-    """As WCAG 2.2 defines it, of two sRGB colours."""
-
-    def luminance(colour: list[int]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
-        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-    dark, bright = sorted(luminance([c / 255 for c in colour]) for colour in (one, other))
-    return (bright + 0.05) / (dark + 0.05)
+TOUCH = {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
 
 @pytest.mark.parametrize("kind", ["scored", "unscored"])
 def test_phone_has_no_sideways_scrolling(
-    browser: Any, kind: str, request: pytest.FixtureRequest, shots: Path
+    opened: Callable[..., Any], kind: str, request: pytest.FixtureRequest
 ) -> None:
-    path = request.getfixturevalue(kind)
-    phone = {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
-    visit = Visit(browser, path, **phone)
-    _settled(visit.page)
-    widths = visit.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    page = opened(request.getfixturevalue(kind), **TOUCH)
+    widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths == [PHONE["width"]] * 2
-    visit.page.screenshot(path=shots / f"phone_{kind}.png", full_page=True)
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_two_fingers_zoom(browser: Any, scored: Path) -> None:
-    visit = Visit(browser, scored, viewport=PHONE, has_touch=True, is_mobile=True)
-    page = visit.page
-    _settled(page)
+def test_two_fingers_zoom(opened: Callable[..., Any], scored: Path) -> None:
+    page = opened(scored, **TOUCH)
     box = page.locator("#canvas").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     fingers = page.context.new_cdp_session(page)
@@ -752,14 +704,10 @@ def test_two_fingers_zoom(browser: Any, scored: Path) -> None:
     until(page, "viewer.pointers.size === 0")
     assert page.evaluate("viewer.scale") == pytest.approx(3 * before, rel=0.05)
     assert page.evaluate("viewer.split") == 0.5
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_real_files_have_no_scores_but_notes(browser: Any, unscored: Path, shots: Path) -> None:
-    visit = Visit(browser, unscored)
-    page = visit.page
-    _settled(page)
+def test_real_files_have_no_scores_but_notes(opened: Callable[..., Any], unscored: Path) -> None:
+    page = opened(unscored)
     assert page.locator("#figures").inner_text() == ""
     assert page.locator("#note").inner_text().startswith("YCbCr 4:2:0")
     assert page.locator("#curves").is_hidden()
@@ -771,54 +719,33 @@ def test_real_files_have_no_scores_but_notes(browser: Any, unscored: Path, shots
     assert statuses == ["failed", "restored", "restored", "restored"]
     assert page.locator("#position").inner_text() == "2 of 4"
     assert page.evaluate("byId('rows').scrollWidth <= byId('rows').clientWidth")
-    lines = page.locator("#images .name span", has_text="IMG_20230814_astronaut").evaluate(
-        "(each) => each.getClientRects().length"
-    )
-    assert lines == 1
-    assert page.locator("#left option").all_inner_texts() == [
-        "JPEG",
-        "Restored",
-        "|Restored \u2212 JPEG|",
-    ]
+    name = page.locator("#images .name span", has_text="IMG_20230814_astronaut")
+    assert name.evaluate("(each) => each.getClientRects().length") == 1
+    sources = page.locator("#left option").all_inner_texts()
+    assert sources == ["JPEG", "Restored", "|Restored \u2212 JPEG|"]
     assert page.locator("#presets input[value=errors]").is_disabled()
-    page.screenshot(path=shots / "unscored.png")
     page.locator("#images tbody tr", has_text="broken.jpg").click()
     _settled(page)
     assert page.locator("#stage-message").inner_text() == "There is no picture of this image."
     assert page.locator("#note").inner_text().startswith("empty file; ")
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_settings_are_explained_and_never_wrap(browser: Any, tmp_path: Path, shots: Path) -> None:
-    path = tmp_path / "report.html"
+def test_settings_are_explained_and_never_wrap(opened: Callable[..., Any], path: Path) -> None:
     settings = [f"QF{a}-{b}+{s}+{s}" for s in (0, 4) for a in (30, 50) for b in (30, 50)]
+    scores = Scores(30.0, 0.9, 29.0)
     summary = [
-        SummaryRow("A", setting, method, 1, Scores(30.0, 0.9, 29.0))
+        SummaryRow("A", setting, method, 1, scores)
         for setting in settings
         for method in ("JPEG", "IJCN")
     ]
     with ReportBuilder("title") as builder:
+        both = {"scores_before": scores, "scores_after": scores}
         for setting in settings:
-            image = photograph(24, 32)
-            scores = Scores(30.0, 0.9, 29.0)
-            builder.add(
-                dataset="A",
-                setting=setting,
-                name="one",
-                jpeg=image,
-                restored=image,
-                scores_before=scores,
-                scores_after=scores,
-            )
-        builder.add(
-            dataset="A", setting="", name="two", jpeg=None, restored=None, note="A/two: no image"
-        )
+            builder.add(dataset="A", setting=setting, name="one", jpeg=photograph(24, 32), **both)
+        builder.add(dataset="A", setting="", name="two", note="A/two: no image")
         builder.finish(path, {"images_left_out": {}, "options": {"tiles": {}}}, summary)
-    for name, options in (("desktop", {}), ("phone", {"viewport": PHONE})):
-        visit = Visit(browser, path, **options)
-        page = visit.page
-        _settled(page)
+    for context in ({}, {"viewport": PHONE}):
+        page = opened(path, **context)
         words = "compressed at quality 30, shifted by 4 rows and 4 columns, compressed again at 50"
         assert page.locator("#example").inner_text() == f"QF30-50+4+4: {words}."
         assert page.locator(f'.setting-name[title="{words}"]').count() > 1
@@ -826,21 +753,15 @@ def test_settings_are_explained_and_never_wrap(browser: Any, tmp_path: Path, sho
             """[...document.querySelectorAll(".setting-name")].every((each) =>
                 each.getClientRects().length === 1 || !each.textContent)"""
         )
-        first = page.locator("#images tbody tr").first
-        assert first.locator("td").last.inner_text().strip() == "A/two: no image"
+        assert "A/two: no image" in page.locator("#images tbody tr").first.inner_text()
         assert page.locator("#facts details").count() == 0  # nothing but empty mappings
-        page.screenshot(path=shots / f"double_{name}.png", full_page=True)
-        assert visit.complaints == []
-        visit.close()
 
 
-def test_curves_and_averages_of_many_settings(browser: Any, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    qualities = (5, 10, 20, 30, 40, 90)
+def test_curves_and_averages_of_many_settings(opened: Callable[..., Any], path: Path) -> None:
     summary = [
         SummaryRow(name, f"QF{quality}", method, 1, Scores(20 + quality / 9, 0.9, 29.0))
         for name in ("Mine", "Classic5")
-        for quality in qualities
+        for quality in (5, 10, 20, 30, 40, 90)
         for method in ("JPEG", "IJCN")
     ]
     published = [
@@ -850,8 +771,7 @@ def test_curves_and_averages_of_many_settings(browser: Any, tmp_path: Path) -> N
     ]
     with ReportBuilder("title") as builder:
         builder.finish(path, {}, summary, published)
-    visit = Visit(browser, path)
-    page = visit.page
+    page = opened(path)
     assert page.locator("#plot polyline").count() == 3
     assert page.locator("#averages table").count() == 3
     heads = page.locator("#averages table").nth(1).locator("th.group").all_inner_texts()
@@ -860,70 +780,41 @@ def test_curves_and_averages_of_many_settings(browser: Any, tmp_path: Path) -> N
     note = "1 of 5 images: not comparable with published figures."
     assert page.locator("#curve-caption").inner_text() == f"Averages over the set. {note}"
     assert page.locator("#averages").inner_text().count(note) == 1
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_the_page_says_what_was_left_out(browser: Any, tmp_path: Path, shots: Path) -> None:
-    path = tmp_path / "report.html"
+def test_the_page_says_what_was_left_out(opened: Callable[..., Any], path: Path) -> None:
     with ReportBuilder("title", max_megabytes=2) as builder:
         for index in range(8):
             _add(builder, f"im{index}", photograph(300, 500, seed=index), 40)
         builder.finish(path, {})
-    visit = Visit(browser, path)
-    page = visit.page
-    _settled(page)
-    counts = page.evaluate(
-        """[DATA.entries.filter((e) => e.shown && !e.shown.window).length,
-            DATA.entries.filter((e) => e.shown && e.shown.window).length,
-            DATA.entries.filter((e) => !e.shown).length]"""
-    )
-    assert sum(counts) == 8
-    assert all(counts)
+    page = opened(path)
+    shown = page.locator("#images td.shown").all_inner_texts()
+    assert set(shown) == {"whole", "crop", "\u2013"}
     notice = page.locator("#left-out").inner_text()
-    assert f"{counts[0]} of 8 rows have whole pictures" in notice
+    assert f"{shown.count('whole')} of 8 rows have whole pictures" in notice
     assert "about 2 MB" in notice
-    for word, count in (("crop", counts[1]), ("\u2013", counts[2])):
-        rows = page.locator("#images td.shown", has_text=word)
-        assert rows.count() == count
-        if count:
-            rows.first.click()
-            _settled(page)
-            if word == "crop":
-                assert "Crop of 256\u00d7256" in page.locator("#crop-notice").inner_text()
-                page.screenshot(path=shots / "crop.png")
-            else:
-                assert "No picture" in page.locator("#stage-message").inner_text()
-    assert visit.complaints == []
-    visit.close()
+    for word, place, said in (
+        ("crop", "#crop-notice", "Crop of 256\u00d7256"),
+        ("\u2013", "#stage-message", "No picture"),
+    ):
+        page.locator("#images td.shown", has_text=word).first.click()
+        _settled(page)
+        assert said in page.locator(place).inner_text()
 
 
-def test_thousands_of_rows_stay_usable(browser: Any, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
+def test_thousands_of_rows_stay_usable(opened: Callable[..., Any], path: Path) -> None:
     with ReportBuilder("title") as builder:
         for index in range(3000):
-            scores = Scores(30.0, 0.9, 29.0), Scores(30 + index / 1000, 0.9, 29.0)
-            builder.add(
-                dataset="A",
-                setting="QF10",
-                name=f"im{index}",
-                jpeg=None,
-                restored=None,
-                scores_before=scores[0],
-                scores_after=scores[1],
-            )
+            after = Scores(30 + index / 1000, 0.9, 29.0)
+            both = {"scores_before": Scores(30.0, 0.9, 29.0), "scores_after": after}
+            builder.add(dataset="A", setting="QF10", name=f"im{index}", **both)
         builder.finish(path, {})
-    visit = Visit(browser, path)
-    page = visit.page
+    page = opened(path)
     rows = page.locator("#images tbody tr")
-    assert rows.count() == 200
-    page.locator("#more").click()
-    assert rows.count() == 400
+    assert rows.count() == 3000
     page.locator("#find").fill("im2999")
     assert rows.count() == 1
     rows.first.click()
     page.locator("#find").fill("")
-    assert rows.count() == 3000  # as far as the chosen row, which is the last
-    assert page.locator("tr[aria-current=true]").count() == 1
-    assert visit.complaints == []
-    visit.close()
+    assert rows.count() == 3000
+    assert page.locator("tr[aria-current=true]").inner_text().startswith("im2999")

@@ -24,46 +24,24 @@ const PRESETS = {
 const MAX_SCALE = 64;
 const SMOOTH_BELOW = 2; // device pixels per sample; from here on samples are shown as squares
 const KEY_STEP = 60; // CSS pixels by which a key moves the picture
-const SPLIT_STEP = 0.02; // by which an arrow key moves the divider
 const NEAR_DIVIDER = { mouse: 14, touch: 32 };
 
-/* The picture that the element of this key holds. */
 async function decodedPiece(key) {
-  const element = byId(`piece-${key}`);
-  const text = atob(element.textContent);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return createImageBitmap(new Blob([bytes], { type: element.dataset.type }));
+  const image = new Image();
+  image.src = pieceUrl(key);
+  await image.decode();
+  return image;
 }
 
-function canvasOf(width, height) {
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  return canvas;
-}
-
-/* RGBA samples of a picture. */
-function samples(picture) {
-  const canvas = canvasOf(picture.width, picture.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(picture, 0, 0);
-  return context.getImageData(0, 0, picture.width, picture.height);
-}
-
-/* |one - other| of each sample times `factor`, as a canvas. */
+/* |one - other| of each sample times `factor`, a power of two, as a canvas. */
 function difference(one, other, factor) {
-  const result = samples(one);
-  const subtracted = samples(other).data;
-  const data = result.data;
-  for (let i = 0; i < data.length; i += 4) {
-    // The array clamps to 255 by itself.
-    data[i] = factor * Math.abs(data[i] - subtracted[i]);
-    data[i + 1] = factor * Math.abs(data[i + 1] - subtracted[i + 1]);
-    data[i + 2] = factor * Math.abs(data[i + 2] - subtracted[i + 2]);
-  }
-  const canvas = canvasOf(result.width, result.height);
-  canvas.getContext("2d").putImageData(result, 0, 0);
+  const canvas = make("canvas", { width: one.naturalWidth, height: one.naturalHeight });
+  const context = canvas.getContext("2d");
+  context.drawImage(one, 0, 0);
+  context.globalCompositeOperation = "difference";
+  context.drawImage(other, 0, 0);
+  context.globalCompositeOperation = "lighter"; // a sum, which ends at white
+  for (let reached = 1; reached < factor; reached *= 2) context.drawImage(canvas, 0, 0);
   return canvas;
 }
 
@@ -72,7 +50,7 @@ class Viewer {
     this.canvas = byId("canvas");
     this.context = this.canvas.getContext("2d");
     this.entry = null;
-    this.pictures = {}; // side -> ImageBitmap, of the entry that is shown
+    this.pictures = {}; // side -> image element, of the entry that is shown
     this.differences = new Map(); // "source factor" -> canvas, likewise
     this.wanted = { left: "jpeg", right: "restored" };
     this.shown = { left: null, right: null }; // sources, as far as the entry has them
@@ -98,8 +76,7 @@ class Viewer {
     }
     canvas.addEventListener("dblclick", (event) => this.doubleClicked(event));
     canvas.addEventListener("keydown", (event) => this.keyPressed(event));
-    byId("split").addEventListener("input", (event) => this.setSplit(event.target.value / 1000));
-    byId("split").addEventListener("keydown", (event) => this.splitKeyPressed(event));
+    byId("split").addEventListener("input", (event) => this.setSplit(event.target.value / 100));
     byId("zoom-in").addEventListener("click", () => this.zoomMiddle(2));
     byId("zoom-out").addEventListener("click", () => this.zoomMiddle(0.5));
     byId("zoom-fit").addEventListener("click", () => this.fit());
@@ -134,17 +111,11 @@ class Viewer {
     } catch (error) {
       message = `This browser cannot decode the pictures (${error.message}).`;
     }
-    if (turn !== this.turn) {
-      // Another image was chosen meanwhile.
-      Object.values(pictures).forEach((picture) => picture.close());
-      return;
-    }
-    Object.values(this.pictures).forEach((picture) => picture.close());
+    if (turn !== this.turn) return; // another image was chosen meanwhile
     this.pictures = pictures;
     this.differences.clear();
     this.entry = entry;
-    byId("stage-message").textContent = message;
-    byId("stage-message").hidden = !message;
+    fillText("stage-message", message);
     this.sizeChanged(Object.values(pictures)[0]);
     this.sourcesChanged();
   }
@@ -152,7 +123,7 @@ class Viewer {
   /* The position is kept between pictures of one size, so that a detail can be followed. */
   sizeChanged(picture) {
     const before = this.size;
-    this.size = picture ? { width: picture.width, height: picture.height } : null;
+    this.size = picture ? { width: picture.naturalWidth, height: picture.naturalHeight } : null;
     const same =
       before && this.size && before.width === this.size.width && before.height === this.size.height;
     if (this.fitted || !same) this.fit();
@@ -192,7 +163,7 @@ class Viewer {
 
   labelSides() {
     const titles = { left: "", right: "" };
-    for (const side of ["left", "right"]) {
+    for (const side of this.compares() ? ["left", "right"] : ["left"]) {
       const source = this.shown[side];
       if (!source) continue;
       const scored = { jpeg: "before", restored: "after" }[source];
@@ -200,11 +171,8 @@ class Viewer {
       const figure = Number.isNaN(psnr) ? "" : ` ${figureText(psnr, 2)} dB`;
       titles[side] = SOURCES[source].label + figure;
     }
-    if (!this.compares()) titles.right = "";
-    for (const side of ["left", "right"]) {
-      byId(`${side}-label`).textContent = titles[side];
-      byId(`${side}-label`).hidden = !titles[side];
-    }
+    fillText("left-label", titles.left);
+    fillText("right-label", titles.right);
     const both = Object.values(titles).filter(Boolean).join(", right of the divider: ");
     const name = this.entry ? `${this.entry.name} ${this.entry.setting}`.trim() : "";
     this.canvas.setAttribute("aria-label", both ? `${name}: ${both}` : `${name}: no picture`);
@@ -284,24 +252,15 @@ class Viewer {
 
   setSplit(split) {
     this.split = Math.min(1, Math.max(0, split));
-    byId("split").value = Math.round(this.split * 1000);
+    byId("split").value = this.split * 100;
     this.draw();
   }
 
   /* How much of the frame each picture has. */
   splitText() {
     if (!this.size || !this.compares()) return "nothing to compare";
-    const left = Math.round(this.split * 100);
-    const name = (side) => SOURCES[this.shown[side]].spoken;
-    return `${left} % ${name("left")}, ${100 - left} % ${name("right")}`;
-  }
-
-  /* Arrow keys by larger steps than those of dragging. */
-  splitKeyPressed(event) {
-    const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-    if (!direction || event.ctrlKey || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    this.setSplit(this.split + direction * SPLIT_STEP);
+    const part = (share, side) => `${Number((share * 100).toFixed(1))} % ${SOURCES[this.shown[side]].spoken}`;
+    return `${part(this.split, "left")}, ${part(1 - this.split, "right")}`;
   }
 
   draw() {
