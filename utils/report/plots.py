@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from utils.arguments import EXIT_USAGE, Parser
 from utils.commands import command_parser
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
-from utils.evaluation.tables import JPEG, read_summary
+from utils.evaluation.tables import JPEG, SummaryRow, read_summary
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import PROJECT
 from utils.report.run_table import compared
@@ -39,11 +40,11 @@ EXAMPLES = """  python -m utils.plots summary test_results/color/summary.csv --o
 
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "psnrb": "PSNR-B (dB)"}
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6f4e9b", "#7a7a00")
-"""Mostly those of Okabe and Ito: told apart by people who see few colours."""
-
 OURS = ("#d55e00", "#000000", "#7b3294", "#a6611a")
 OTHERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#4b5fc0", "#7a7a00", "#8c564b")
+"""Mostly those of Okabe and Ito: told apart by people who see few colours."""
+
+LINES = ("-", "--", "-.", ":")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
 GRAY = "#666666"
 
@@ -72,8 +73,7 @@ class Curve:
     """One method on one data set.
 
     name: for the legend. ours: measured, not published. points: quality -> figures, nan where
-    unknown. jpeg: the same of the JPEG it started from. note: what must be known about it. chroma:
-    sampling, empty for 4:2:0.
+    unknown. jpeg: the same of the JPEG it started from. note: what must be known about it.
     """
 
     name: str
@@ -81,7 +81,6 @@ class Curve:
     points: dict[int, Scores] = field(default_factory=dict)
     jpeg: dict[int, Scores] = field(default_factory=dict)
     note: str = ""
-    chroma: str = ""
 
     def values(self, figure: str, gain: bool = False) -> list[tuple[int, float]]:
         """(quality, figure) by rising quality, as far as finite; ``gain``: less the JPEG's."""
@@ -96,13 +95,17 @@ class Curve:
         return pairs
 
 
+Columns = dict[str, list[tuple[float, float]]]
+"""(step, value) pairs of each column of a CSV file."""
+
+
 @dataclass
 class Run:
-    """A training run: its name, and (step, value) pairs of each column of its two CSV files."""
+    """A training run: its name, and its two CSV files."""
 
     name: str
-    train: dict[str, list[tuple[float, float]]]
-    validation: dict[str, list[tuple[float, float]]]
+    train: Columns
+    validation: Columns
 
 
 def read_summaries(
@@ -125,10 +128,9 @@ def read_summaries(
     """
     labels = _labels([path.resolve().parent for path in paths])
     curves: dict[str, list[Curve]] = {}
-    images: dict[tuple[str, bool], set[int]] = {}
-    settings: dict[str, set[str]] = {}
+    measured: dict[str, list[SummaryRow]] = {}
     for path, label in zip(paths, labels, strict=True):
-        here: dict[str, dict[str, Curve]] = {}
+        here: dict[str, dict[tuple[str, str], Curve]] = {}
         try:
             rows = read_summary(path)
         except (OSError, ValueError) as error:
@@ -136,22 +138,19 @@ def read_summaries(
             raise PlotError(f"{why}; give the summary.csv of an evaluation") from error
         for row in rows:
             setting, chroma = without_chroma(row.setting)
-            found = re.fullmatch(r"QF(\d+)", setting)
-            if found is None:
+            quality = _quality(setting)
+            if quality is None:
                 continue
-            method = f"{row.method} {chroma}".rstrip()
+            measured.setdefault(row.dataset, []).append(row)
             methods = here.setdefault(row.dataset, {})
-            curve = methods.setdefault(method, Curve(method, ours=True, chroma=chroma))
-            quality = int(found[1])
+            name = f"{row.method} {chroma}".rstrip()
+            curve = methods.setdefault((row.method, chroma), Curve(name, ours=True))
             if quality in curve.points:
                 raise PlotError(
                     f"{path}: {row.dataset}, {row.setting}, {row.method} stands there twice; give "
                     "a summary with one row for each"
                 )
             curve.points[quality] = row.scores
-            whole = row.method == JPEG  # a method of which pictures are missing has fewer
-            images.setdefault((row.dataset, whole), set()).add(row.images)
-            settings.setdefault(row.dataset, set()).add(row.setting)
         if not here:
             raise PlotError(
                 f"{path}: no setting is a single quality such as QF10; "
@@ -159,18 +158,18 @@ def read_summaries(
             )
         for dataset, methods in here.items():
             there = curves.setdefault(dataset, [])
-            for curve in methods.values():
-                jpeg = f"{JPEG} {curve.chroma}".rstrip()
-                baseline = methods.get(jpeg)
-                curve.jpeg = baseline.points if baseline else {}
-                if curve.name == jpeg and any(other.name == curve.name for other in there):
-                    continue
-                if curve.name != jpeg and len(paths) > 1:
+            for (method, chroma), curve in methods.items():
+                if (JPEG, chroma) in methods:
+                    curve.jpeg = methods[JPEG, chroma].points
+                if method != JPEG and len(paths) > 1:
                     curve.name = f"{curve.name} ({label})"
-                there.append(curve)
+                if method != JPEG or curve.name not in [other.name for other in there]:
+                    there.append(curve)
     for dataset, there in curves.items():
-        counts = images.get((dataset, True)) or images[dataset, False]
-        note = not_comparable(dataset, counts, settings[dataset])
+        rows = measured[dataset]
+        whole = [row for row in rows if row.method == JPEG] or rows  # others may lack pictures
+        settings = (row.setting for row in rows)
+        note = not_comparable(dataset, (row.images for row in whole), settings)
         for curve in there:
             curve.note = note
         if not note:
@@ -179,18 +178,24 @@ def read_summaries(
     return curves
 
 
+def _quality(setting: str) -> int | None:
+    """Of a setting that is a single quality: QF10 -> 10."""
+    found = re.fullmatch(r"QF(\d+)", setting)
+    return int(found[1]) if found else None
+
+
 def _published_curves(
     published: Iterable[PublishedRow], dataset: str, has_jpeg: bool
 ) -> list[Curve]:
     """Published curves of a data set; the JPEG among them only where none was measured."""
     methods: dict[str, Curve] = {}
     for row in published:
-        found = re.fullmatch(r"QF(\d+)", row.setting)
-        if row.dataset != dataset or found is None:
+        quality = _quality(row.setting)
+        if row.dataset != dataset or quality is None:
             continue
         curve = methods.setdefault(row.method, Curve(row.method, ours=False))
         figures = (math.nan if v is None else v for v in (row.psnr, row.ssim, row.psnrb))
-        curve.points[int(found[1])] = Scores(*figures)
+        curve.points[quality] = Scores(*figures)
     jpeg = methods[JPEG].points if JPEG in methods else {}
     for curve in methods.values():
         curve.jpeg = jpeg
@@ -214,19 +219,14 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
                 f"{folder}: neither {TRAIN_CURVE} nor {VALIDATION_CURVE} is in it; "
                 "give folders of training runs"
             )
-        runs.append(
-            Run(
-                label,
-                _columns(train, ("step", "loss", "gain")) if train.exists() else {},
-                _columns(validation, ("step",)) if validation.exists() else {},
-            )
-        )
+        columns = _columns(train, ("step", "loss", "gain")), _columns(validation, ("step",))
+        runs.append(Run(label, *columns))
     return runs
 
 
-def _columns(path: Path, needed: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """Every column as (step, value) pairs, without what is not finite."""
-    columns: dict[str, list[tuple[float, float]]] = {}
+def _columns(path: Path, needed: Sequence[str]) -> Columns:
+    """Every column but the step, without what is not finite; none where there is no file."""
+    columns: Columns = {}
     try:
         header, rows = read_curve(path)
         missing = [name for name in needed if header and name not in header]
@@ -287,8 +287,8 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
             style = {"color": colour, "linestyle": (0, (4, 2)), "marker": mark, "zorder": 3}
         counts[curve.ours] += curve.name != JPEG
         # matplotlib leaves out names that begin with an underscore.
-        name = curve.name.lstrip("_") or "-"
-        (line,) = ax.plot(x, y, label=name, **{"linewidth": 1.3, "markersize": 5, **style})
+        style["label"] = curve.name.lstrip("_") or "-"
+        (line,) = ax.plot(x, y, **{"linewidth": 1.3, "markersize": 5, **style})
         lines.append((y[-1], line))
     highest_first = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
     page.legend(handles=highest_first, loc="outside right upper")
@@ -314,60 +314,56 @@ def training_figure(runs: Sequence[Run], smooth: int = 1) -> Figure | None:
 
     smooth: mean over so many reports; those themselves stay visible behind.
     """
-    runs = [run for run in runs if run.train]
-    if not runs:
-        return None
-    page, axes = _new_page(2, 5.2, 4.2)
-    for ax, column, label in zip(
-        axes, ("loss", "gain"), ("loss", "PSNR gain over the JPEG (dB)"), strict=True
-    ):
-        for index, run in enumerate(runs):
-            points = run.train.get(column, [])
-            if points:
-                _draw_course(ax, run.name, points, index, smooth)
-        ax.set_xlabel("step")
-        ax.set_ylabel(label)
-    axes[0].set_title("Training loss", loc="left")
-    axes[1].set_title("Gain on training crops", loc="left")
-    _legend_below(page, axes)
-    return page
+    panels = {
+        "loss": ("Training loss", "loss"),
+        "gain": ("Gain on training crops", "PSNR gain over the JPEG (dB)"),
+    }
+    return _courses({run.name: run.train for run in runs}, panels, 5.2, smooth)
 
 
 def validation_figure(runs: Sequence[Run]) -> Figure | None:
     """PSNR gain on the validation images over the steps, one panel per setting; None without."""
-    runs = [run for run in runs if run.validation]
-    settings = dict.fromkeys(name for run in runs for name in run.validation)
-    if not settings:
-        return None
-    page, axes = _new_page(len(settings), 5.4 if len(settings) == 1 else 4.2, 4.0)
-    for ax, column in zip(axes, settings, strict=True):
-        for index, run in enumerate(runs):
-            points = run.validation.get(column, [])
-            if points:
-                _draw_course(ax, run.name, points, index, 1, marker="o", markersize=3)
-        setting = column.removeprefix("gain_")
-        ax.set_title(f"Validation gain, {setting}", loc="left")
-        ax.set_xlabel("step")
-        ax.set_ylabel("PSNR gain over the JPEG (dB)")
-    _legend_below(page, axes)
-    return page
+    panels = {
+        column: (f"Validation gain, {column.removeprefix('gain_')}", "PSNR gain over the JPEG (dB)")
+        for run in runs
+        for column in run.validation
+    }
+    width = 5.4 if len(panels) == 1 else 4.2
+    courses = {run.name: run.validation for run in runs}
+    return _courses(courses, panels, width, marker="o", markersize=3)
 
 
-def _draw_course(
-    ax: Axes,
-    name: str,
-    points: Sequence[tuple[float, float]],
-    index: int,
-    smooth: int,
+def _courses(
+    runs: Mapping[str, Columns],
+    panels: Mapping[str, tuple[str, str]],
+    width: float,
+    smooth: int = 1,
     **style: Any,
-) -> None:
-    x, y = [list(column) for column in zip(*points, strict=True)]
-    colour = COLOURS[index % len(COLOURS)]
-    line = ("-", "--", "-.", ":")[index // len(COLOURS) % 4]
-    if smooth > 1 and len(y) > 2:
-        ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.3)
-        y = [sum(y[max(0, i - smooth + 1) : i + 1]) / min(smooth, i + 1) for i in range(len(y))]
-    ax.plot(x, y, color=colour, linestyle=line, linewidth=1.6, gid=name, **style)
+) -> Figure | None:
+    """A page of panels over the steps with a curve of every run; None if no run has any.
+
+    panels: column -> title and label of the axis. width: of a panel, in inches. style: of lines.
+    """
+    runs = {name: columns for name, columns in runs.items() if columns}
+    if not runs:
+        return None
+    page, axes = _new_page(len(panels), width, 4.1)
+    for ax, (column, (title, axis)) in zip(axes, panels.items(), strict=True):
+        ax.set(xlabel="step", ylabel=axis)
+        ax.set_title(title, loc="left")
+        for index, (name, columns) in enumerate(runs.items()):
+            x, y = [list(each) for each in zip(*columns.get(column, []), strict=True)] or ([], [])
+            colour = OTHERS[index % len(OTHERS)]
+            dashes = LINES[index // len(OTHERS) % len(LINES)]
+            if smooth > 1 and len(y) > 2:
+                ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.3)
+                y = [fmean(y[max(0, i + 1 - smooth) : i + 1]) for i in range(len(y))]
+            # matplotlib leaves out names that begin with an underscore.
+            label = name.lstrip("_") or "-"
+            ax.plot(x, y, label=label, color=colour, linestyle=dashes, linewidth=1.6, **style)
+    handles, labels = axes[0].get_legend_handles_labels()
+    page.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    return page
 
 
 def _new_page(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -378,19 +374,6 @@ def _new_page(panels: int, width: float, height: float) -> tuple[Figure, list[Ax
     down = math.ceil(panels / across)
     page = Figure(figsize=(width * across, height * down), layout="constrained")
     return page, [page.add_subplot(down, across, i + 1) for i in range(panels)]
-
-
-def _legend_below(page: Figure, axes: Sequence[Axes]) -> None:
-    """The runs of all panels, each once."""
-    lines: dict[str, Any] = {}
-    for ax in axes:
-        for line in ax.get_lines():
-            if line.get_gid() is not None:
-                lines.setdefault(str(line.get_gid()), line)
-    # matplotlib leaves out names that begin with an underscore.
-    names = [name.lstrip("_") or "-" for name in lines]
-    columns = max(1, min(len(lines), 4))
-    page.legend(list(lines.values()), names, loc="outside lower center", ncols=columns)
 
 
 def rendered(page: Figure) -> dict[str, bytes]:
@@ -456,16 +439,6 @@ def _training_files(args: argparse.Namespace) -> dict[str, bytes]:
     return {**files, TABLE: compared(args.folders).encode()}
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "whole number of at least 1"  # as argparse names it in its message
-
-
 def _parser() -> Parser:
     parser = command_parser(__doc__, EXAMPLES, "python -m utils.plots")
     kinds = parser.add_subparsers(required=True, metavar="summary|training")
@@ -489,7 +462,7 @@ def _parser() -> Parser:
     training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
     training.add_argument(
         "--smooth",
-        type=_positive,
+        type=int,
         default=10,
         metavar="N",
         help="mean over N reports of the training curves (default: 10; 1: as reported)",
