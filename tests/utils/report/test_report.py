@@ -106,17 +106,18 @@ def test_gray_pictures_and_mixed_channels(path: Path) -> None:
 
 
 def test_a_large_set_stays_within_its_limit(path: Path) -> None:
-    with ReportBuilder("title", max_megabytes=2) as builder:
+    with ReportBuilder("title", max_megabytes=6) as builder:
         gains = {}
         for index in range(12):
             before, after = _add(builder, f"im{index}", photograph(300, 500, seed=index), 40)
             gains[f"im{index}"] = after.psnr - before.psnr
         builder.finish(path, FACTS)
-    assert 1_000_000 < path.stat().st_size <= 2_000_000
+    assert 5_000_000 < path.stat().st_size <= 6_000_000
     data, pieces = report_contents(path)
     assert len(data["entries"]) == 12
     whole = {e["name"] for e in data["entries"] if e["shown"] and e["shown"]["window"] is None}
-    assert min(gains, key=lambda name: gains[name]) in whole
+    worst_first = sorted(gains, key=lambda name: gains[name])
+    assert {worst_first[0], worst_first[-1]} <= whole
     cropped = [e for e in data["entries"] if e["shown"] and e["shown"]["window"]]
     assert cropped
     for entry in cropped:
@@ -321,19 +322,6 @@ def test_the_temporary_folder_is_bounded(path: Path, spool: Path) -> None:
     assert any(entry["shown"] for entry in report_contents(path)[0]["entries"])
 
 
-def test_importance_takes_turns_and_misses_none() -> None:
-    def entry(gain: float) -> Any:
-        scores = None if math.isnan(gain) else Scores(gain, 0, 0)
-        return report._Entry("", "", "", "", 8, 8, math.nan, Scores(0.0, 0, 0), scores, None, [])
-
-    order = report._by_importance([entry(g) for g in (3, 1, 2, 5, 4, math.nan)])
-    assert order[0] == 1  # the worst gain
-    assert order[1] == 5  # nothing known: beyond the best
-    assert sorted(order) == list(range(6))
-    assert order.index(3) < order.index(0)
-    assert report._by_importance([]) == []
-
-
 # In a browser
 
 
@@ -504,7 +492,7 @@ def test_the_divider_moves_by_slider_and_mouse(page: Any) -> None:
     assert page.evaluate("viewer.split") == 1
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("viewer.split") == pytest.approx(0.995)
-    assert slider.get_attribute("aria-valuetext") == "99.5 % JPEG, 0.5 % restored"
+    assert slider.get_attribute("aria-valuetext") == "99.5 % JPEG, 0.5 % Restored"
     assert page.evaluate("viewer.entry === table.order[0]")  # arrows belong to the slider here
     _drag(page, 0.7, 0.25)
     assert page.evaluate("viewer.split") == pytest.approx(0.25, abs=0.01)
@@ -773,9 +761,11 @@ def test_curves_and_averages_of_many_settings(opened: Callable[..., Any], path: 
         builder.finish(path, {}, summary, published)
     page = opened(path)
     assert page.locator("#plot polyline").count() == 3
-    assert page.locator("#averages table").count() == 3
-    heads = page.locator("#averages table").nth(1).locator("th.group").all_inner_texts()
-    assert heads == ["QF10", "QF20", "QF30", "QF40"]
+    assert page.locator("#averages table").count() == 2
+    table = page.locator("#averages table").first
+    heads = table.locator("th[scope=rowgroup]").all_inner_texts()
+    assert heads == ["QF5", "QF10", "QF20", "QF30", "QF40", "QF90"]
+    assert table.locator("tr.published").count() == 4
     page.locator("#curve-dataset").select_option("Classic5")
     note = "1 of 5 images: not comparable with published figures."
     assert page.locator("#curve-caption").inner_text() == f"Averages over the set. {note}"

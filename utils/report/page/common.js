@@ -69,6 +69,7 @@ function methodsOf(rows, own) {
   return unique(rows.map((row) => row.method)).map((method) => ({
     own,
     jpeg: method === "JPEG",
+    settings: rows.filter((row) => row.method === method).map((row) => row.setting),
     name: own ? method : `${method} (published)`,
     score: (setting, index) => figureOf(method, setting, index),
     gain: (setting, index) =>

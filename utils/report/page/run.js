@@ -2,9 +2,7 @@
 
 /* The tables of averages and of how the report was made. */
 
-const FEW_SETTINGS = 4; // so many stand side by side; more go down the table
-
-/* A heading and tables for each data set: methods down, or settings where those are many. */
+/* A heading and a table for each data set: the methods at each setting. */
 function averagesTables(summary, published) {
   return unique(summary.map((row) => row.dataset)).flatMap((dataset) => {
     const measured = summary.filter((row) => row.dataset === dataset);
@@ -12,33 +10,33 @@ function averagesTables(summary, published) {
     const others = published.filter(
       (row) => row.dataset === dataset && settings.includes(row.setting),
     );
-    const own = methodsOf(measured, true);
+    const methods = [...methodsOf(measured, true), ...methodsOf(others, false)];
     const counts = unique(measured.map((row) => row.images)).sort((one, other) => one - other);
     const images = counts.length > 1 ? `${counts[0]} to ${counts.at(-1)} images` : plural(counts[0], "image");
-    const content = [make("h3", {}, `${dataset}, ${images}`)];
-    const methodsDown = (shown) => {
-      const rows = [...own, ...methodsOf(others, false)].map((method) => {
-        const cells = shown.flatMap((setting) => cellsOf(method, setting));
-        return rowOf(method.name, cells, method.own ? "ours" : "published");
-      });
-      content.push(tableOf("averages", headFor("Method", shown), rows));
-    };
-    if (settings.length <= FEW_SETTINGS) {
-      methodsDown(settings);
-    } else {
-      const rows = settings.map((setting) =>
-        rowOf(settingOf(setting), own.flatMap((method) => cellsOf(method, setting))),
-      );
-      const names = own.map((method) => method.name);
-      content.push(tableOf("averages", headFor("Setting", names), rows));
-      const shared = settings.filter((each) => others.some((row) => row.setting === each));
-      if (shared.length) methodsDown(shared);
-    }
+    const titles = [...FIGURES.map(titleOf), "PSNR gain"].map((text) => headerCell(text, "number"));
+    const head = make("tr", {}, headerCell("Setting", ""), headerCell("Method", ""), ...titles);
+    const rows = settings.flatMap((setting) => rowsAt(setting, methods));
+    const content = [make("h3", {}, `${dataset}, ${images}`), tableOf("averages", [head], rows)];
     if (others.length) content.push(sources(sourcesOf(others)));
     const note = DATA.notComparable[dataset];
     if (note) content.push(sources(`${note}.`));
     return content;
   });
+}
+
+/* The figures of the methods at a setting, and the PSNR gain over the JPEG beside them. */
+function rowsAt(setting, methods) {
+  const rows = methods
+    .filter((method) => method.settings.includes(setting))
+    .map((method) => {
+      const cells = FIGURES.map(({ digits }, index) =>
+        numberCell(method.score(setting, index), Math.min(digits, 3)), // as the literature has them
+      );
+      cells.push(numberCell(method.gain(setting, 0), 2, true));
+      return rowOf(method.name, cells, method.own ? "ours" : "published");
+    });
+  rows[0].prepend(make("th", { scope: "rowgroup", rowSpan: rows.length }, settingOf(setting)));
+  return rows;
 }
 
 function sources(text) {
@@ -55,27 +53,6 @@ function sourcesOf(published) {
   const known = named(published.filter((row) => row.blind === false));
   if (known) parts.push(`Not blind, a model for each quality: ${known}`);
   return `Published figures. ${parts.join(". ")}.`;
-}
-
-/* Two header rows: groups of columns, and the figures in each. */
-function headFor(first, groups) {
-  const upper = make("tr", {}, make("th", { scope: "col", rowSpan: 2 }, first));
-  const lower = make("tr");
-  for (const group of groups) {
-    upper.append(make("th", { scope: "colgroup", colSpan: 4, className: "group" }, group));
-    for (const title of [...FIGURES.map((figure) => figure.name), "Gain"]) {
-      lower.append(headerCell(title, "number"));
-    }
-  }
-  return [upper, lower];
-}
-
-/* The three figures of a method at a setting, and its PSNR gain over the JPEG beside it. */
-function cellsOf(method, setting) {
-  const cells = FIGURES.map(({ digits }, index) =>
-    numberCell(method.score(setting, index), Math.min(digits, 3)), // as the literature prints them
-  );
-  return [...cells, numberCell(method.gain(setting, 0), 2, true)];
 }
 
 function titleOf(figure) {

@@ -4,15 +4,12 @@
    zoom and one position. Differences are computed here, of the decoded samples. */
 
 const SOURCES = {
-  jpeg: { label: "JPEG", spoken: "JPEG" },
-  restored: { label: "Restored", spoken: "restored" },
-  original: { label: "Original", spoken: "original" },
-  change: { label: "|Restored − JPEG|", spoken: "change", of: ["restored", "jpeg"] },
-  jpegError: { label: "|JPEG − Original|", spoken: "JPEG error", of: ["jpeg", "original"] },
-  restoredError: {
-    ...{ label: "|Restored − Original|", spoken: "restored error" },
-    of: ["restored", "original"],
-  },
+  jpeg: { label: "JPEG" },
+  restored: { label: "Restored" },
+  original: { label: "Original" },
+  change: { label: "|Restored − JPEG|", of: ["restored", "jpeg"] },
+  jpegError: { label: "|JPEG − Original|", of: ["jpeg", "original"] },
+  restoredError: { label: "|Restored − Original|", of: ["restored", "original"] },
 };
 
 const PRESETS = {
@@ -124,8 +121,8 @@ class Viewer {
   sizeChanged(picture) {
     const before = this.size;
     this.size = picture ? { width: picture.naturalWidth, height: picture.naturalHeight } : null;
-    const same =
-      before && this.size && before.width === this.size.width && before.height === this.size.height;
+    const { width, height } = before || {};
+    const same = this.size && width === this.size.width && height === this.size.height;
     if (this.fitted || !same) this.fit();
   }
 
@@ -259,8 +256,12 @@ class Viewer {
   /* How much of the frame each picture has. */
   splitText() {
     if (!this.size || !this.compares()) return "nothing to compare";
-    const part = (share, side) => `${Number((share * 100).toFixed(1))} % ${SOURCES[this.shown[side]].spoken}`;
-    return `${part(this.split, "left")}, ${part(1 - this.split, "right")}`;
+    const { left, right } = this.shown;
+    const percent = (share) => `${Number((share * 100).toFixed(1))} %`;
+    return (
+      `${percent(this.split)} ${SOURCES[left].label}, ` +
+      `${percent(1 - this.split)} ${SOURCES[right].label}`
+    );
   }
 
   draw() {
@@ -311,9 +312,8 @@ class Viewer {
     // Out of a picture that fits already: let the page scroll.
     if (event.deltaY > 0 && this.scale < fitting * 1.001 && !event.ctrlKey) return;
     event.preventDefault();
-    const unit = [1, 30, 300][event.deltaMode];
     const speed = event.ctrlKey ? 0.01 : 0.002; // two fingers on a touch pad come as Ctrl + wheel
-    const factor = Math.exp(-event.deltaY * unit * speed);
+    const factor = Math.exp(-event.deltaY * speed);
     this.zoomAt(this.place(event), factor < 1 ? Math.max(factor, fitting / this.scale) : factor);
   }
 
