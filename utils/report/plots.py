@@ -12,9 +12,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, product
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from utils.arguments import EXIT_USAGE, Parser
 from utils.commands import command_parser
@@ -263,34 +266,27 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
         PlotError: no curve has such a figure.
     """
     drawn = [
-        (curve, curve.values(figure, gain)) for curve in curves if not (gain and curve.name == JPEG)
+        (curve, points)
+        for curve in curves
+        if not (gain and curve.name == JPEG) and (points := curve.values(figure, gain))
     ]
-    drawn = [(curve, points) for curve, points in drawn if points]
     if not drawn:
         what = f"{FIGURES[figure]} gain over the JPEG" if gain else FIGURES[figure]
         raise PlotError(f"{dataset}: no curve has a {what}; leave this data set or figure out")
     page, axes = _new_page(1, 7.2, 4.6)
     (ax,) = axes
-    counts = {True: 0, False: 0}
-    lines = []
+    ours, others = cycle(OURS), cycle(zip(OTHERS, MARKERS, strict=True))
     for curve, points in drawn:
-        x, y = [list(column) for column in zip(*points, strict=True)]
-        number = counts[curve.ours]
         if curve.name == JPEG:
             style: dict[str, Any] = {"color": GRAY, "linestyle": ":", "marker": "o", "zorder": 2}
         elif curve.ours:
-            colour = OURS[number % len(OURS)]
-            style = {"color": colour, "linewidth": 2.6, "marker": "o", "zorder": 4}
+            style = {"color": next(ours), "linewidth": 2.6, "marker": "o", "zorder": 4}
         else:
-            colour = OTHERS[number % len(OTHERS)]
-            mark = MARKERS[number % len(MARKERS)]
+            colour, mark = next(others)
             style = {"color": colour, "linestyle": (0, (4, 2)), "marker": mark, "zorder": 3}
-        counts[curve.ours] += curve.name != JPEG
-        # matplotlib leaves out names that begin with an underscore.
-        style["label"] = curve.name.lstrip("_") or "-"
-        (line,) = ax.plot(x, y, **{"linewidth": 1.3, "markersize": 5, **style})
-        lines.append((y[-1], line))
-    highest_first = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+        style["label"] = _shown(curve.name)
+        ax.plot(*zip(*points, strict=True), **{"linewidth": 1.3, "markersize": 5, **style})
+    highest_first = sorted(ax.get_lines(), key=lambda line: -np.asarray(line.get_ydata())[-1])
     page.legend(handles=highest_first, loc="outside right upper")
     if gain:
         ax.axhline(0, color=GRAY, linewidth=0.8)
@@ -302,7 +298,7 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     ax.set_ylabel(f"{name} gain over the JPEG {unit}".strip() if gain else FIGURES[figure])
     title = f"{dataset}: {name}{' gain' if gain else ''} over the quality factor"
     ax.set_title(title, loc="left", pad=20)
-    note = "; ".join(dict.fromkeys(curve.note for curve, _ in drawn if curve.note))
+    note = drawn[0][0].note
     if any(not curve.ours for curve, _ in drawn):
         note = "thick: measured, dashed: published"
     ax.text(0, 1.015, note, transform=ax.transAxes, size=9, color=GRAY)
@@ -351,19 +347,23 @@ def _courses(
     for ax, (column, (title, axis)) in zip(axes, panels.items(), strict=True):
         ax.set(xlabel="step", ylabel=axis)
         ax.set_title(title, loc="left")
-        for index, (name, columns) in enumerate(runs.items()):
+        for (name, columns), (dashes, colour) in zip(
+            runs.items(), cycle(product(LINES, OTHERS)), strict=False
+        ):
             x, y = [list(each) for each in zip(*columns.get(column, []), strict=True)] or ([], [])
-            colour = OTHERS[index % len(OTHERS)]
-            dashes = LINES[index // len(OTHERS) % len(LINES)]
             if smooth > 1 and len(y) > 2:
                 ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.3)
                 y = [fmean(y[max(0, i + 1 - smooth) : i + 1]) for i in range(len(y))]
-            # matplotlib leaves out names that begin with an underscore.
-            label = name.lstrip("_") or "-"
-            ax.plot(x, y, label=label, color=colour, linestyle=dashes, linewidth=1.6, **style)
+            line = {"label": _shown(name), "color": colour, "linestyle": dashes, **style}
+            ax.plot(x, y, linewidth=1.6, **line)
     handles, labels = axes[0].get_legend_handles_labels()
     page.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return page
+
+
+def _shown(name: str) -> str:
+    """For a legend: matplotlib leaves out names that begin with an underscore."""
+    return name.lstrip("_") or "-"
 
 
 def _new_page(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import PATIENCE, ROOT
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow, read_published
 from utils.image_io import read_image
@@ -36,10 +34,6 @@ SUMMARY = HEADER + (
     "LIVE1_color,QF40,JPEG,29,30.28,0.882,28.83\n"
     "LIVE1_color,QF40,IJCN,29,31.80,nan,31.38\n"
     "LIVE1_color,QF30-50+4+4,IJCN,29,30.00,0.8,30.00\n"
-)
-
-PER_IMAGE = "dataset,setting,method,image,psnr,ssim,psnrb\n" + (
-    "A,QF10,JPEG,one,25.69,0.743,24.20\nA,QF10,JPEG,two,27.32,0.790,27.08\n"
 )
 
 TRAIN = "step,loss,gain,skipped\n50,0.02,0.1,0\n100,0.01,0.3,0\n150,0.012,0.5,0\n"
@@ -106,15 +100,6 @@ def test_published_gains_are_over_the_published_jpeg(summary: Path) -> None:
     assert names["JPEG"].values("psnr")[0] == (10, 25.69)
 
 
-def test_an_incomplete_set_is_compared_with_nothing(matplotlib: Any, summary: Path) -> None:
-    summary.write_text(SUMMARY.replace(",29,", ",1,"))
-    curves = read_summaries([summary], read_published(PUBLISHED))["LIVE1_color"]
-    assert [curve.name for curve in curves] == ["JPEG", "IJCN"]
-    (ax,) = quality_figure("LIVE1_color", curves, "psnr", gain=False).axes
-    texts = [text.get_text() for text in ax.texts]
-    assert "1 of 29 images: not comparable with published figures" in texts
-
-
 def test_names_with_spaces_and_methods_that_lack_pictures(tmp_path: Path) -> None:
     rows = [
         *("LIVE1_color,QF10,JPEG,29,25,0.7,24", "LIVE1_color,QF10,IJCN-S (ours),29,27,0.8,26"),
@@ -162,23 +147,19 @@ def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_pa
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "lacks"),
         (HEADER, "no setting is a single quality"),
+        (HEADER + "A,QF30-50+0+0,IJCN,29,25,0.7,24\n", "no setting is a single quality"),
         ("a,b\n1,2\n", "it lacks dataset, images, method, psnr, psnrb, setting, ssim"),
         (HEADER + "A,QF10,IJCN,29,high,0.7,24\n", "line 2: "),
-        (HEADER + "A,QF10,IJCN,many,25,0.7,24\n", "'many'"),
         (HEADER + "A,QF10,IJCN,2,25,0.7,24\n" * 2, "A, QF10, IJCN stands there twice"),
-        (PER_IMAGE, "lacks images"),
         (HEADER + "A,QF10,IJCN,29,25\n", "not as many cells"),
-        (HEADER + "A,QF10,IJCN,29,25,0.7,24,9\n", "not as many cells"),
-        (HEADER + "A,QF30-50+0+0,IJCN,29,25,0.7,24\n", "no setting is a single quality"),
-        (b"\x89PNG\r\n\x1a\n\x00\xff", "codec can't decode"),
+        ("\ud889PNG", "codec can't decode"),
         (HEADER + "A," + "x" * 200_000 + "\n", "field larger"),
     ],
 )
-def test_foreign_summaries_are_one_line(tmp_path: Path, content: str | bytes, words: str) -> None:
+def test_foreign_summaries_are_one_line(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "summary.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(content.encode(errors="surrogatepass"))
     with pytest.raises(PlotError) as error:
         read_summaries([path])
     assert words in str(error.value)
@@ -245,6 +226,12 @@ def test_what_is_drawn_is_what_was_measured(matplotlib: Any, summary: Path) -> N
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["IJCN", "JPEG", "FBCNN"]  # by their last values
     assert {text.get_text() for text in ax.texts} == {"thick: measured, dashed: published"}
+    summary.write_text(SUMMARY.replace(",29,", ",1,"))
+    alone = read_summaries([summary], published)["LIVE1_color"]
+    assert [curve.name for curve in alone] == ["JPEG", "IJCN"]
+    (other,) = quality_figure("LIVE1_color", alone, "psnr", gain=False).axes
+    note = "1 of 29 images: not comparable with published figures"
+    assert {text.get_text() for text in other.texts} == {note}
     (ax,) = quality_figure("LIVE1_color", curves, "psnrb", gain=True).axes
     assert ax.get_ylabel() == "PSNR-B gain over the JPEG (dB)"
     ((_, gains),) = _lines(ax)
@@ -321,8 +308,6 @@ def test_unusable_input_is_one_line_and_writes_nothing(
     (tmp_path / "file").write_text("in the way")
     broken = tmp_path / "broken.csv"
     broken.write_text(HEADER)
-    per_image = tmp_path / "per_image.csv"
-    per_image.write_text(PER_IMAGE)
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "train.csv").write_text("step,loss,gain\n")
@@ -330,7 +315,6 @@ def test_unusable_input_is_one_line_and_writes_nothing(
         (["summary", summary, tmp_path / "nowhere.csv", "--output", output], "No such file"),
         (["summary", summary, broken, "--output", output], "no setting is"),
         (["summary", tmp_path, "--output", output], "directory"),
-        (["summary", per_image, "--output", output], "lacks images"),
         (["summary", summary, "--output", tmp_path / "file" / "in"], "cannot be written"),
         (["summary", summary, "--published", run, "--output", output], "--no-published"),
         (["training", run, tmp_path / "nowhere", "--output", output], "no such folder"),
@@ -381,16 +365,3 @@ def test_command_line(
     assert left.value.code == code
     captured = capsys.readouterr()
     assert words in captured.out + captured.err
-
-
-def test_it_runs_as_a_module() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "utils.plots", "training", "nowhere", "--output", "nowhere"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert len(done.stderr.splitlines()) == 1
