@@ -161,12 +161,15 @@ class ReportBuilder:
             note: anything about this image, such as what was wrong with its file.
 
         Raises:
-            ValueError: other arrays than these, or the report is finished.
+            ValueError: pictures of several sizes, or the report is finished.
         """
         self._store.require_open()
         given = {"jpeg": jpeg, "restored": restored, "original": original}
         pictures = {side: image for side, image in given.items() if image is not None}
-        height, width = _common_size(pictures)
+        sizes = {image.shape[:2] for image in pictures.values()}
+        if len(sizes) > 1:
+            raise ValueError(f"pictures of one size are needed, got {sorted(sizes)}")
+        height, width = sizes.pop() if sizes else (0, 0)
         change = math.nan
         changed = None
         if jpeg is not None and restored is not None:
@@ -411,25 +414,9 @@ def _coded(image: Image, kind: Literal["webp", "jpeg"]) -> bytes:
 
 
 def _thumbnail(image: Image) -> Image:
-    height, width = image.shape[:2]
-    scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _common_size(pictures: Mapping[str, Image]) -> tuple[int, int]:
-    for side, image in pictures.items():
-        colour = image.ndim == 3 and image.shape[2] == 3
-        if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-            raise ValueError(
-                f"{side}: a uint8 picture (H, W, 3) or (H, W) is needed, "
-                f"got {image.dtype} of shape {image.shape}"
-            )
-    sizes = {image.shape[:2] for image in pictures.values()}
-    if len(sizes) > 1:
-        given = ", ".join(f"{side} {image.shape}" for side, image in pictures.items())
-        raise ValueError(f"pictures of one size are needed, got {given}")
-    return sizes.pop() if sizes else (0, 0)
+    picture = PIL.Image.fromarray(image)
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return np.asarray(picture)
 
 
 def _sides(height: int, width: int) -> Iterator[int | None]:

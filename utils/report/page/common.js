@@ -89,8 +89,8 @@ function unique(values) {
   return [...new Set(values)];
 }
 
-function plural(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+function plural(count, one) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : `${one}s`}`;
 }
 
 /* A setting, which never breaks at its hyphen; pointing at it says what it means. */

@@ -172,10 +172,10 @@ function plotOf(lines, figure, asGain, width) {
   }
   svg.append(draw("line", { class: "axis", x1: frame.left, x2: end, y1: bottom, y2: bottom }));
   const middle = (frame.left + end) / 2;
-  const below = { x: middle, y: height - 8, "text-anchor": "middle", class: "axis-title" };
+  const below = { x: middle, y: height - 8, "text-anchor": "middle" };
   svg.append(draw("text", below, "JPEG quality factor"));
-  const turned = { transform: `translate(14 ${(frame.top + bottom) / 2}) rotate(-90)` };
-  const beside = { ...turned, "text-anchor": "middle", class: "axis-title" };
+  const transform = `translate(14 ${(frame.top + bottom) / 2}) rotate(-90)`;
+  const beside = { transform, "text-anchor": "middle" };
   svg.append(draw("text", beside, axis));
 
   // Ours last, so that it lies on top.

@@ -55,7 +55,6 @@ class Viewer {
     this.scale = 1; // CSS pixels per sample
     this.centre = { x: 0, y: 0 }; // sample in the middle of the frame
     this.fitted = true;
-    this.split = 0.5;
     this.turn = 0;
     this.pointers = new Map(); // those pressed: id -> place
     this.gesture = null;
@@ -73,7 +72,7 @@ class Viewer {
     }
     canvas.addEventListener("dblclick", (event) => this.doubleClicked(event));
     canvas.addEventListener("keydown", (event) => this.keyPressed(event));
-    byId("split").addEventListener("input", (event) => this.setSplit(event.target.value / 100));
+    byId("split").addEventListener("input", () => this.draw());
     byId("zoom-in").addEventListener("click", () => this.zoomMiddle(2));
     byId("zoom-out").addEventListener("click", () => this.zoomMiddle(0.5));
     byId("zoom-fit").addEventListener("click", () => this.fit());
@@ -101,29 +100,23 @@ class Viewer {
         ? "No picture of this image is in this file; see the notice below the table."
         : "There is no picture of this image.";
     }
-    const pictures = {};
+    let decoded = [];
     try {
-      const decoded = await Promise.all(pieces.map(([, key]) => decodedPiece(key)));
-      pieces.forEach(([side], i) => (pictures[side] = decoded[i]));
+      decoded = await Promise.all(pieces.map(([, key]) => decodedPiece(key)));
     } catch (error) {
       message = `This browser cannot decode the pictures (${error.message}).`;
     }
     if (turn !== this.turn) return; // another image was chosen meanwhile
-    this.pictures = pictures;
+    this.pictures = Object.fromEntries(decoded.map((picture, i) => [pieces[i][0], picture]));
     this.differences.clear();
     this.entry = entry;
     fillText("stage-message", message);
-    this.sizeChanged(Object.values(pictures)[0]);
+    // The position is kept between pictures of one size, so that a detail can be followed.
+    const before = this.size || {};
+    const { naturalWidth: width, naturalHeight: height } = decoded[0] || {};
+    this.size = decoded.length ? { width, height } : null;
+    if (this.fitted || width !== before.width || height !== before.height) this.fit();
     this.sourcesChanged();
-  }
-
-  /* The position is kept between pictures of one size, so that a detail can be followed. */
-  sizeChanged(picture) {
-    const before = this.size;
-    this.size = picture ? { width: picture.naturalWidth, height: picture.naturalHeight } : null;
-    const { width, height } = before || {};
-    const same = this.size && width === this.size.width && height === this.size.height;
-    if (this.fitted || !same) this.fit();
   }
 
   /* Whether the pictures that a source is made of are there. */
@@ -135,8 +128,8 @@ class Viewer {
     const possible = Object.keys(SOURCES).filter((source) => this.has(source));
     for (const side of ["left", "right"]) {
       const select = byId(side);
-      const spare = side === "left" ? possible[0] : possible[Math.min(1, possible.length - 1)];
-      this.shown[side] = possible.includes(this.wanted[side]) ? this.wanted[side] : spare || null;
+      const spare = (side === "right" && possible[1]) || possible[0] || null;
+      this.shown[side] = possible.includes(this.wanted[side]) ? this.wanted[side] : spare;
       fillSelect(select, possible.map((source) => [source, SOURCES[source].label]));
       select.disabled = possible.length < 2;
       if (this.shown[side]) select.value = this.shown[side];
@@ -171,8 +164,8 @@ class Viewer {
     fillText("left-label", titles.left);
     fillText("right-label", titles.right);
     const both = Object.values(titles).filter(Boolean).join(", right of the divider: ");
-    const name = this.entry ? `${this.entry.name} ${this.entry.setting}`.trim() : "";
-    this.canvas.setAttribute("aria-label", both ? `${name}: ${both}` : `${name}: no picture`);
+    const name = `${this.entry.name} ${this.entry.setting}`.trim();
+    this.canvas.setAttribute("aria-label", `${name}: ${both || "no picture"}`);
   }
 
   /* What is drawn for a source: a picture, or a difference computed when first needed. */
@@ -247,30 +240,30 @@ class Viewer {
     this.draw();
   }
 
+  /* The divider's place in the frame, from 0 to 1. */
+  get split() {
+    return byId("split").valueAsNumber / 100;
+  }
+
   setSplit(split) {
-    this.split = Math.min(1, Math.max(0, split));
-    byId("split").value = this.split * 100;
+    byId("split").value = split * 100;
     this.draw();
   }
 
   /* How much of the frame each picture has. */
   splitText() {
-    if (!this.size || !this.compares()) return "nothing to compare";
-    const { left, right } = this.shown;
-    const percent = (share) => `${Number((share * 100).toFixed(1))} %`;
-    return (
-      `${percent(this.split)} ${SOURCES[left].label}, ` +
-      `${percent(1 - this.split)} ${SOURCES[right].label}`
-    );
+    if (!this.compares()) return "nothing to compare";
+    const percent = Math.round(this.split * 100);
+    const [left, right] = [this.shown.left, this.shown.right].map((each) => SOURCES[each].label);
+    return `${percent} % ${left}, ${100 - percent} % ${right}`;
   }
 
   draw() {
     const { context, canvas } = this;
     context.clearRect(0, 0, canvas.width, canvas.height);
-    const percent = this.size ? Math.round(this.scale * 100) : 100;
-    byId("zoom-value").textContent = `${percent} %`;
+    byId("zoom-value").textContent = `${Math.round(this.scale * 100)} %`;
     byId("stage").classList.toggle("zoomed", !this.fitted);
-    const compares = this.size && this.compares();
+    const compares = this.compares();
     byId("divider").hidden = !compares;
     byId("divider").style.left = `${this.split * 100}%`;
     byId("left-label").style.visibility = compares && this.split < 0.08 ? "hidden" : "";
