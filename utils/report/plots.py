@@ -102,15 +102,6 @@ Columns = dict[str, list[tuple[float, float]]]
 """(step, value) pairs of each column of a CSV file."""
 
 
-@dataclass
-class Run:
-    """A training run: its name, and its two CSV files."""
-
-    name: str
-    train: Columns
-    validation: Columns
-
-
 def read_summaries(
     paths: Sequence[Path], published: Sequence[PublishedRow] = ()
 ) -> dict[str, list[Curve]]:
@@ -205,13 +196,14 @@ def _published_curves(
     return [curve for curve in methods.values() if not (has_jpeg and curve.name == JPEG)]
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The curves of training runs, ``train.csv`` and ``validation.csv`` of their folders.
+def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Columns], dict[str, Columns]]:
+    """The curves of training runs by their names: of ``train.csv``, and of ``validation.csv``.
 
     Raises:
         PlotError: a folder that is missing or has neither file, or a file that is no such curve.
     """
-    runs = []
+    trains: dict[str, Columns] = {}
+    validations: dict[str, Columns] = {}
     labels = _labels([folder.resolve() for folder in folders])
     for folder, label in zip(folders, labels, strict=True):
         if not folder.is_dir():
@@ -222,9 +214,9 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
                 f"{folder}: neither {TRAIN_CURVE} nor {VALIDATION_CURVE} is in it; "
                 "give folders of training runs"
             )
-        columns = _columns(train, ("step", "loss", "gain")), _columns(validation, ("step",))
-        runs.append(Run(label, *columns))
-    return runs
+        trains[label] = _columns(train, ("step", "loss", "gain"))
+        validations[label] = _columns(validation, ("step",))
+    return trains, validations
 
 
 def _columns(path: Path, needed: Sequence[str]) -> Columns:
@@ -305,7 +297,7 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     return page
 
 
-def training_figure(runs: Sequence[Run], smooth: int = 1) -> Figure | None:
+def training_figure(runs: Mapping[str, Columns], smooth: int = 1) -> Figure | None:
     """Loss and PSNR gain of the training crops over the steps; None if no run has any.
 
     smooth: mean over so many reports; those themselves stay visible behind.
@@ -314,19 +306,18 @@ def training_figure(runs: Sequence[Run], smooth: int = 1) -> Figure | None:
         "loss": ("Training loss", "loss"),
         "gain": ("Gain on training crops", "PSNR gain over the JPEG (dB)"),
     }
-    return _courses({run.name: run.train for run in runs}, panels, 5.2, smooth)
+    return _courses(runs, panels, 5.2, smooth)
 
 
-def validation_figure(runs: Sequence[Run]) -> Figure | None:
+def validation_figure(runs: Mapping[str, Columns]) -> Figure | None:
     """PSNR gain on the validation images over the steps, one panel per setting; None without."""
     panels = {
         column: (f"Validation gain, {column.removeprefix('gain_')}", "PSNR gain over the JPEG (dB)")
-        for run in runs
-        for column in run.validation
+        for columns in runs.values()
+        for column in columns
     }
     width = 5.4 if len(panels) == 1 else 4.2
-    courses = {run.name: run.validation for run in runs}
-    return _courses(courses, panels, width, marker="o", markersize=3)
+    return _courses(runs, panels, width, marker="o", markersize=3)
 
 
 def _courses(
@@ -387,8 +378,8 @@ def rendered(page: Figure) -> dict[str, bytes]:
     return files
 
 
-def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
-    """Name -> bytes of the plots of ``summary``."""
+def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
+    """The plots of ``summary`` by name."""
     published: list[PublishedRow] = []
     if not args.no_published:
         try:
@@ -399,44 +390,36 @@ def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
                 f"{args.published}: {why}; name published figures with --published, "
                 "or leave them out with --no-published"
             ) from error
-    files: dict[str, bytes] = {}
+    pages: dict[str, Figure] = {}
     for dataset, curves in read_summaries(args.files, published).items():
         safe = re.sub(r"[^\w.-]+", "_", dataset).strip("._") or "set"
         for kind, gain in ((args.figure, False), (f"{args.figure}_gain", True)):
             # Without a JPEG there is nothing to gain over.
             if gain and not any(curve.values(args.figure, gain) for curve in curves):
                 continue
-            for suffix, data in rendered(
-                quality_figure(dataset, curves, args.figure, gain)
-            ).items():
-                name = f"{kind}_{safe}.{suffix}"
-                if name in files:
-                    raise PlotError(
-                        f"{dataset}: its plots would take the name {name} of another data set; "
-                        "plot them in two calls"
-                    )
-                files[name] = data
-    return files
+            name = f"{kind}_{safe}"
+            if name in pages:
+                raise PlotError(
+                    f"{dataset}: its plots would take the name {name} of another data set; "
+                    "plot them in two calls"
+                )
+            pages[name] = quality_figure(dataset, curves, args.figure, gain)
+    return pages
 
 
-TABLE = "training.md"
-
-
-def _training_files(args: argparse.Namespace) -> dict[str, bytes]:
-    """Name -> bytes of the plots of ``training``, and of a table of the runs."""
-    runs = read_runs(args.folders)
-    pages = {"training": training_figure(runs, args.smooth), "validation": validation_figure(runs)}
-    files = {
-        f"{name}.{suffix}": data
-        for name, page in pages.items()
-        if page is not None
-        for suffix, data in rendered(page).items()
+def _training_pages(args: argparse.Namespace) -> dict[str, Figure]:
+    """The plots of ``training`` by name."""
+    train, validation = read_runs(args.folders)
+    found = {
+        "training": training_figure(train, args.smooth),
+        "validation": validation_figure(validation),
     }
-    if not files:
+    pages = {name: page for name, page in found.items() if page is not None}
+    if not pages:
         raise PlotError(
             f"{args.folders[0]}: no run has reported anything yet; wait for the first report"
         )
-    return {**files, TABLE: compared(args.folders).encode()}
+    return pages
 
 
 def _parser() -> Parser:
@@ -455,7 +438,7 @@ def _parser() -> Parser:
         help="other methods' figures (default: testsets/published.csv)",
     )
     summary.add_argument("--no-published", action="store_true", help="only what was measured")
-    summary.set_defaults(files_of=_summary_files)
+    summary.set_defaults(pages_of=_summary_pages)
 
     text = "loss and gains of several runs together, and a table of them"
     training = kinds.add_parser("training", help=text, description=text, epilog=parser.epilog)
@@ -467,7 +450,7 @@ def _parser() -> Parser:
         metavar="N",
         help="mean over N reports of the training curves (default: 10; 1: as reported)",
     )
-    training.set_defaults(files_of=_training_files)
+    training.set_defaults(pages_of=_training_pages)
     for each in (summary, training):
         each.add_argument(
             "--output", type=Path, required=True, metavar="DIR", help="where the plots go"
@@ -478,7 +461,7 @@ def _parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``python -m utils.plots``; returns its exit code, 2 for anything unusable."""
     args = _parser().parse_args(arguments)
-    files_of: Callable[[argparse.Namespace], dict[str, bytes]] = args.files_of
+    pages_of: Callable[[argparse.Namespace], dict[str, Figure]] = args.pages_of
     try:
         import matplotlib
     except ImportError:
@@ -488,7 +471,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Everything is drawn before anything is written.
         style: Any = dict(_STYLE)
         with matplotlib.rc_context(style):
-            files = files_of(args)
+            files = {
+                f"{name}.{suffix}": data
+                for name, page in pages_of(args).items()
+                for suffix, data in rendered(page).items()
+            }
+        table = compared(args.folders) if "folders" in args else ""
+        if table:
+            files["training.md"] = table.encode()
         require_writable(args.output)
         for name, data in files.items():
             write_atomically(args.output / name, data)
@@ -497,8 +487,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     for name in files:
         print(args.output / name)
-    if TABLE in files:
-        print(f"\n{files[TABLE].decode()}", end="")
+    if table:
+        print(f"\n{table}", end="")
     return 0
 
 

@@ -17,7 +17,6 @@ from utils.report.plots import (
     PUBLISHED,
     Curve,
     PlotError,
-    Run,
     main,
     quality_figure,
     read_runs,
@@ -176,13 +175,12 @@ def test_a_summary_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
 def test_runs_are_read_also_while_they_are_written(run: Path) -> None:
     with (run / "train.csv").open("a") as file:
         file.write("200,0.0")
-    (found,) = read_runs([run])
-    assert found.name == "one"
-    assert found.train["loss"] == [(50, 0.02), (100, 0.01), (150, 0.012)]
-    assert found.validation["gain_QF40"] == [(100, 0.4)]
+    train, validation = read_runs([run])
+    assert train["one"]["loss"] == [(50, 0.02), (100, 0.01), (150, 0.012)]
+    assert validation["one"]["gain_QF40"] == [(100, 0.4)]
     (run / "train.csv").write_text("")
     (run / "validation.csv").unlink()
-    assert read_runs([run])[0].train == {}
+    assert read_runs([run]) == ({"one": {}}, {"one": {}})
 
 
 @pytest.mark.parametrize(
@@ -244,17 +242,20 @@ def test_what_is_drawn_is_what_was_measured(matplotlib: Any, summary: Path) -> N
 
 def test_courses_of_runs(matplotlib: Any) -> None:
     steps = [(float(step), float(step % 3)) for step in range(9)]
-    runs = [
-        Run("a$b$", {"loss": steps, "gain": steps}, {"gain_QF10": steps}),
-        Run("_hidden", {"loss": steps}, {"gain_QF10": steps[:3], "gain_QF40": steps}),
-    ]
-    page = training_figure(runs, smooth=3)
+    page = training_figure(
+        {"a$b$": {"loss": steps, "gain": steps}, "_hidden": {"loss": steps}}, smooth=3
+    )
     assert page is not None
     loss, gain = page.axes
     assert [len(_lines(ax)) for ax in (loss, gain)] == [4, 2]  # each as it is, and smoothed
     assert _lines(gain)[1][1] == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 1, 1])
     assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
-    page = validation_figure(runs)
+    page = validation_figure(
+        {
+            "a$b$": {"gain_QF10": steps},
+            "_hidden": {"gain_QF10": steps[:3], "gain_QF40": steps},
+        }
+    )
     assert page is not None
     assert [ax.get_title(loc="left") for ax in page.axes] == [
         "Validation gain, QF10",
@@ -262,8 +263,8 @@ def test_courses_of_runs(matplotlib: Any) -> None:
     ]
     assert [len(_lines(ax)) for ax in page.axes] == [2, 1]
     assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
-    assert training_figure([Run("none", {}, {})]) is None
-    assert validation_figure([Run("none", {}, {})]) is None
+    assert training_figure({"none": {}}) is None
+    assert validation_figure({"none": {}}) is None
 
 
 def test_summary_writes_svg_and_png(

@@ -88,10 +88,10 @@ class Curves {
 
   /* [quality, value] pairs by rising quality; a gain is over the JPEG of the same source. */
   pointsOf(method, figure, asGain) {
-    return this.settings
+    const points = this.settings
       .map((setting) => [qualityOf(setting), method[asGain ? "gain" : "score"](setting, figure)])
-      .filter(([, value]) => Number.isFinite(value))
-      .sort((one, other) => one[0] - other[0]);
+      .filter(([, value]) => Number.isFinite(value));
+    return [...new Map(points)].sort((one, other) => one[0] - other[0]);
   }
 }
 

@@ -54,7 +54,7 @@ class ImageTable {
     this.arrange();
   }
 
-  /* Sort and filter anew, and make the first rows. */
+  /* Sort and filter anew. */
   arrange() {
     const { value } = this.sorted;
     const sign = this.ascending ? 1 : -1;
