@@ -47,7 +47,8 @@ _SCRIPTS = ("common.js", "viewer.js", "image_table.js", "curves.js", "run.js", "
 
 _THUMBNAIL_SHARE = 0.1
 _LEVEL_SHARES = (0.6, 0.8, 1.0)
-"""Shares of the file up to which the largest way to show an image is chosen, the second, any."""
+"""Shares of the file that are filled with the largest ways to show images, then with the second,
+then with the smallest."""
 
 _SPOOL_FACTOR = 4
 _ENTRY_BYTES = 220
@@ -258,14 +259,13 @@ class ReportBuilder:
         if room.take(best, budget):
             return [0 if entry.levels else None for entry in entries]
         chosen: list[int | None] = [None] * len(entries)
-        for count, share in enumerate(_LEVEL_SHARES, start=1):
+        for number, share in enumerate(_LEVEL_SHARES):
             for index in _by_importance(entries):
-                for number, level in enumerate(entries[index].levels[:count]):
-                    fits = chosen[index] is None and room.take(
-                        level.pieces.values(), round(share * budget)
-                    )
-                    if fits:
-                        chosen[index] = number
+                level = min(number, len(entries[index].levels) - 1)
+                if chosen[index] is None and level >= 0:
+                    pieces = entries[index].levels[level].pieces.values()
+                    if room.take(pieces, round(share * budget)):
+                        chosen[index] = level
         return chosen
 
     def _page(
