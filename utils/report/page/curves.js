@@ -2,8 +2,14 @@
 
 /* Averages over the JPEG quality factor as an SVG plot: ours and the published ones. */
 
-const MARKERS = ["circle", "square", "triangle", "diamond", "down"]; // of the published ones
-const NARROW = 560; // below this width there are fewer ticks
+/* Outlines around 0, from -1 to 1: circle, square, triangle, diamond, triangle upside down. */
+const MARKERS = [
+  "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z",
+  "M-1-1h2v2h-2z",
+  "M0-1.2l1.2 2.1h-2.4z",
+  "M0-1.35l1.35 1.35-1.35 1.35-1.35-1.35z",
+  "M0 1.2l1.2-2.1h-2.4z",
+];
 
 /* The quality of settings such as QF10 or QF10_444; NaN for other kinds, such as QF30-50+4+4. */
 function qualityOf(setting) {
@@ -57,19 +63,14 @@ class Curves {
       return method.tick;
     });
     byId("legend").replaceChildren(byId("legend").firstElementChild, ...ticks);
-    byId("curve-caption").textContent = this.caption();
-    this.draw();
-  }
-
-  /* What the lines are. */
-  caption() {
     const note = DATA.notComparable[byId("curve-dataset").value];
-    const parts = ["Averages over the set."];
-    if (this.drawn.some((method) => !method.own)) {
-      parts.push("Thick: measured here; dashed: published by others, with the sources below.");
+    const caption = ["Averages over the set."];
+    if (others.length) {
+      caption.push("Thick: measured here; dashed: published by others, with the sources below.");
     }
-    if (note) parts.push(`${note}.`);
-    return parts.join(" ");
+    if (note) caption.push(`${note}.`);
+    byId("curve-caption").textContent = caption.join(" ");
+    this.draw();
   }
 
   draw() {
@@ -103,16 +104,8 @@ function drawAs(element, method) {
 }
 
 function markerOf(method, x, y) {
-  const size = method.own ? 4.5 : 3.8;
-  const shapes = {
-    square: `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
-    triangle: `M${x} ${y - size * 1.2}l${size * 1.2} ${size * 2.1}h${-size * 2.4}z`,
-    down: `M${x} ${y + size * 1.2}l${size * 1.2} ${-size * 2.1}h${-size * 2.4}z`,
-    diamond: `M${x} ${y - size * 1.35}l${size * 1.35} ${size * 1.35}l${-size * 1.35} ${size * 1.35}l${-size * 1.35} ${-size * 1.35}z`,
-  };
-  const attributes = { class: "marker" };
-  if (!shapes[method.marker]) return draw("circle", { ...attributes, cx: x, cy: y, r: size });
-  return draw("path", { ...attributes, d: shapes[method.marker] });
+  const transform = `translate(${x} ${y}) scale(${method.own ? 4.5 : 3.8})`;
+  return draw("path", { class: "marker", transform, d: method.marker || MARKERS[0] });
 }
 
 /* About `count` round numbers from below `low` to above `high`. */
@@ -145,7 +138,7 @@ function plotOf(lines, figure, asGain, width) {
   const xs = unique(lines.flatMap((line) => line.points.map((point) => point[0])));
   const ys = lines.flatMap((line) => line.points.map((point) => point[1]));
   const low = Math.min(...ys, ...(asGain ? [0] : []));
-  const { ticks, digits } = ticksFor(low, Math.max(...ys), width < NARROW ? 5 : 7);
+  const { ticks, digits } = ticksFor(low, Math.max(...ys), 6);
   const [xLow, xHigh] = [Math.min(...xs), Math.max(...xs)];
   const margin = (xHigh - xLow) * 0.04 || 5;
   const xScale = (width - frame.left - frame.right) / (xHigh - xLow + 2 * margin);

@@ -21,7 +21,7 @@ const PRESETS = {
 const MAX_SCALE = 64;
 const SMOOTH_BELOW = 2; // device pixels per sample; from here on samples are shown as squares
 const KEY_STEP = 60; // CSS pixels by which a key moves the picture
-const NEAR_DIVIDER = { mouse: 14, touch: 32 };
+const NEAR_DIVIDER = { mouse: 14, pen: 14, touch: 32 };
 
 async function decodedPiece(key) {
   const image = new Image();
@@ -320,8 +320,8 @@ class Viewer {
       return;
     }
     const touch = event.pointerType === "touch";
-    const reach = NEAR_DIVIDER[touch ? "touch" : "mouse"];
-    const near = Math.abs(place.x - this.split * this.frame().width) < reach;
+    const distance = Math.abs(place.x - this.split * this.frame().width);
+    const near = distance < NEAR_DIVIDER[event.pointerType];
     this.gesture = this.compares() && (near || this.fitted) ? "split" : "pan";
     // A finger may be about to scroll the page.
     if (this.gesture === "split" && !touch) this.setSplit(place.x / this.frame().width);
