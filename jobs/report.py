@@ -68,37 +68,24 @@ def report_evaluation(
     images = [(each.name, image) for each in sets for image in each]
     with ReportBuilder(title) as report:
         for dataset, image in tqdm(images, "report", unit="image", dynamic_ncols=True):
+            add = partial(report.add, dataset=dataset, name=image.name)
             if (dataset, image.name) not in measured:
-                report.add(
-                    dataset=dataset,
-                    setting="",
-                    name=image.name,
-                    jpeg=None,
-                    restored=None,
-                    note=_reason(evaluation, dataset, image.name),
-                )
+                add(setting="", note=_reason(evaluation, dataset, image.name))
                 continue
             original = image.read()
             for degrade in degradations:
-                found = scores.get((dataset, image.name, degrade.label))
+                setting = degrade.label
+                found = scores.get((dataset, image.name, setting))
                 if found is None:
-                    report.add(
-                        dataset=dataset,
-                        setting=degrade.label,
-                        name=image.name,
-                        jpeg=None,
-                        restored=None,
-                        note=_reason(evaluation, dataset, image.name, degrade.label),
-                    )
+                    note = _reason(evaluation, dataset, image.name, setting)
+                    add(setting=setting, note=note)
                     continue
                 pair = degrade(original)
                 for method, path in pictures.items():
-                    report.add(
-                        dataset=dataset,
-                        setting=f"{degrade.label} {method}" if len(pictures) > 1 else degrade.label,
-                        name=image.name,
+                    add(
+                        setting=f"{setting} {method}" if len(pictures) > 1 else setting,
                         jpeg=pair.jpeg,
-                        restored=read_image(path(dataset, degrade.label, image.name)),
+                        restored=read_image(path(dataset, setting, image.name)),
                         original=pair.original,
                         scores_before=found[JPEG],
                         scores_after=found[method],
@@ -137,17 +124,17 @@ def report_files(
     folders = _folders([result.source for result in results])
     with ReportBuilder(title, dataset_label="Folder", setting_label="Status") as report:
         for result in tqdm(results, "report", unit="file", dynamic_ncols=True):
-            note = result.message
+            notes = [result.message]
             before = after = None
             if result.status != "failed" and result.target is not None:
                 try:
                     after = _as_looked_at(result.target)
                     before = _as_looked_at(result.source)
                 except (ImageError, JpegError) as error:
-                    note = "; ".join(filter(None, (note, f"not shown as it was: {error}")))
+                    notes.append(f"not shown as it was: {error}")
             if before is not None and after is not None and before.shape[:2] != after.shape[:2]:
                 # An older result of another picture, left in its place.
-                note = "; ".join(filter(None, (note, "the result there is of another size")))
+                notes.append("the result there is of another size")
                 before = None
             report.add(
                 dataset=folders[result.source],
@@ -155,7 +142,7 @@ def report_files(
                 name=result.source.name,
                 jpeg=before,
                 restored=after,
-                note=note,
+                note="; ".join(filter(None, notes)),
             )
         report.finish(output / REPORT, facts)
     return output / REPORT

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import importlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -175,6 +178,17 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def report_contents(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
+    """What a report's page lists, and the pictures it holds by key."""
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    pieces = re.findall(r'id="piece-(\w+)" data-type="[^"]+">(.*?)<', text)
+    return json.loads(found[1]), {
+        key: np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data)))) for key, data in pieces
+    }
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -23,7 +20,7 @@ from jobs.report import remove_unwanted_pictures, report_evaluation, report_file
 from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
 from models import save_checkpoint
 from models.restore.restorer import Restorer
-from tests.conftest import ROOT, photograph, run_script, tiny_network
+from tests.conftest import ROOT, photograph, report_contents, run_script, tiny_network
 from utils.evaluation.evaluate import Evaluation, evaluate, image_path
 from utils.image_io import ImageError, encode_png, read_image, write_png
 from utils.metadata.origin import with_origin
@@ -32,17 +29,6 @@ from utils.report.report import Image
 from utils.run_log import describe_run
 
 QF10, QF90 = SingleJpeg(10), SingleJpeg(90)
-
-
-def page(path: Path) -> tuple[dict[str, Any], dict[str, Image]]:
-    """What a report lists, and its pictures by key."""
-    text = path.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    pieces = re.findall(r'id="piece-(\w+)" data-type="[^"]+">(.*?)<', text)
-    return json.loads(found[1]), {
-        key: np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data)))) for key, data in pieces
-    }
 
 
 def brighter(stored: Any) -> Image:
@@ -61,7 +47,7 @@ def test_a_measured_set(tmp_path: Path) -> None:
     path = report_evaluation(
         tmp_path, "JPEG restoration: A.pth", sets, settings, found, [], {"command": "x"}
     )
-    data, pieces = page(path)
+    data, pieces = report_contents(path)
     assert "<title>JPEG restoration: A.pth</title>" in path.read_text()
     assert data["facts"] == {"command": "x"}
     assert [(e["name"], e["setting"], e["note"]) for e in data["entries"]] == [
@@ -101,7 +87,7 @@ def test_each_image_has_its_own_reason(tmp_path: Path) -> None:
             "A_gray/small at QF90: ninety",
         ]
     )
-    data, _ = page(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
+    data, _ = report_contents(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
     notes = {entry["name"]: entry["note"] for entry in data["entries"]}
     assert notes == {
         "im1": "A_gray/im1: one",
@@ -117,7 +103,7 @@ def test_an_image_that_fails_at_one_setting_is_listed_there(tmp_path: Path) -> N
     sets = [TestSet("A", (NamedImage("one", lambda: original),))]
     found = evaluate(sets, [QF10], brighter, tmp_path, "all", progress=False)
     found.failures.append("A/one at QF90: too bright")
-    data, _ = page(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
+    data, _ = report_contents(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
     assert [(e["setting"], e["note"]) for e in data["entries"]] == [
         ("QF10", ""),
         ("QF90", "A/one at QF90: too bright"),
@@ -144,7 +130,7 @@ def test_restored_files(tmp_path: Path) -> None:
         restore_file(FileJob(source, tmp_path / "out" / f"{source.stem}.png"), restorer, settings)
         for source in sorted(path for path in tmp_path.iterdir() if path.is_file())
     ]
-    data, pieces = page(report_files(tmp_path, "Files", results, {}))
+    data, pieces = report_contents(report_files(tmp_path, "Files", results, {}))
     entries = {entry["name"]: entry for entry in data["entries"]}
     assert {name: entry["setting"] for name, entry in entries.items()} == {
         "changed.jpg": "skipped",
@@ -169,7 +155,7 @@ def test_restored_files(tmp_path: Path) -> None:
 def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
     names = ("a.jpg", "trip/b.jpg", "trip/far/c.jpg")
     results = [FileResult(tmp_path / "in" / name, None, "failed", "gone") for name in names]
-    data, _ = page(report_files(tmp_path, "Files", results, {}))
+    data, _ = report_contents(report_files(tmp_path, "Files", results, {}))
     assert [entry["dataset"] for entry in data["entries"]] == ["in", "in/trip", "in/trip/far"]
     assert data["labels"] == {"dataset": "Folder", "setting": "Status"}
 
@@ -191,7 +177,7 @@ def test_the_command_can_be_pasted(
 
 def test_results_that_have_gone(tmp_path: Path) -> None:
     gone = FileResult(tmp_path / "a.jpg", tmp_path / "a.png", "restored", "odd")
-    data, pieces = page(report_files(tmp_path, "Files", [gone], {}))
+    data, pieces = report_contents(report_files(tmp_path, "Files", [gone], {}))
     (entry,) = data["entries"]
     assert entry["note"].startswith("odd; not shown as it was: ")
     assert not pieces
@@ -215,7 +201,7 @@ def test_the_measuring_scripts_write_it(tmp_path: Path, checkpoint: Path, script
     )
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "out" / "report.html") in done.stdout
-    data, pieces = page(tmp_path / "out" / "report.html")
+    data, pieces = report_contents(tmp_path / "out" / "report.html")
     settings = [entry["setting"] for entry in data["entries"]]
     assert len(settings) == (2 if script == "test_color_IJCN.py" else 8)
     assert len(pieces) >= 1 + 2 * len(settings)
@@ -232,7 +218,7 @@ def test_the_restoring_script_writes_it(tmp_path: Path, checkpoint: Path) -> Non
         *("--output", tmp_path / "out", "--report"),
     )
     assert done.returncode == 0, done.stderr
-    data, pieces = page(tmp_path / "out" / "report.html")
+    data, pieces = report_contents(tmp_path / "out" / "report.html")
     assert [entry["name"] for entry in data["entries"]] == ["a.jpg"]
     assert len(pieces) == 3
     assert str(ROOT) not in json.dumps(data["facts"]["options"])

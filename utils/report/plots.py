@@ -12,14 +12,18 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, product
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from utils.arguments import EXIT_USAGE, Parser
 from utils.commands import command_parser
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow, not_comparable, read_published, without_chroma
-from utils.evaluation.tables import JPEG, read_summary
+from utils.evaluation.tables import JPEG, SummaryRow, read_summary
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import PROJECT
 from utils.report.run_table import compared
@@ -39,11 +43,11 @@ EXAMPLES = """  python -m utils.plots summary test_results/color/summary.csv --o
 
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "psnrb": "PSNR-B (dB)"}
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6f4e9b", "#7a7a00")
-"""Mostly those of Okabe and Ito: told apart by people who see few colours."""
-
 OURS = ("#d55e00", "#000000", "#7b3294", "#a6611a")
 OTHERS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#4b5fc0", "#7a7a00", "#8c564b")
+"""Mostly those of Okabe and Ito: told apart by people who see few colours."""
+
+LINES = ("-", "--", "-.", ":")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
 GRAY = "#666666"
 
@@ -72,8 +76,7 @@ class Curve:
     """One method on one data set.
 
     name: for the legend. ours: measured, not published. points: quality -> figures, nan where
-    unknown. jpeg: the same of the JPEG it started from. note: what must be known about it. chroma:
-    sampling, empty for 4:2:0.
+    unknown. jpeg: the same of the JPEG it started from. note: what must be known about it.
     """
 
     name: str
@@ -81,7 +84,6 @@ class Curve:
     points: dict[int, Scores] = field(default_factory=dict)
     jpeg: dict[int, Scores] = field(default_factory=dict)
     note: str = ""
-    chroma: str = ""
 
     def values(self, figure: str, gain: bool = False) -> list[tuple[int, float]]:
         """(quality, figure) by rising quality, as far as finite; ``gain``: less the JPEG's."""
@@ -96,13 +98,8 @@ class Curve:
         return pairs
 
 
-@dataclass
-class Run:
-    """A training run: its name, and (step, value) pairs of each column of its two CSV files."""
-
-    name: str
-    train: dict[str, list[tuple[float, float]]]
-    validation: dict[str, list[tuple[float, float]]]
+Columns = dict[str, list[tuple[float, float]]]
+"""(step, value) pairs of each column of a CSV file."""
 
 
 def read_summaries(
@@ -125,10 +122,9 @@ def read_summaries(
     """
     labels = _labels([path.resolve().parent for path in paths])
     curves: dict[str, list[Curve]] = {}
-    images: dict[tuple[str, bool], set[int]] = {}
-    settings: dict[str, set[str]] = {}
+    measured: dict[str, list[SummaryRow]] = {}
     for path, label in zip(paths, labels, strict=True):
-        here: dict[str, dict[str, Curve]] = {}
+        here: dict[str, dict[tuple[str, str], Curve]] = {}
         try:
             rows = read_summary(path)
         except (OSError, ValueError) as error:
@@ -136,22 +132,19 @@ def read_summaries(
             raise PlotError(f"{why}; give the summary.csv of an evaluation") from error
         for row in rows:
             setting, chroma = without_chroma(row.setting)
-            found = re.fullmatch(r"QF(\d+)", setting)
-            if found is None:
+            quality = _quality(setting)
+            if quality is None:
                 continue
-            method = f"{row.method} {chroma}".rstrip()
+            measured.setdefault(row.dataset, []).append(row)
             methods = here.setdefault(row.dataset, {})
-            curve = methods.setdefault(method, Curve(method, ours=True, chroma=chroma))
-            quality = int(found[1])
+            name = f"{row.method} {chroma}".rstrip()
+            curve = methods.setdefault((row.method, chroma), Curve(name, ours=True))
             if quality in curve.points:
                 raise PlotError(
                     f"{path}: {row.dataset}, {row.setting}, {row.method} stands there twice; give "
                     "a summary with one row for each"
                 )
             curve.points[quality] = row.scores
-            whole = row.method == JPEG  # a method of which pictures are missing has fewer
-            images.setdefault((row.dataset, whole), set()).add(row.images)
-            settings.setdefault(row.dataset, set()).add(row.setting)
         if not here:
             raise PlotError(
                 f"{path}: no setting is a single quality such as QF10; "
@@ -159,18 +152,18 @@ def read_summaries(
             )
         for dataset, methods in here.items():
             there = curves.setdefault(dataset, [])
-            for curve in methods.values():
-                jpeg = f"{JPEG} {curve.chroma}".rstrip()
-                baseline = methods.get(jpeg)
-                curve.jpeg = baseline.points if baseline else {}
-                if curve.name == jpeg and any(other.name == curve.name for other in there):
-                    continue
-                if curve.name != jpeg and len(paths) > 1:
+            for (method, chroma), curve in methods.items():
+                if (JPEG, chroma) in methods:
+                    curve.jpeg = methods[JPEG, chroma].points
+                if method != JPEG and len(paths) > 1:
                     curve.name = f"{curve.name} ({label})"
-                there.append(curve)
+                if method != JPEG or curve.name not in [other.name for other in there]:
+                    there.append(curve)
     for dataset, there in curves.items():
-        counts = images.get((dataset, True)) or images[dataset, False]
-        note = not_comparable(dataset, counts, settings[dataset])
+        rows = measured[dataset]
+        whole = [row for row in rows if row.method == JPEG] or rows  # others may lack pictures
+        settings = (row.setting for row in rows)
+        note = not_comparable(dataset, (row.images for row in whole), settings)
         for curve in there:
             curve.note = note
         if not note:
@@ -179,31 +172,38 @@ def read_summaries(
     return curves
 
 
+def _quality(setting: str) -> int | None:
+    """Of a setting that is a single quality: QF10 -> 10."""
+    found = re.fullmatch(r"QF(\d+)", setting)
+    return int(found[1]) if found else None
+
+
 def _published_curves(
     published: Iterable[PublishedRow], dataset: str, has_jpeg: bool
 ) -> list[Curve]:
     """Published curves of a data set; the JPEG among them only where none was measured."""
     methods: dict[str, Curve] = {}
     for row in published:
-        found = re.fullmatch(r"QF(\d+)", row.setting)
-        if row.dataset != dataset or found is None:
+        quality = _quality(row.setting)
+        if row.dataset != dataset or quality is None:
             continue
         curve = methods.setdefault(row.method, Curve(row.method, ours=False))
         figures = (math.nan if v is None else v for v in (row.psnr, row.ssim, row.psnrb))
-        curve.points[int(found[1])] = Scores(*figures)
+        curve.points[quality] = Scores(*figures)
     jpeg = methods[JPEG].points if JPEG in methods else {}
     for curve in methods.values():
         curve.jpeg = jpeg
     return [curve for curve in methods.values() if not (has_jpeg and curve.name == JPEG)]
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The curves of training runs, ``train.csv`` and ``validation.csv`` of their folders.
+def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Columns], dict[str, Columns]]:
+    """The curves of training runs by their names: of ``train.csv``, and of ``validation.csv``.
 
     Raises:
         PlotError: a folder that is missing or has neither file, or a file that is no such curve.
     """
-    runs = []
+    trains: dict[str, Columns] = {}
+    validations: dict[str, Columns] = {}
     labels = _labels([folder.resolve() for folder in folders])
     for folder, label in zip(folders, labels, strict=True):
         if not folder.is_dir():
@@ -214,19 +214,14 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
                 f"{folder}: neither {TRAIN_CURVE} nor {VALIDATION_CURVE} is in it; "
                 "give folders of training runs"
             )
-        runs.append(
-            Run(
-                label,
-                _columns(train, ("step", "loss", "gain")) if train.exists() else {},
-                _columns(validation, ("step",)) if validation.exists() else {},
-            )
-        )
-    return runs
+        trains[label] = _columns(train, ("step", "loss", "gain"))
+        validations[label] = _columns(validation, ("step",))
+    return trains, validations
 
 
-def _columns(path: Path, needed: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """Every column as (step, value) pairs, without what is not finite."""
-    columns: dict[str, list[tuple[float, float]]] = {}
+def _columns(path: Path, needed: Sequence[str]) -> Columns:
+    """Every column but the step, without what is not finite; none where there is no file."""
+    columns: Columns = {}
     try:
         header, rows = read_curve(path)
         missing = [name for name in needed if header and name not in header]
@@ -263,34 +258,27 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
         PlotError: no curve has such a figure.
     """
     drawn = [
-        (curve, curve.values(figure, gain)) for curve in curves if not (gain and curve.name == JPEG)
+        (curve, points)
+        for curve in curves
+        if not (gain and curve.name == JPEG) and (points := curve.values(figure, gain))
     ]
-    drawn = [(curve, points) for curve, points in drawn if points]
     if not drawn:
         what = f"{FIGURES[figure]} gain over the JPEG" if gain else FIGURES[figure]
         raise PlotError(f"{dataset}: no curve has a {what}; leave this data set or figure out")
     page, axes = _new_page(1, 7.2, 4.6)
     (ax,) = axes
-    counts = {True: 0, False: 0}
-    lines = []
+    ours, others = cycle(OURS), cycle(zip(OTHERS, MARKERS, strict=True))
     for curve, points in drawn:
-        x, y = [list(column) for column in zip(*points, strict=True)]
-        number = counts[curve.ours]
         if curve.name == JPEG:
             style: dict[str, Any] = {"color": GRAY, "linestyle": ":", "marker": "o", "zorder": 2}
         elif curve.ours:
-            colour = OURS[number % len(OURS)]
-            style = {"color": colour, "linewidth": 2.6, "marker": "o", "zorder": 4}
+            style = {"color": next(ours), "linewidth": 2.6, "marker": "o", "zorder": 4}
         else:
-            colour = OTHERS[number % len(OTHERS)]
-            mark = MARKERS[number % len(MARKERS)]
+            colour, mark = next(others)
             style = {"color": colour, "linestyle": (0, (4, 2)), "marker": mark, "zorder": 3}
-        counts[curve.ours] += curve.name != JPEG
-        # matplotlib leaves out names that begin with an underscore.
-        name = curve.name.lstrip("_") or "-"
-        (line,) = ax.plot(x, y, label=name, **{"linewidth": 1.3, "markersize": 5, **style})
-        lines.append((y[-1], line))
-    highest_first = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+        style["label"] = _shown(curve.name)
+        ax.plot(*zip(*points, strict=True), **{"linewidth": 1.3, "markersize": 5, **style})
+    highest_first = sorted(ax.get_lines(), key=lambda line: -np.asarray(line.get_ydata())[-1])
     page.legend(handles=highest_first, loc="outside right upper")
     if gain:
         ax.axhline(0, color=GRAY, linewidth=0.8)
@@ -302,72 +290,71 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     ax.set_ylabel(f"{name} gain over the JPEG {unit}".strip() if gain else FIGURES[figure])
     title = f"{dataset}: {name}{' gain' if gain else ''} over the quality factor"
     ax.set_title(title, loc="left", pad=20)
-    note = "; ".join(dict.fromkeys(curve.note for curve, _ in drawn if curve.note))
+    note = drawn[0][0].note
     if any(not curve.ours for curve, _ in drawn):
         note = "thick: measured, dashed: published"
     ax.text(0, 1.015, note, transform=ax.transAxes, size=9, color=GRAY)
     return page
 
 
-def training_figure(runs: Sequence[Run], smooth: int = 1) -> Figure | None:
+def training_figure(runs: Mapping[str, Columns], smooth: int = 1) -> Figure | None:
     """Loss and PSNR gain of the training crops over the steps; None if no run has any.
 
     smooth: mean over so many reports; those themselves stay visible behind.
     """
-    runs = [run for run in runs if run.train]
+    panels = {
+        "loss": ("Training loss", "loss"),
+        "gain": ("Gain on training crops", "PSNR gain over the JPEG (dB)"),
+    }
+    return _courses(runs, panels, 5.2, smooth)
+
+
+def validation_figure(runs: Mapping[str, Columns]) -> Figure | None:
+    """PSNR gain on the validation images over the steps, one panel per setting; None without."""
+    panels = {
+        column: (f"Validation gain, {column.removeprefix('gain_')}", "PSNR gain over the JPEG (dB)")
+        for columns in runs.values()
+        for column in columns
+    }
+    width = 5.4 if len(panels) == 1 else 4.2
+    return _courses(runs, panels, width, marker="o", markersize=3)
+
+
+def _courses(
+    runs: Mapping[str, Columns],
+    panels: Mapping[str, tuple[str, str]],
+    width: float,
+    smooth: int = 1,
+    **style: Any,
+) -> Figure | None:
+    """A page of panels over the steps with a curve of every run; None if no run has any.
+
+    panels: column -> title and label of the axis. width: of a panel, in inches. style: of lines.
+    """
+    runs = {name: columns for name, columns in runs.items() if columns}
     if not runs:
         return None
-    page, axes = _new_page(2, 5.2, 4.2)
-    for ax, column, label in zip(
-        axes, ("loss", "gain"), ("loss", "PSNR gain over the JPEG (dB)"), strict=True
-    ):
-        for index, run in enumerate(runs):
-            points = run.train.get(column, [])
-            if points:
-                _draw_course(ax, run.name, points, index, smooth)
-        ax.set_xlabel("step")
-        ax.set_ylabel(label)
-    axes[0].set_title("Training loss", loc="left")
-    axes[1].set_title("Gain on training crops", loc="left")
-    _legend_below(page, axes)
+    page, axes = _new_page(len(panels), width, 4.1)
+    for ax, (column, (title, axis)) in zip(axes, panels.items(), strict=True):
+        ax.set(xlabel="step", ylabel=axis)
+        ax.set_title(title, loc="left")
+        for (name, columns), (dashes, colour) in zip(
+            runs.items(), cycle(product(LINES, OTHERS)), strict=False
+        ):
+            x, y = [list(each) for each in zip(*columns.get(column, []), strict=True)] or ([], [])
+            if smooth > 1 and len(y) > 2:
+                ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.3)
+                y = [fmean(y[max(0, i + 1 - smooth) : i + 1]) for i in range(len(y))]
+            line = {"label": _shown(name), "color": colour, "linestyle": dashes, **style}
+            ax.plot(x, y, linewidth=1.6, **line)
+    handles, labels = axes[0].get_legend_handles_labels()
+    page.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
     return page
 
 
-def validation_figure(runs: Sequence[Run]) -> Figure | None:
-    """PSNR gain on the validation images over the steps, one panel per setting; None without."""
-    runs = [run for run in runs if run.validation]
-    settings = dict.fromkeys(name for run in runs for name in run.validation)
-    if not settings:
-        return None
-    page, axes = _new_page(len(settings), 5.4 if len(settings) == 1 else 4.2, 4.0)
-    for ax, column in zip(axes, settings, strict=True):
-        for index, run in enumerate(runs):
-            points = run.validation.get(column, [])
-            if points:
-                _draw_course(ax, run.name, points, index, 1, marker="o", markersize=3)
-        setting = column.removeprefix("gain_")
-        ax.set_title(f"Validation gain, {setting}", loc="left")
-        ax.set_xlabel("step")
-        ax.set_ylabel("PSNR gain over the JPEG (dB)")
-    _legend_below(page, axes)
-    return page
-
-
-def _draw_course(
-    ax: Axes,
-    name: str,
-    points: Sequence[tuple[float, float]],
-    index: int,
-    smooth: int,
-    **style: Any,
-) -> None:
-    x, y = [list(column) for column in zip(*points, strict=True)]
-    colour = COLOURS[index % len(COLOURS)]
-    line = ("-", "--", "-.", ":")[index // len(COLOURS) % 4]
-    if smooth > 1 and len(y) > 2:
-        ax.plot(x, y, color=colour, linewidth=0.8, alpha=0.3)
-        y = [sum(y[max(0, i - smooth + 1) : i + 1]) / min(smooth, i + 1) for i in range(len(y))]
-    ax.plot(x, y, color=colour, linestyle=line, linewidth=1.6, gid=name, **style)
+def _shown(name: str) -> str:
+    """For a legend: matplotlib leaves out names that begin with an underscore."""
+    return name.lstrip("_") or "-"
 
 
 def _new_page(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -378,19 +365,6 @@ def _new_page(panels: int, width: float, height: float) -> tuple[Figure, list[Ax
     down = math.ceil(panels / across)
     page = Figure(figsize=(width * across, height * down), layout="constrained")
     return page, [page.add_subplot(down, across, i + 1) for i in range(panels)]
-
-
-def _legend_below(page: Figure, axes: Sequence[Axes]) -> None:
-    """The runs of all panels, each once."""
-    lines: dict[str, Any] = {}
-    for ax in axes:
-        for line in ax.get_lines():
-            if line.get_gid() is not None:
-                lines.setdefault(str(line.get_gid()), line)
-    # matplotlib leaves out names that begin with an underscore.
-    names = [name.lstrip("_") or "-" for name in lines]
-    columns = max(1, min(len(lines), 4))
-    page.legend(list(lines.values()), names, loc="outside lower center", ncols=columns)
 
 
 def rendered(page: Figure) -> dict[str, bytes]:
@@ -404,8 +378,8 @@ def rendered(page: Figure) -> dict[str, bytes]:
     return files
 
 
-def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
-    """Name -> bytes of the plots of ``summary``."""
+def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
+    """The plots of ``summary`` by name."""
     published: list[PublishedRow] = []
     if not args.no_published:
         try:
@@ -416,54 +390,36 @@ def _summary_files(args: argparse.Namespace) -> dict[str, bytes]:
                 f"{args.published}: {why}; name published figures with --published, "
                 "or leave them out with --no-published"
             ) from error
-    files: dict[str, bytes] = {}
+    pages: dict[str, Figure] = {}
     for dataset, curves in read_summaries(args.files, published).items():
         safe = re.sub(r"[^\w.-]+", "_", dataset).strip("._") or "set"
         for kind, gain in ((args.figure, False), (f"{args.figure}_gain", True)):
             # Without a JPEG there is nothing to gain over.
             if gain and not any(curve.values(args.figure, gain) for curve in curves):
                 continue
-            for suffix, data in rendered(
-                quality_figure(dataset, curves, args.figure, gain)
-            ).items():
-                name = f"{kind}_{safe}.{suffix}"
-                if name in files:
-                    raise PlotError(
-                        f"{dataset}: its plots would take the name {name} of another data set; "
-                        "plot them in two calls"
-                    )
-                files[name] = data
-    return files
+            name = f"{kind}_{safe}"
+            if name in pages:
+                raise PlotError(
+                    f"{dataset}: its plots would take the name {name} of another data set; "
+                    "plot them in two calls"
+                )
+            pages[name] = quality_figure(dataset, curves, args.figure, gain)
+    return pages
 
 
-TABLE = "training.md"
-
-
-def _training_files(args: argparse.Namespace) -> dict[str, bytes]:
-    """Name -> bytes of the plots of ``training``, and of a table of the runs."""
-    runs = read_runs(args.folders)
-    pages = {"training": training_figure(runs, args.smooth), "validation": validation_figure(runs)}
-    files = {
-        f"{name}.{suffix}": data
-        for name, page in pages.items()
-        if page is not None
-        for suffix, data in rendered(page).items()
+def _training_pages(args: argparse.Namespace) -> dict[str, Figure]:
+    """The plots of ``training`` by name."""
+    train, validation = read_runs(args.folders)
+    found = {
+        "training": training_figure(train, args.smooth),
+        "validation": validation_figure(validation),
     }
-    if not files:
+    pages = {name: page for name, page in found.items() if page is not None}
+    if not pages:
         raise PlotError(
             f"{args.folders[0]}: no run has reported anything yet; wait for the first report"
         )
-    return {**files, TABLE: compared(args.folders).encode()}
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_positive.__name__ = "whole number of at least 1"  # as argparse names it in its message
+    return pages
 
 
 def _parser() -> Parser:
@@ -482,19 +438,19 @@ def _parser() -> Parser:
         help="other methods' figures (default: testsets/published.csv)",
     )
     summary.add_argument("--no-published", action="store_true", help="only what was measured")
-    summary.set_defaults(files_of=_summary_files)
+    summary.set_defaults(pages_of=_summary_pages)
 
     text = "loss and gains of several runs together, and a table of them"
     training = kinds.add_parser("training", help=text, description=text, epilog=parser.epilog)
     training.add_argument("folders", nargs="+", type=Path, metavar="runs/NAME")
     training.add_argument(
         "--smooth",
-        type=_positive,
+        type=int,
         default=10,
         metavar="N",
         help="mean over N reports of the training curves (default: 10; 1: as reported)",
     )
-    training.set_defaults(files_of=_training_files)
+    training.set_defaults(pages_of=_training_pages)
     for each in (summary, training):
         each.add_argument(
             "--output", type=Path, required=True, metavar="DIR", help="where the plots go"
@@ -505,7 +461,7 @@ def _parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``python -m utils.plots``; returns its exit code, 2 for anything unusable."""
     args = _parser().parse_args(arguments)
-    files_of: Callable[[argparse.Namespace], dict[str, bytes]] = args.files_of
+    pages_of: Callable[[argparse.Namespace], dict[str, Figure]] = args.pages_of
     try:
         import matplotlib
     except ImportError:
@@ -515,7 +471,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Everything is drawn before anything is written.
         style: Any = dict(_STYLE)
         with matplotlib.rc_context(style):
-            files = files_of(args)
+            files = {
+                f"{name}.{suffix}": data
+                for name, page in pages_of(args).items()
+                for suffix, data in rendered(page).items()
+            }
+        table = compared(args.folders) if "folders" in args else ""
+        if table:
+            files["training.md"] = table.encode()
         require_writable(args.output)
         for name, data in files.items():
             write_atomically(args.output / name, data)
@@ -524,8 +487,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     for name in files:
         print(args.output / name)
-    if TABLE in files:
-        print(f"\n{files[TABLE].decode()}", end="")
+    if table:
+        print(f"\n{table}", end="")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 Pictures are added one at a time and coded at once into a temporary folder, so that memory stays
 small. Only at the end it is known which of them fit the file; the others are shown as crops or not
-at all, and the page says so. The page itself is in ``report_page/``.
+at all, and the page says so. The page itself is in ``page/``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import json
 import math
 import re
 import tempfile
-import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,12 +46,15 @@ _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = ("common.js", "viewer.js", "image_table.js", "curves.js", "run.js", "page.js")
 
 _THUMBNAIL_SHARE = 0.1
-_WHOLE_SHARE = 0.6
+_LEVEL_SHARES = (0.6, 0.8, 1.0)
+"""Shares of the file that are filled with the largest ways to show images, then with the second,
+then with the smallest."""
+
 _SPOOL_FACTOR = 4
 _ENTRY_BYTES = 220
 _PIECE_BYTES = 100
 _CHANGE_MAP_PIXELS = 2_000_000
-_STRIP_ROWS = 1024
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class _Entry:
     before: Scores | None
     after: Scores | None
     thumbnail: str | None
-    levels: tuple[_Level, ...]
+    levels: list[_Level]
 
     @property
     def gain(self) -> float:
@@ -90,26 +91,30 @@ class _Entry:
             return math.nan
         return self.after.psnr - self.before.psnr
 
-    def whole(self, level: _Level) -> bool:
-        """Whether this level shows all of the image."""
-        return (level.window.height, level.window.width) == (self.height, self.width)
+    def for_page(self, shown: int | None, thumbnails: Collection[str]) -> dict[str, Any]:
+        """What the page knows of it. shown: index of the level it has, None without pictures."""
+        row = {name: value for name, value in vars(self).items() if name != "levels"}
+        row["thumbnail"] = self.thumbnail if self.thumbnail in thumbnails else None
+        row["shown"] = None
+        if shown is not None:
+            level = self.levels[shown]
+            whole = (level.window.height, level.window.width) == (self.height, self.width)
+            row["shown"] = {"window": None if whole else level.window, "pieces": level.pieces}
+        return row
 
 
 class ReportBuilder:
     """Collects images and figures, then writes ``report.html``.
 
-    Use it as a context manager, or call :meth:`close` where :meth:`finish` may not be reached; both
-    remove the temporary folder. Several threads may add at the same time.
+    Use it as a context manager: leaving it removes the temporary folder, as :meth:`finish` does.
 
     Args:
         title: heading of the page.
-        max_megabytes: about how large the file may become (10^6 bytes); it holds this much in
-            memory while it is written, and up to four times as much on disk before.
-        spool: folder in which the temporary folder is made (default: the system's).
+        max_megabytes: about how large the file may become (10^6 bytes); up to three times as much
+            is in memory while it is written, and up to four times as much on disk before.
         dataset_label, setting_label: what the page calls the datasets and settings of `add`.
 
     Raises:
-        ValueError: max_megabytes is not positive.
         ImageError: the temporary folder cannot be made.
     """
 
@@ -117,29 +122,21 @@ class ReportBuilder:
         self,
         title: str,
         max_megabytes: float = 50,
-        spool: str | Path | None = None,
         dataset_label: str = "Set",
         setting_label: str = "Setting",
     ) -> None:
-        if not max_megabytes > 0:
-            raise ValueError(f"max_megabytes must be positive, got {max_megabytes}")
         self.title = title
         self.labels = {"dataset": dataset_label, "setting": setting_label}
         self.max_bytes = round(max_megabytes * 1e6)
-        self._lock = threading.Lock()
         self._entries: list[_Entry] = []
         self._windows: dict[tuple[object, ...], Window] = {}
         self._problem = ""
-        self._store = _Store(spool)
+        self._store = _Store()
 
     def __enter__(self) -> ReportBuilder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Remove the temporary folder; nothing can be added any more."""
         self._store.close()
 
     def add(
@@ -148,8 +145,8 @@ class ReportBuilder:
         dataset: str,
         setting: str,
         name: str,
-        jpeg: Image | None,
-        restored: Image | None,
+        jpeg: Image | None = None,
+        restored: Image | None = None,
         original: Image | None = None,
         scores_before: Scores | None = None,
         scores_after: Scores | None = None,
@@ -165,44 +162,50 @@ class ReportBuilder:
             note: anything about this image, such as what was wrong with its file.
 
         Raises:
-            ValueError: other arrays than these, or the report is finished or closed.
+            ValueError: pictures of several sizes, or the report is finished.
         """
-        if self._store.closed:
-            raise ValueError("this report is finished; build another one")
+        self._store.require_open()
         given = {"jpeg": jpeg, "restored": restored, "original": original}
         pictures = {side: image for side, image in given.items() if image is not None}
-        height, width = _common_size(pictures)
+        sizes = {image.shape[:2] for image in pictures.values()}
+        if len(sizes) > 1:
+            raise ValueError(f"pictures of one size are needed, got {sorted(sizes)}")
+        height, width = sizes.pop() if sizes else (0, 0)
         change = math.nan
+        changed = None
         if jpeg is not None and restored is not None:
-            if jpeg.ndim != restored.ndim:
-                jpeg, restored = as_rgb(jpeg), as_rgb(restored)
-            change = float(cv2.norm(jpeg, restored, cv2.NORM_L2)) / math.sqrt(max(1, jpeg.size))
+            changed = as_rgb(jpeg), as_rgb(restored)
+            change = float(cv2.norm(*changed, cv2.NORM_L2)) / math.sqrt(changed[0].size)
+        # All settings of one original are shown in the same windows.
+        known = {} if original is None else self._windows
         levels: list[_Level] = []
         thumbnail = None
         try:
             if pictures:
                 best = original if original is not None else next(reversed(pictures.values()))
                 thumbnail = self._store.put(_thumbnail(best), "jpeg")
-                for window in self._views(dataset, name, height, width, jpeg, restored, original):
-                    pieces: dict[str, str] = {}
+                for side in _sides(height, width):
+                    key = (dataset, name, height, width, side)
+                    window = known.get(key) or _window(height, width, side, changed)
+                    known[key] = window
+                    pieces = {
+                        kind: self._store.put(window.cut(image), "webp")
+                        for kind, image in pictures.items()
+                    }
                     levels.append(_Level(window, pieces))
-                    for side, image in pictures.items():
-                        pieces[side] = self._store.put(window.cut(image), "webp")
         except OSError as error:
             self._problem = (
                 f"Pictures are missing: the temporary folder could not be written "
                 f"({error.strerror or error})."
             )
-            for key in levels.pop().pieces.values() if levels else ():
-                self._store.drop(key)
-        entry = _Entry(
-            *(dataset, setting, name, note, height, width, change),
-            *(scores_before, scores_after, thumbnail, tuple(levels)),
+        self._entries.append(
+            _Entry(
+                *(dataset, setting, name, note, height, width, change),
+                *(scores_before, scores_after, thumbnail, levels),
+            )
         )
-        with self._lock:
-            self._entries.append(entry)
-            if self._store.bytes > _SPOOL_FACTOR * self.max_bytes:
-                self._prune()
+        if self._store.bytes > _SPOOL_FACTOR * self.max_bytes:
+            self._prune()
 
     def finish(
         self,
@@ -223,95 +226,46 @@ class ReportBuilder:
 
         Raises:
             ImageError: the file cannot be written, or the temporary folder has been removed.
-            ValueError: finished or closed before.
+            ValueError: finished before.
         """
-        if self._store.closed:
-            raise ValueError("this report is finished; build another one")
+        self._store.require_open()
         try:
-            with self._lock:
-                page = self._page(facts, list(summary), list(published))
-            write_atomically(path, page)
+            write_atomically(path, self._page(facts, list(summary), list(published)))
         except OSError as error:
             raise ImageError(
                 f"{path}: the temporary pictures of the report cannot be read "
                 f"({error.strerror or error}); is something emptying the temporary folder?"
             ) from error
         finally:
-            self.close()
-
-    def _views(
-        self,
-        dataset: str,
-        name: str,
-        height: int,
-        width: int,
-        jpeg: Image | None,
-        restored: Image | None,
-        original: Image | None,
-    ) -> Iterator[Window]:
-        """Windows to show, the largest first; at all settings of one original the same ones."""
-        possible = height * width <= MAX_WHOLE_PIXELS and max(height, width) <= MAX_WHOLE_SIDE
-        if possible:
-            yield Window(0, 0, height, width)
-        for side in CROP_SIDES:
-            if possible and min(side, height) * min(side, width) * 2 > height * width:
-                continue
-            key = (dataset, name, height, width, side)
-            with self._lock:
-                window = self._windows.get(key)
-            if window is None:
-                if jpeg is not None and restored is not None:
-                    window = _changed_window(jpeg, restored, side)
-                else:
-                    window = _central_window(height, width, side)
-                if original is not None:
-                    with self._lock:
-                        window = self._windows.setdefault(key, window)
-            yield window
+            self._store.close()
 
     def _prune(self) -> None:
         """Remove from disk what would have no place in a file twice as large as allowed."""
-        chosen = self._chosen(2 * self.max_bytes)
-        for index, (entry, level) in enumerate(zip(self._entries, chosen, strict=True)):
-            first = len(entry.levels) if level is None else level
-            for dropped in entry.levels[:first]:
-                for key in dropped.pieces.values():
-                    self._store.drop(key)
-            self._entries[index] = replace(entry, levels=entry.levels[first:])
+        kept = set()
+        for entry, level in zip(self._entries, self._chosen(2 * self.max_bytes), strict=True):
+            del entry.levels[: len(entry.levels) if level is None else level]
+            kept |= {entry.thumbnail}.union(*(each.pieces.values() for each in entry.levels))
+        self._store.keep(kept)
 
     def _chosen(self, budget: int) -> list[int | None]:
         """For each entry the index of the level to show, None for no picture.
 
-        Everything whole if it fits. Otherwise whole pictures first, up to a share of the budget,
-        then the smallest crops, then better ones as long as there is room.
+        Everything whole if it fits. Otherwise, see `_LEVEL_SHARES`, the most important ones whole,
+        and smaller and smaller crops of the others as long as there is room.
         """
         entries = self._entries
-        order = [i for i in _by_importance(entries) if entries[i].levels]
+        room = _Room(self._store.sizes)
+        best = (key for e in entries for level in e.levels[:1] for key in level.pieces.values())
+        if room.take(best, budget):
+            return [0 if entry.levels else None for entry in entries]
         chosen: list[int | None] = [None] * len(entries)
-        room = _Room(self._store.sizes, budget)
-
-        def try_level(index: int, level: int, limit: int) -> None:
-            before = chosen[index]
-            old = [] if before is None else entries[index].levels[before].pieces.values()
-            if room.exchange(old, entries[index].levels[level].pieces.values(), limit):
-                chosen[index] = level
-
-        everything = {k for i in order for k in entries[i].levels[0].pieces.values()}
-        if sum(map(room.cost, everything)) <= budget:
-            for index in order:
-                chosen[index] = 0
-            return chosen
-        for index in order:
-            if entries[index].whole(entries[index].levels[0]):
-                try_level(index, 0, round(_WHOLE_SHARE * budget))
-        for index in order:
-            if chosen[index] is None:
-                try_level(index, len(entries[index].levels) - 1, budget)
-        for index in order:
-            for level in range(len(entries[index].levels)):
-                current = chosen[index]
-                if current is None or level < current:
-                    try_level(index, level, budget)
+        for number, share in enumerate(_LEVEL_SHARES):
+            for index in _by_importance(entries):
+                level = min(number, len(entries[index].levels) - 1)
+                if chosen[index] is None and level >= 0:
+                    pieces = entries[index].levels[level].pieces.values()
+                    if room.take(pieces, round(share * budget)):
+                        chosen[index] = level
         return chosen
 
     def _page(
@@ -323,10 +277,10 @@ class ReportBuilder:
         style = (_PAGE / "page.css").read_bytes()
         script = b"\n".join((_PAGE / name).read_bytes() for name in _SCRIPTS)
         settings = dict.fromkeys(entry.setting for entry in self._entries)
-        notes = {}
-        for dataset in {row.dataset for row in summary}:
-            rows = [row for row in summary if row.dataset == dataset]
-            notes[dataset] = comparability(rows)
+        notes = {
+            dataset: comparability([row for row in summary if row.dataset == dataset])
+            for dataset in {row.dataset for row in summary}
+        }
         data: dict[str, Any] = {
             "labels": self.labels,
             "explained": {setting: explained(setting) for setting in settings},
@@ -334,65 +288,38 @@ class ReportBuilder:
             "notComparable": {dataset: note for dataset, note in notes.items() if note},
             "limit": self.max_bytes,
             "problem": self._problem,
-            "facts": _plain(facts),
-            "summary": [
-                {
-                    "dataset": row.dataset,
-                    "setting": row.setting,
-                    "method": row.method,
-                    "images": row.images,
-                    "scores": _figures(row.scores),
-                }
-                for row in summary
-            ],
+            "facts": facts,
+            "summary": [asdict(row) for row in summary],
             "published": [
-                {
-                    "dataset": row.dataset,
-                    "setting": row.setting,
-                    "method": row.method,
-                    "source": row.source,
-                    "blind": row.blind,
-                    "scores": _figures((row.psnr, row.ssim, row.psnrb)),
-                }
+                {**asdict(row), "scores": (row.psnr, row.ssim, row.psnrb)}
                 for row in published
                 if notes.get(row.dataset) == ""
             ],
-            "entries": [_for_page(entry) for entry in self._entries],
+            "entries": [entry.for_page(None, ()) for entry in self._entries],
         }
         spent = len(_json(data)) + len(style) + len(script) + _ENTRY_BYTES * len(self._entries)
         budget = max(0, self.max_bytes - spent)
-        room = _Room(self._store.sizes, budget)
-        thumbnails: set[str] = set()
+        thumbnails = _Room(self._store.sizes)
         for index in _by_importance(self._entries):
             key = self._entries[index].thumbnail
-            if key is not None and key not in thumbnails:
-                if not room.exchange([], [key], round(_THUMBNAIL_SHARE * budget)):
-                    break
-                thumbnails.add(key)
-        chosen = self._chosen(budget - room.used)
-        keys = dict.fromkeys(sorted(thumbnails))
-        for entry, level, row in zip(self._entries, chosen, data["entries"], strict=True):
-            row["thumbnail"] = entry.thumbnail if entry.thumbnail in thumbnails else None
-            row["shown"] = None
-            if level is not None:
-                view = entry.levels[level]
-                window = None if entry.whole(view) else list(view.window)
-                row["shown"] = {"window": window, "pieces": dict(view.pieces)}
-                keys.update(dict.fromkeys(view.pieces.values()))
-        title = html.escape(self.title).encode("ascii", "xmlcharrefreplace")
-        contents: dict[str, Iterable[bytes]] = {
-            "policy": [_policy(style, script)],
-            "title": [title],
-            "style": [style],
-            "script": [script],
-            "data": [_json(data)],
-            "pieces": map(self._store.element, keys),
+            if key and not thumbnails.take([key], round(_THUMBNAIL_SHARE * budget)):
+                break
+        chosen = self._chosen(budget - thumbnails.used)
+        rows = [
+            entry.for_page(level, thumbnails.keys)
+            for entry, level in zip(self._entries, chosen, strict=True)
+        ]
+        pieces = thumbnails.keys.union(*(r["shown"]["pieces"].values() for r in rows if r["shown"]))
+        contents = {
+            b"policy": _policy(style, script),
+            b"title": html.escape(self.title).encode("ascii", "xmlcharrefreplace"),
+            b"style": style,
+            b"script": script,
+            b"data": _json({**data, "entries": rows}),
+            b"pieces": b"".join(map(self._store.element, sorted(pieces))),
         }
-        page = io.BytesIO()
-        template = (_PAGE / "page.html").read_text(encoding="utf-8")
-        for index, text in enumerate(re.split(r"\{\{(\w+)\}\}", template)):
-            page.writelines([text.encode()] if index % 2 == 0 else contents[text])
-        return page.getvalue()
+        template = (_PAGE / "page.html").read_bytes()
+        return re.sub(rb"\{\{(\w+)\}\}", lambda found: contents[found[1]], template)
 
 
 class _Store:
@@ -401,26 +328,28 @@ class _Store:
     sizes: bytes each takes in the page. bytes: all files together.
     """
 
-    def __init__(self, parent: str | Path | None) -> None:
+    def __init__(self) -> None:
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix=".report-", dir=parent)
+            self._folder = tempfile.TemporaryDirectory(prefix=".report-")
         except OSError as error:
             raise ImageError(
                 f"no temporary folder for the report ({error.strerror or error}); "
                 "free some space or set TMPDIR"
             ) from error
-        self._lock = threading.Lock()
-        self._uses: Counter[str] = Counter()
         self.sizes: dict[str, int] = {}
         self.bytes = 0
-        self.closed = False
+        self._closed = False
 
     def close(self) -> None:
-        self.closed = True
+        self._closed = True
         self._folder.cleanup()
 
+    def require_open(self) -> None:
+        if self._closed:
+            raise ValueError("this report is finished; build another one")
+
     def put(self, image: Image, kind: Literal["webp", "jpeg"]) -> str:
-        """Code a picture, or find it coded; returns its key. Each call is a use, see `drop`.
+        """Code a picture, or find it coded; returns its key.
 
         Raises:
             OSError: the disk is full, or the folder is gone.
@@ -429,28 +358,19 @@ class _Store:
         digest = hashlib.blake2b(pixels.data, digest_size=12)
         digest.update(repr((kind, pixels.shape)).encode())
         key = digest.hexdigest()
-        with self._lock:
-            known = key in self.sizes
-            self._uses[key] += known
-        if not known:
+        if key not in self.sizes:
             data = _coded(pixels, kind)
-            with self._lock:
-                if key not in self.sizes:
-                    self._path(key).write_bytes(data)
-                    self.sizes[key] = _PIECE_BYTES + 4 * math.ceil(len(data) / 3)
-                    self.bytes += len(data)
-                self._uses[key] += 1
+            self._path(key).write_bytes(data)
+            self.sizes[key] = _PIECE_BYTES + 4 * math.ceil(len(data) / 3)
+            self.bytes += len(data)
         return key
 
-    def drop(self, key: str) -> None:
-        """Give one use back; with the last one the file goes."""
-        with self._lock:
-            self._uses[key] -= 1
-            if self._uses[key] == 0:
-                path = self._path(key)
-                self.bytes -= path.stat().st_size
-                del self.sizes[key]
-                path.unlink()
+    def keep(self, keys: Collection[str | None]) -> None:
+        """Remove all other pictures."""
+        for key in self.sizes.keys() - keys:
+            del self.sizes[key]
+            self.bytes -= self._path(key).stat().st_size
+            self._path(key).unlink()
 
     def element(self, key: str) -> bytes:
         """The picture as an inert element of the page."""
@@ -464,29 +384,21 @@ class _Store:
 
 
 class _Room:
-    """Bytes of a budget, where a picture that several images use counts once."""
+    """Pictures that have a place, and their bytes; one that several images use counts once."""
 
-    def __init__(self, sizes: Mapping[str, int], budget: int) -> None:
+    def __init__(self, sizes: Mapping[str, int]) -> None:
         self._sizes = sizes
-        self._budget = budget
-        self._uses: Counter[str] = Counter()
+        self.keys: set[str] = set()
         self.used = 0
 
-    def cost(self, key: str) -> int:
-        return self._sizes[key]
-
-    def exchange(self, old: Iterable[str], new: Iterable[str], limit: int) -> bool:
-        """Take ``new`` in the place of ``old`` if that stays within ``limit``."""
-        uses = Counter(dict.fromkeys(old, -1))
-        uses.update(dict.fromkeys(new, 1))
-        after = self.used
-        for key, change in uses.items():
-            here, there = self._uses[key] > 0, self._uses[key] + change > 0
-            after += (there - here) * self.cost(key)
-        if after > min(limit, self._budget):
+    def take(self, keys: Iterable[str], limit: int) -> bool:
+        """Give these a place if all then stay within ``limit`` bytes."""
+        new = set(keys) - self.keys
+        used = self.used + sum(self._sizes[key] for key in new)
+        if used > limit:
             return False
-        self._uses.update(uses)
-        self.used = after
+        self.keys |= new
+        self.used = used
         return True
 
 
@@ -502,53 +414,39 @@ def _coded(image: Image, kind: Literal["webp", "jpeg"]) -> bytes:
 
 
 def _thumbnail(image: Image) -> Image:
-    height, width = image.shape[:2]
-    scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    picture = PIL.Image.fromarray(image)
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    return np.asarray(picture)
 
 
-def _common_size(pictures: Mapping[str, Image]) -> tuple[int, int]:
-    for side, image in pictures.items():
-        colour = image.ndim == 3 and image.shape[2] == 3
-        if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-            raise ValueError(
-                f"{side}: a uint8 picture (H, W, 3) or (H, W) is needed, "
-                f"got {image.dtype} of shape {image.shape}"
-            )
-    sizes = {image.shape[:2] for image in pictures.values()}
-    if len(sizes) > 1:
-        given = ", ".join(f"{side} {image.shape}" for side, image in pictures.items())
-        raise ValueError(f"pictures of one size are needed, got {given}")
-    return sizes.pop() if sizes else (0, 0)
+def _sides(height: int, width: int) -> Iterator[int | None]:
+    """Sides of the windows in which an image is shown, the largest first; None for all of it."""
+    possible = height * width <= MAX_WHOLE_PIXELS and max(height, width) <= MAX_WHOLE_SIDE
+    if possible:
+        yield None
+    for side in CROP_SIDES:
+        if not possible or min(side, height) * min(side, width) * 2 <= height * width:
+            yield side
 
 
-def _changed_window(jpeg: Image, restored: Image, side: int) -> Window:
-    """The window of at most ``side`` pixels that changed most; large pictures are looked at reduced
-    and strip by strip, which takes little memory."""
-    height, width = jpeg.shape[:2]
+def _window(
+    height: int, width: int, side: int | None, changed: tuple[Image, Image] | None
+) -> Window:
+    """The window of at most ``side`` pixels in which two pictures differ most, without them the
+    central one. Large pictures are looked at reduced."""
+    if side is None:
+        return Window(0, 0, height, width)
+    rows, columns = min(side, height), min(side, width)
+    if changed is None:
+        return Window((height - rows) // 2, (width - columns) // 2, rows, columns)
     factor = max(1, math.ceil(math.sqrt(height * width / _CHANGE_MAP_PIXELS)))
-    factor = min(factor, side, height, width)
-    strip = _STRIP_ROWS * factor
-    maps: list[Image] = []
-    for start in range(0, height, strip):
-        part = slice(start, start + strip)
-        change = cv2.absdiff(jpeg[part], restored[part])
-        size = max(1, width // factor), max(1, change.shape[0] // factor)
-        reduced = cv2.resize(change, size, interpolation=cv2.INTER_AREA)
-        maps.append(np.asarray(reduced, dtype=np.uint8))
-    changes = np.concatenate(maps, 0)
+    size = max(1, width // factor), max(1, height // factor)
+    reduced = cv2.resize(cv2.absdiff(*changed), size, interpolation=cv2.INTER_AREA)
+    changes = np.asarray(reduced, dtype=np.uint8)
     found = busiest_window(changes, np.zeros_like(changes), max(1, side // factor))
-    across, down = width / changes.shape[1], height / changes.shape[0]
-    rows, columns = min(side, height), min(side, width)
-    top = min(round(found.top * down), height - rows)
-    left = min(round(found.left * across), width - columns)
+    top = min(round(found.top * height / size[1]), height - rows)
+    left = min(round(found.left * width / size[0]), width - columns)
     return Window(top, left, rows, columns)
-
-
-def _central_window(height: int, width: int, side: int) -> Window:
-    rows, columns = min(side, height), min(side, width)
-    return Window((height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
 def _by_importance(entries: Sequence[_Entry]) -> list[int]:
@@ -563,49 +461,14 @@ def _by_importance(entries: Sequence[_Entry]) -> list[int]:
         return math.inf if math.isnan(value) else value
 
     ranked = sorted(range(len(entries)), key=rank)
-    spread = [ranked[i] for i in _halving_order(len(ranked))]
+    # Multiples of the golden ratio: every beginning of this order is spread evenly.
+    spread = [ranked[i] for i in sorted(range(len(ranked)), key=lambda i: i * _GOLDEN_RATIO % 1)]
     turns = zip(ranked, reversed(ranked), spread, strict=True)
     return list(dict.fromkeys(index for turn in turns for index in turn))
 
 
-def _halving_order(count: int) -> list[int]:
-    """0 .. count - 1 so that every beginning is spread evenly: by mirrored binary digits."""
-    bits = max(1, (count - 1).bit_length())
-    mirrored = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(1 << bits))
-    return [i for i in mirrored if i < count]
-
-
-def _for_page(entry: _Entry) -> dict[str, Any]:
-    return {
-        "dataset": entry.dataset,
-        "setting": entry.setting,
-        "name": entry.name,
-        "note": entry.note,
-        "height": entry.height,
-        "width": entry.width,
-        "change": _figure(entry.change, 3),
-        "before": _figures(entry.before),
-        "after": _figures(entry.after),
-    }
-
-
-def _figures(scores: Sequence[float | None] | None) -> list[float | str | None] | None:
-    if scores is None:
-        return None
-    return [_figure(value, digits) for value, digits in zip(scores, (4, 6, 4), strict=True)]
-
-
-def _figure(value: float | None, digits: int) -> float | str | None:
-    """JSON has no infinity and no nan: "Infinity" (JavaScript's spelling) and None."""
-    if value is None or math.isnan(value):
-        return None
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return round(float(value), digits)
-
-
 def _plain(value: object) -> Any:
-    """What JSON can hold: mappings, lists, text, numbers, True, False, None."""
+    """What JSON can hold; of numbers it has no nan, here None, and no infinity, here its name."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -613,13 +476,15 @@ def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        return None if math.isnan(value) else value
     return str(value)
 
 
 def _json(data: object) -> bytes:
     """ASCII without "<", so that no text in it can end the element it stands in."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").encode("ascii")
 
 

@@ -37,7 +37,7 @@ def _facts(folder: Path) -> dict[str, str]:
     facts: dict[str, str] = {}
     options = _options(folder)
     batch, patch = options.get("data.batch"), options.get("data.patch")
-    if rows := _rows(folder / TRAIN_CURVE):
+    if rows := read_curve(folder / TRAIN_CURVE)[1]:
         steps = [int(row["step"]) for row in rows]
         facts["steps"] = str(steps[-1])
         if batch and patch:
@@ -48,7 +48,7 @@ def _facts(folder: Path) -> dict[str, str]:
             )
             facts["minutes"] = f"{seconds / 60:.0f}"
             facts["gigapixels seen"] = f"{steps[-1] * batch * patch**2 / 1e9:.2f}"
-    if rows := _rows(folder / VALIDATION_CURVE):
+    if rows := read_curve(folder / VALIDATION_CURVE)[1]:
         settings = [name for name in rows[0] if name.startswith(_GAIN)]
         best = max(rows, key=lambda row: sum(float(row[name] or 0) for name in settings))
         for when, row in (("final", rows[-1]), ("best", best)):
@@ -57,10 +57,6 @@ def _facts(folder: Path) -> dict[str, str]:
                 facts[f"{when} gain, {name.removeprefix(_GAIN)}"] = text
         facts["best at step"] = best["step"]
     return facts
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return read_curve(path)[1] if path.is_file() else []
 
 
 def _options(folder: Path) -> dict[str, Any]:

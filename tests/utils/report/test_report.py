@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
-import re
+import os
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 import pytest
 import skimage.data
 from numpy.typing import NDArray
 
+from data.jpeg import decode_jpeg, encode_jpeg
 from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
-from tests.conftest import photograph
+from tests.conftest import photograph, report_contents
 from utils.evaluation.evaluate import SummaryRow
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
@@ -42,10 +38,7 @@ FACTS = {
 
 
 def _jpeg(image: Image, quality: int) -> Image:
-    pixels = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, ::-1])
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), dtype=np.uint8)
-    return decoded if image.ndim == 2 else np.ascontiguousarray(decoded[:, :, ::-1])
+    return decode_jpeg(encode_jpeg(image, quality))
 
 
 def _restored(jpeg: Image) -> Image:
@@ -73,33 +66,22 @@ def _add(
     return before, after
 
 
-def _data(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    data: dict[str, Any] = json.loads(found.group(1))
-    return data
-
-
-def _pieces(path: Path) -> dict[str, Image]:
-    """The pictures a page holds, by key."""
-    text = path.read_text(encoding="utf-8")
-    found = re.findall(r'<script type="text/plain" id="piece-(\w+)" data-type="[^"]+">(.*?)<', text)
-    return {
-        key: np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data)))) for key, data in found
-    }
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test's report goes."""
+    return tmp_path / "report.html"
 
 
 # What the file holds
 
 
-def test_pictures_are_exact_and_an_original_is_stored_once(tmp_path: Path) -> None:
+def test_pictures_are_exact_and_an_original_is_stored_once(path: Path) -> None:
     original = photograph(40, 56)
     with ReportBuilder("title") as builder:
         for quality in (10, 40):
             _add(builder, "one", original, quality)
-        builder.finish(tmp_path / "report.html", {})
-    data, pieces = _data(tmp_path / "report.html"), _pieces(tmp_path / "report.html")
+        builder.finish(path, {})
+    data, pieces = report_contents(path)
     assert len(pieces) == 1 + 2 * 2 + 1  # original, JPEG and restored of each, a thumbnail
     for entry, quality in zip(data["entries"], (10, 40), strict=True):
         shown = entry["shown"]
@@ -110,204 +92,159 @@ def test_pictures_are_exact_and_an_original_is_stored_once(tmp_path: Path) -> No
             np.testing.assert_array_equal(pieces[shown["pieces"][side]], image)
 
 
-def test_gray_pictures_and_mixed_channels(tmp_path: Path) -> None:
+def test_gray_pictures_and_mixed_channels(path: Path) -> None:
     gray = photograph(24, 32)[:, :, 0].copy()
     with ReportBuilder("title") as builder:
         builder.add(dataset="", setting="", name="g", jpeg=gray, restored=np.dstack([gray ^ 4] * 3))
-        builder.finish(tmp_path / "report.html", {})
-    (entry,) = _data(tmp_path / "report.html")["entries"]
-    pieces = _pieces(tmp_path / "report.html")
+        builder.finish(path, {})
+    data, pieces = report_contents(path)
+    (entry,) = data["entries"]
     assert entry["change"] == 4
     np.testing.assert_array_equal(pieces[entry["shown"]["pieces"]["jpeg"]][:, :, 0], gray)
 
 
-def test_a_large_set_stays_within_its_limit(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    with ReportBuilder("title", max_megabytes=1) as builder:
+def test_a_large_set_stays_within_its_limit(path: Path) -> None:
+    with ReportBuilder("title", max_megabytes=6) as builder:
         gains = {}
         for index in range(12):
-            before, after = _add(builder, f"im{index}", photograph(300, 420, seed=index), 40)
+            before, after = _add(builder, f"im{index}", photograph(300, 500, seed=index), 40)
             gains[f"im{index}"] = after.psnr - before.psnr
         builder.finish(path, FACTS)
-    assert 500_000 < path.stat().st_size <= 1_000_000
-    entries = _data(path)["entries"]
-    whole = {e["name"] for e in entries if e["shown"] and e["shown"]["window"] is None}
-    cropped = [e for e in entries if e["shown"] and e["shown"]["window"]]
-    assert min(gains, key=lambda name: gains[name]) in whole
-    assert whole
-    assert cropped or any(e["shown"] is None for e in entries)
-    pieces = _pieces(path)
+    assert 5_000_000 < path.stat().st_size <= 6_000_000
+    data, pieces = report_contents(path)
+    assert len(data["entries"]) == 12
+    whole = {e["name"] for e in data["entries"] if e["shown"] and e["shown"]["window"] is None}
+    worst_first = sorted(gains, key=lambda name: gains[name])
+    assert {worst_first[0], worst_first[-1]} <= whole
+    cropped = [e for e in data["entries"] if e["shown"] and e["shown"]["window"]]
+    assert cropped
     for entry in cropped:
         _, _, height, width = entry["shown"]["window"]
         assert pieces[entry["shown"]["pieces"]["jpeg"]].shape == (height, width, 3)
-    assert len(_data(path)["entries"]) == 12
 
 
-def test_the_crop_is_where_the_pictures_differ_and_one_for_all_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pixels", [2_000_000, 5_000])
+def test_the_crop_is_where_the_pictures_differ_and_one_for_all_settings(
+    path: Path, monkeypatch: pytest.MonkeyPatch, pixels: int
+) -> None:
+    """pixels: as large as it is, or reduced like a larger picture."""
+    monkeypatch.setattr(report, "_CHANGE_MAP_PIXELS", pixels)
     original = photograph(600, 700)
-    path = tmp_path / "report.html"
     with ReportBuilder("title", max_megabytes=1) as builder:
-        for setting in ("QF10", "QF40"):
+        for rows in (slice(400, 440), slice(10, 50)):
             restored = original.copy()
-            where = slice(400, 440) if setting == "QF10" else slice(10, 50)
-            restored[where, 500:540] ^= 64
+            restored[rows, 500:540] ^= 64
             builder.add(
                 dataset="A",
-                setting=setting,
+                setting=str(rows),
                 name="one",
                 jpeg=original,
                 restored=restored,
                 original=original,
             )
         builder.finish(path, {})
-    windows = [entry["shown"]["window"] for entry in _data(path)["entries"]]
+    windows = [entry["shown"]["window"] for entry in report_contents(path)[0]["entries"]]
     assert windows[0] == windows[1]
     top, left, height, width = windows[0]
     assert (height, width) == (256, 256)
-    assert top <= 400
-    assert top + height >= 440
-    assert left <= 500
-    assert left + width >= 540
-
-
-def test_crops_of_large_pictures_are_found_strip_by_strip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_CHANGE_MAP_PIXELS", 500)
-    monkeypatch.setattr(report, "_STRIP_ROWS", 3)
-    one = np.zeros((203, 307, 3), np.uint8)
-    for top, left in [(0, 0), (150, 260), (195, 300), (90, 5)]:
-        other = one.copy()
-        other[top : top + 8, left : left + 7] = 200
-        window = report._changed_window(one, other, 64)
-        assert (window.height, window.width) == (64, 64)
-        cut = window.cut(other)
-        assert (cut > 0).sum() > 0.6 * (other > 0).sum()
+    assert top <= 400 <= 440 <= top + height
+    assert left <= 500 <= 540 <= left + width
 
 
 def test_a_picture_too_large_for_browsers_is_cropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "MAX_WHOLE_PIXELS", 100_000)
     monkeypatch.setattr(report, "CROP_SIDES", (280, 64))
     image = photograph(300, 400)
     with ReportBuilder("title") as builder:
         builder.add(dataset="", setting="", name="big", jpeg=image, restored=_restored(image))
-        builder.finish(tmp_path / "report.html", {})
-    (entry,) = _data(tmp_path / "report.html")["entries"]
+        builder.finish(path, {})
+    (entry,) = report_contents(path)[0]["entries"]
     assert entry["shown"]["window"][2:] == [280, 280]
     assert (entry["height"], entry["width"]) == (300, 400)
 
 
-def test_infinite_and_unknown_figures_survive(tmp_path: Path) -> None:
-    image = photograph(16, 16)
+def test_infinite_and_unknown_figures_survive(path: Path) -> None:
     with ReportBuilder("title") as builder:
         builder.add(
             dataset="A",
             setting="QF100",
             name="same",
-            jpeg=image,
-            restored=image,
-            original=image,
             scores_before=Scores(40.0, math.nan, 39.0),
             scores_after=Scores(math.inf, math.nan, math.inf),
         )
-        builder.finish(tmp_path / "report.html", FACTS)
-    data = _data(tmp_path / "report.html")
+        builder.finish(path, FACTS)
+    data, _ = report_contents(path)
     assert data["entries"][0]["before"] == [40.0, None, 39.0]
     assert data["entries"][0]["after"] == ["Infinity", None, "Infinity"]
-    assert data["facts"]["seconds"] == "nan"
+    assert data["facts"]["seconds"] is None
     assert data["facts"]["options"]["tiles"] == {"side": 512}
     assert data["facts"]["checkpoint"] == str(FACTS["checkpoint"])
 
 
-def test_text_from_outside_cannot_end_the_element_it_stands_in(tmp_path: Path) -> None:
+def test_text_from_outside_cannot_end_the_element_it_stands_in(path: Path) -> None:
     broken = b"bad\xff.jpg".decode(errors="surrogateescape")
     with ReportBuilder(f"<script>alert(3)</script>{broken}{{{{data}}}}") as builder:
         _add(builder, HOSTILE, photograph(16, 24), 10, dataset="</script>")
         _add(builder, broken, photograph(16, 24), 10)
-        builder.finish(tmp_path / "report.html", FACTS | {HOSTILE: HOSTILE})
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        builder.finish(path, FACTS | {HOSTILE: HOSTILE})
+    text = path.read_text(encoding="utf-8")
     assert "alert(1)>" in text  # the name is there, but without any "<" before it
     assert "<img src=x" not in text
     assert "<script>alert" not in text
-    data = _data(tmp_path / "report.html")
+    data, _ = report_contents(path)
     assert [entry["name"] for entry in data["entries"]] == [HOSTILE, broken]
 
 
-def test_published_rows_of_whole_sets_only(tmp_path: Path) -> None:
-    published = [PublishedRow("Classic5", "QF10", "FBCNN", 30.12, 0.822, 29.8, "table 2")]
-    for images in (4, 5):
-        summary = [SummaryRow("Classic5", "QF10", "IJCN", images, Scores(30.0, 0.9, 29.0))]
-        with ReportBuilder("title") as builder:
-            builder.finish(tmp_path / "report.html", {}, summary, published)
-        data = _data(tmp_path / "report.html")
-        assert len(data["published"]) == (images == 5)
-        assert data["notComparable"] == (
-            {}
-            if images == 5
-            else {"Classic5": "4 of 5 images: not comparable with published figures"}
-        )
-
-
-def test_published_rows_of_measured_sets_only(tmp_path: Path) -> None:
-    summary = [SummaryRow("A", "QF10", "IJCN", 1, Scores(30.0, 0.9, 29.0))]
+@pytest.mark.parametrize("images", [4, 5])
+def test_published_rows_of_sets_that_were_measured_as_a_whole(path: Path, images: int) -> None:
     published = [
-        PublishedRow("A", "QF10", "FBCNN", 27.77, None, None, "table 1"),
-        PublishedRow("B", "QF10", "FBCNN", 26.0, None, None, "table 2"),
+        PublishedRow("Classic5", "QF10", "FBCNN", 30.12, None, None, "table 2"),
+        PublishedRow("Elsewhere", "QF10", "FBCNN", 26.0, None, None, "table 3"),
     ]
+    summary = [SummaryRow("Classic5", "QF10", "IJCN", images, Scores(30.0, 0.9, 29.0))]
     with ReportBuilder("title") as builder:
-        builder.finish(tmp_path / "report.html", {}, summary, published)
-    data = _data(tmp_path / "report.html")
-    assert [row["source"] for row in data["published"]] == ["table 1"]
-    assert data["published"][0]["scores"] == [27.77, None, None]
+        builder.finish(path, {}, summary, published)
+    data, _ = report_contents(path)
     assert data["summary"][0]["scores"] == [30.0, 0.9, 29.0]
+    found = [(row["source"], row["scores"]) for row in data["published"]]
+    note = "4 of 5 images: not comparable with published figures"
+    assert found == ([] if images == 4 else [("table 2", [30.12, None, None])])
+    assert data["notComparable"] == ({"Classic5": note} if images == 4 else {})
 
 
 # Misuse, faults, cleaning up
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"jpeg": np.zeros((8, 8), np.float32)},
-        {"jpeg": np.zeros((8, 8, 4), np.uint8)},
-        {"restored": np.zeros((8, 9, 3), np.uint8)},
-        {"original": np.zeros((0, 8, 3), np.uint8)},
-    ],
-)
-def test_other_arrays_are_refused(change: dict[str, Any]) -> None:
-    image = np.zeros((8, 8, 3), np.uint8)
-    with ReportBuilder("title") as builder, pytest.raises(ValueError, match="needed, got"):
-        builder.add(
-            **{"dataset": "", "setting": "", "name": "", "jpeg": image, "restored": image, **change}
-        )
-
-
-def test_limits_must_be_positive() -> None:
-    for limit in (0, -1, math.nan):
-        with pytest.raises(ValueError, match="max_megabytes"):
-            ReportBuilder("title", max_megabytes=limit)
+def test_pictures_of_several_sizes_are_refused() -> None:
+    small, large = photograph(8, 8), photograph(8, 9)
+    with ReportBuilder("title") as builder, pytest.raises(ValueError, match="one size are needed"):
+        builder.add(dataset="", setting="", name="", jpeg=small, restored=large)
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder, for this test."""
     folder = tmp_path / "spool"
     folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, spool: Path) -> None:
-    builder = ReportBuilder("title", spool=spool)
+def test_nothing_is_left_in_the_temporary_folder(path: Path, spool: Path) -> None:
+    builder = ReportBuilder("title")
     _add(builder, "one", photograph(16, 24), 10)
     assert any(spool.iterdir())
-    builder.finish(tmp_path / "report.html", {})
+    builder.finish(path, {})
     assert not any(spool.iterdir())
     with pytest.raises(ValueError, match="finished"):
-        builder.finish(tmp_path / "report.html", {})
+        builder.finish(path, {})
     with pytest.raises(ValueError, match="finished"):
         _add(builder, "two", photograph(16, 24), 10)
 
     def failing() -> None:
-        with ReportBuilder("title", spool=spool) as other:
+        with ReportBuilder("title") as other:
             _add(other, "one", photograph(16, 24), 10)
             raise RuntimeError("the evaluation failed")
 
@@ -316,101 +253,63 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, spool: Path) ->
     assert not any(spool.iterdir())
 
 
-def test_an_unwritable_place_is_one_line_and_leaves_nothing(tmp_path: Path, spool: Path) -> None:
+def test_an_unwritable_place_is_one_line_and_leaves_nothing(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    builder = ReportBuilder("title", spool=spool)
+    builder = ReportBuilder("title")
     _add(builder, "one", photograph(16, 24), 10)
     with pytest.raises(ImageError, match="cannot be written") as error:
         builder.finish(tmp_path / "file" / "report.html", {})
     assert "\n" not in str(error.value)
     assert not any(spool.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "spool"]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with pytest.raises(ImageError, match="no temporary folder"):
-        ReportBuilder("title", spool=tmp_path / "file")
+        ReportBuilder("title")
 
 
 def test_a_full_disk_costs_pictures_not_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_bytes
-
-    def full(path: Path, data: bytes) -> int:
-        if path.parent.name.startswith(".report-"):
-            raise OSError(28, "No space left on device")
-        return write(path, data)
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
     with ReportBuilder("title") as builder:
         _add(builder, "one", photograph(16, 24), 10)
         with monkeypatch.context() as patched:
             patched.setattr(Path, "write_bytes", full)
             _add(builder, "two", photograph(24, 24), 10)
-        builder.finish(tmp_path / "report.html", {})
-    data = _data(tmp_path / "report.html")
+        builder.finish(path, {})
+    data, _ = report_contents(path)
     assert [bool(entry["shown"]) for entry in data["entries"]] == [True, False]
     assert "No space left" in data["problem"]
 
 
-def test_an_emptied_temporary_folder_is_reported(tmp_path: Path, spool: Path) -> None:
-    builder = ReportBuilder("title", spool=spool)
+def test_an_emptied_temporary_folder_is_reported(path: Path, spool: Path) -> None:
+    builder = ReportBuilder("title")
     _add(builder, "one", photograph(16, 24), 10)
-    for path in spool.rglob("*"):
-        if path.is_file():
-            path.unlink()
+    for each in spool.glob("*/*"):
+        each.unlink()
     with pytest.raises(ImageError, match="temporary pictures of the report cannot be read"):
-        builder.finish(tmp_path / "report.html", {})
-    assert not (tmp_path / "report.html").exists()
+        builder.finish(path, {})
+    assert not path.exists()
 
 
-def test_the_temporary_folder_is_bounded(tmp_path: Path, spool: Path) -> None:
+def test_the_temporary_folder_is_bounded(path: Path, spool: Path) -> None:
     """However many images come, no more than some times the limit is on disk."""
     largest = 0
-    with ReportBuilder("title", max_megabytes=0.4, spool=spool) as builder:
+    with ReportBuilder("title", max_megabytes=0.4) as builder:
         for index in range(40):
             _add(builder, f"im{index}", photograph(120, 160, seed=index), 40)
-            files = [path for path in spool.rglob("*") if path.is_file()]
-            largest = max(largest, sum(path.stat().st_size for path in files))
-        builder.finish(tmp_path / "report.html", {})
+            largest = max(largest, sum(each.stat().st_size for each in spool.glob("*/*")))
+        builder.finish(path, {})
     assert 500_000 < largest < 1_800_000
-    assert (tmp_path / "report.html").stat().st_size <= 400_000
-    assert any(entry["shown"] for entry in _data(tmp_path / "report.html")["entries"])
-
-
-def test_several_threads_may_add(tmp_path: Path) -> None:
-    originals = [photograph(32, 48, seed=index % 3) for index in range(12)]
-    with ReportBuilder("title", max_megabytes=0.15) as builder, ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: _add(builder, f"im{i}", originals[i], 10 + i), range(12)))
-        builder.finish(tmp_path / "report.html", {})
-    names = {entry["name"] for entry in _data(tmp_path / "report.html")["entries"]}
-    assert names == {f"im{index}" for index in range(12)}
-
-
-def test_importance_takes_turns_and_misses_none() -> None:
-    def entry(gain: float) -> Any:
-        scores = None if math.isnan(gain) else Scores(gain, 0, 0)
-        zero = None if scores is None else Scores(0.0, 0, 0)
-        return report._Entry("", "", "", "", 8, 8, math.nan, zero, scores, None, ())
-
-    order = report._by_importance([entry(g) for g in (3, 1, 2, 5, 4, math.nan)])
-    assert order[0] == 1  # the worst gain
-    assert order[1] == 5  # nothing known: beyond the best
-    assert sorted(order) == list(range(6))
-    assert order.index(3) < order.index(0)
-    assert report._by_importance([]) == []
+    assert path.stat().st_size <= 400_000
+    assert any(entry["shown"] for entry in report_contents(path)[0]["entries"])
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def shots() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield screenshot_folder(Path(folder))
 
 
 PHOTOGRAPHS = {
@@ -424,16 +323,14 @@ PHOTOGRAPHS = {
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of three images at two qualities, with averages and published curves."""
     path = tmp_path_factory.mktemp("scored") / "report.html"
-    found: dict[tuple[str, str], list[Scores]] = {}
     with ReportBuilder("Three photographs & <i>hostile</i> names") as builder:
         for name, read in PHOTOGRAPHS.items():
             for quality in (10, 40):
-                pair = _add(builder, name, np.ascontiguousarray(read()), quality)
-                for method, scores in zip(("JPEG", "IJCN"), pair, strict=True):
-                    found.setdefault((f"QF{quality}", method), []).append(scores)
+                _add(builder, name, np.ascontiguousarray(read()), quality)
         summary = [
-            SummaryRow("Photos", setting, method, 3, Scores(*map(float, np.mean(scores, 0))))
-            for (setting, method), scores in found.items()
+            SummaryRow("Photos", f"QF{q}", method, 3, Scores(27 + q / 10 + more, 0.8, 26.0))
+            for q in (10, 40)
+            for method, more in (("JPEG", -1.0), ("IJCN", 0.25))
         ]
         published = [
             PublishedRow("Photos", f"QF{q}", method, 27 + q / 10 + more, 0.8, None, HOSTILE)
@@ -460,60 +357,69 @@ def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 restored=_restored(jpeg),
                 note="YCbCr 4:2:0, quality 25; damaged: 3 of 40 rows are missing",
             )
-        builder.add(
-            dataset="scans",
-            setting="failed",
-            name="broken.jpg",
-            jpeg=None,
-            restored=None,
-            note="empty file; give a whole one, or leave this one out of what is to be restored",
-        )
+        note = "empty file; give a whole one, or leave this one out of what is to be restored"
+        builder.add(dataset="scans", setting="failed", name="broken.jpg", note=note)
         builder.finish(path, FACTS)
     return path
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
-def visit(browser: Any, scored: Path) -> Iterator[Visit]:
-    """The scored report on a desktop; at the end nothing may have gone wrong."""
-    opened = Visit(browser, scored)
-    _settled(opened.page)
-    yield opened
-    assert opened.complaints == []
-    assert opened.network == []
-    opened.close()
+def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Opens a report on a desktop or as said; at the end nothing may have gone wrong on any page.
+
+    With IJCN_SCREENSHOTS there are then pictures of all pages in that folder.
+    """
+    visits: list[Visit] = []
+
+    def open_report(path: Path, **context: Any) -> Any:
+        visits.append(Visit(browser, path, **context))
+        _settled(visits[-1].page)
+        return visits[-1].page
+
+    yield open_report
+    for number, visit in enumerate(visits):
+        if "IJCN_SCREENSHOTS" in os.environ:
+            picture = screenshot_folder(Path()) / f"{request.node.name}_{number}.png"
+            visit.page.screenshot(path=picture, full_page=True)
+        assert visit.complaints == []
+        assert visit.network == []
+        visit.close()
+
+
+@pytest.fixture
+def page(opened: Callable[..., Any], scored: Path) -> Any:
+    """The scored report on a desktop."""
+    return opened(scored)
 
 
 def _settled(page: Any) -> None:
     """Wait until the chosen image is decoded and shown."""
-    until(page, "viewer.entry !== null && viewer.entry === table.chosen")
+    until(page, "viewer.entry === table.chosen")
 
 
-def _pixel(page: Any, x: float, y: float) -> list[int]:
-    """What the canvas shows at a place of its frame, both from 0 to 1."""
-    found: list[int] = page.evaluate(
+def _assert_pixel(page: Any, image: Image, x: float, y: float) -> None:
+    """The canvas shows this image at a place of its frame, both from 0 to 1."""
+    shown, place = page.evaluate(
         """([x, y]) => {
-          const canvas = document.getElementById("canvas");
-          const place = [Math.floor(x * canvas.width), Math.floor(y * canvas.height)];
-          const copy = canvasOf(1, 1).getContext("2d");
-          copy.drawImage(canvas, ...place, 1, 1, 0, 0, 1, 1);
-          return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
-        }""",
-        [x, y],
-    )
-    return found
-
-
-def _expected_pixel(page: Any, image: Image, x: float, y: float) -> list[int]:
-    """What an image shows there, under the viewer's zoom and position."""
-    place = page.evaluate(
-        """([x, y]) => {
+          const place = [Math.floor(x * viewer.canvas.width), Math.floor(y * viewer.canvas.height)];
+          const copy = make("canvas", { width: 1, height: 1 }).getContext("2d");
+          copy.drawImage(viewer.canvas, ...place, 1, 1, 0, 0, 1, 1);
+          const { data } = copy.getImageData(0, 0, 1, 1);
           const frame = viewer.frame();
-          return [viewer.centre.x + (x - 0.5) * frame.width / viewer.scale,
-                  viewer.centre.y + (y - 0.5) * frame.height / viewer.scale];
+          return [[...data].slice(0, 3), [
+            viewer.centre.x + (x - 0.5) * frame.width / viewer.scale,
+            viewer.centre.y + (y - 0.5) * frame.height / viewer.scale,
+          ]];
         }""",
         [x, y],
     )
-    return [int(value) for value in image[math.floor(place[1]), math.floor(place[0])]]
+    assert shown == image[math.floor(place[1]), math.floor(place[0])].tolist()
 
 
 def _pictures_of(page: Any) -> tuple[Image, Image, Image]:
@@ -532,8 +438,17 @@ def _zoom_in(page: Any, x: float = 0.5, y: float = 0.5, notches: int = 12) -> No
     until(page, "!viewer.fitted")
 
 
-def test_page_starts_with_the_worst_gain(visit: Visit, shots: Path) -> None:
-    page = visit.page
+def _drag(page: Any, start: float, end: float) -> None:
+    """Drag over the picture, from one share of its width to another."""
+    box = page.locator("#canvas").bounding_box()
+    height = box["y"] + 0.5 * box["height"]
+    page.mouse.move(box["x"] + start * box["width"], height)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], height, steps=4)
+    page.mouse.up()
+
+
+def test_page_starts_with_the_worst_gain(page: Any) -> None:
     gains = page.evaluate("table.order.map((entry) => gain(entry, 0))")
     assert gains == sorted(gains)
     assert page.evaluate("viewer.entry === table.order[0]")
@@ -541,73 +456,55 @@ def test_page_starts_with_the_worst_gain(visit: Visit, shots: Path) -> None:
     assert page.locator("th[aria-sort=ascending]").inner_text().split() == ["PSNR", "gain"]
     before = page.evaluate("score(viewer.entry, 'before', 0)")
     assert page.locator("#figures tbody td").first.inner_text() == f"{before:.2f}"
-    page.screenshot(path=shots / "desktop.png")
-    page.screenshot(path=shots / "desktop_whole.png", full_page=True)
 
 
-def test_left_shows_the_jpeg_and_right_the_restored_image_sample_by_sample(visit: Visit) -> None:
-    page = visit.page
+def test_left_shows_the_jpeg_and_right_the_restored_image_sample_by_sample(page: Any) -> None:
     _zoom_in(page)
     assert page.evaluate("viewer.scale") > 8
-    _, jpeg, restored = _pictures_of(page)
-    places = [(x, y) for x in (0.1, 0.4, 0.6, 0.9) for y in (0.2, 0.5, 0.8)]
-    for x, y in places:
-        image = jpeg if x < 0.5 else restored
-        assert _pixel(page, x, y) == _expected_pixel(page, image, x, y)
+    original, jpeg, restored = _pictures_of(page)
+    for x in (0.1, 0.4, 0.6, 0.9):
+        for y in (0.2, 0.5, 0.8):
+            _assert_pixel(page, jpeg if x < 0.5 else restored, x, y)
     page.locator("#left").select_option("original")
-    original = _pictures_of(page)[0]
-    assert _pixel(page, 0.1, 0.5) == _expected_pixel(page, original, 0.1, 0.5)
+    _assert_pixel(page, original, 0.1, 0.5)
     assert page.locator("#presets input:checked").count() == 0
 
 
-def test_the_divider_moves_by_slider_and_mouse(visit: Visit) -> None:
-    page = visit.page
+def test_the_divider_moves_by_slider_and_mouse(page: Any) -> None:
     slider = page.locator("#split")
     slider.focus()
     page.keyboard.press("End")
     assert page.evaluate("viewer.split") == 1
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("viewer.split") == pytest.approx(0.98)
-    assert slider.get_attribute("aria-valuetext") == "98 % JPEG, 2 % restored"
-    page.keyboard.press("ArrowUp")
-    assert slider.get_attribute("aria-valuetext") == "100 % JPEG, 0 % restored"
+    assert page.evaluate("viewer.split") == pytest.approx(0.99)
+    assert slider.get_attribute("aria-valuetext") == "99 % JPEG, 1 % Restored"
     assert page.evaluate("viewer.entry === table.order[0]")  # arrows belong to the slider here
-    box = page.locator("#canvas").bounding_box()
-    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
-    page.mouse.up()
+    _drag(page, 0.7, 0.25)
     assert page.evaluate("viewer.split") == pytest.approx(0.25, abs=0.01)
-    assert 240 <= int(slider.input_value()) <= 260
+    assert float(slider.input_value()) == pytest.approx(25, abs=1)
 
 
-def test_wheel_zooms_around_the_pointer_and_dragging_moves(visit: Visit, shots: Path) -> None:
-    page = visit.page
-    box = page.locator("#canvas").bounding_box()
+def test_wheel_zooms_around_the_pointer_and_dragging_moves(page: Any) -> None:
     pointed = """viewer.centre.x + (0.7 - 0.5) * viewer.frame().width / viewer.scale"""
     _zoom_in(page, 0.5, 0.5, 2)  # now the picture fills its frame
     before = page.evaluate(pointed)
     _zoom_in(page, 0.7, 0.5, 4)
     assert page.evaluate(pointed) == pytest.approx(before, abs=0.3)
     _zoom_in(page, 0.7, 0.5, 4)
-    x, scale = page.evaluate("[viewer.centre.x, viewer.scale]")
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.7 * box["width"] - 60, box["y"] + 0.5 * box["height"], steps=4)
-    page.mouse.up()
-    assert page.evaluate("viewer.centre.x") == pytest.approx(x + 60 / scale, abs=0.01)
+    x, scale, width = page.evaluate("[viewer.centre.x, viewer.scale, viewer.frame().width]")
+    _drag(page, 0.7, 0.6)
+    assert page.evaluate("viewer.centre.x") == pytest.approx(x + 0.1 * width / scale, abs=0.01)
     assert page.evaluate("viewer.split") == 0.5
-    page.screenshot(path=shots / "zoomed.png")
     page.locator("#zoom-fit").click()
     assert page.evaluate("viewer.fitted")
     # Zooming out of what fits is left to the page.
-    page.mouse.move(box["x"] + 99, box["y"] + 99)
+    page.locator("#canvas").hover()
     page.mouse.wheel(0, 300)
     until(page, "window.scrollY > 0")
     assert page.evaluate("viewer.fitted")
 
 
-def test_keys_zoom_and_move_while_the_picture_has_the_focus(visit: Visit) -> None:
-    page = visit.page
+def test_keys_zoom_and_move_while_the_picture_has_the_focus(page: Any) -> None:
     page.locator("#canvas").focus()
     fitted = page.evaluate("viewer.scale")
     for _ in range(3):
@@ -622,8 +519,7 @@ def test_keys_zoom_and_move_while_the_picture_has_the_focus(visit: Visit) -> Non
     assert page.evaluate("viewer.fitted")
 
 
-def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(visit: Visit) -> None:
-    page = visit.page
+def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(page: Any) -> None:
     _zoom_in(page)
     scale = page.evaluate("viewer.scale")
     assert page.locator("#previous").is_disabled()
@@ -632,8 +528,7 @@ def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(visit: Visit)
     _settled(page)
     assert page.evaluate("table.order.indexOf(viewer.entry)") == 2
     assert page.evaluate("viewer.scale") == scale
-    _, jpeg, _ = _pictures_of(page)
-    assert _pixel(page, 0.2, 0.5) == _expected_pixel(page, jpeg, 0.2, 0.5)
+    _assert_pixel(page, _pictures_of(page)[1], 0.2, 0.5)
     page.keyboard.press("ArrowLeft")
     page.locator("#next").click()
     page.locator("#next").click()
@@ -643,8 +538,7 @@ def test_arrows_and_buttons_go_through_the_table_and_keep_the_zoom(visit: Visit)
     assert "4 of 6" in page.locator("#announcement").inner_text()
 
 
-def test_table_sorts_by_mouse_and_keyboard_and_chooses(visit: Visit) -> None:
-    page = visit.page
+def test_table_sorts_by_mouse_and_keyboard_and_chooses(page: Any) -> None:
     header = page.locator("#images thead th", has_text="Restored")
     header.locator("button").click()
     assert header.get_attribute("aria-sort") == "descending"
@@ -666,8 +560,7 @@ def test_table_sorts_by_mouse_and_keyboard_and_chooses(visit: Visit) -> None:
     assert page.evaluate("table.order.indexOf(viewer.entry)") == 3
 
 
-def test_table_filters(visit: Visit) -> None:
-    page = visit.page
+def test_table_filters(page: Any) -> None:
     page.locator("#find").fill("coff")
     assert page.locator("#images tbody tr").count() == 2
     page.locator("#setting-filter").select_option("QF40")
@@ -677,51 +570,44 @@ def test_table_filters(visit: Visit) -> None:
     assert page.locator("#next").is_disabled()
 
 
-def test_difference_view_is_the_amplified_difference(visit: Visit, shots: Path) -> None:
-    page = visit.page
+def test_difference_view_is_the_amplified_difference(page: Any) -> None:
     page.locator("#presets label", has_text="Difference").click()
     assert page.locator("#amplify-field").is_visible()
     assert page.locator("#divider").is_hidden()
-    page.screenshot(path=shots / "difference.png")
     _zoom_in(page)
     original, jpeg, restored = (image.astype(int) for image in _pictures_of(page))
     for factor in (8, 2):
         page.locator("#amplify").select_option(str(factor))
-        expected = np.clip(factor * np.abs(restored - jpeg), 0, 255).astype(np.uint8)
+        expected = np.clip(factor * np.abs(restored - jpeg), 0, 255)
         assert expected.any()
         for x in (0.2, 0.8):
-            assert _pixel(page, x, 0.4) == _expected_pixel(page, expected, x, 0.4)
+            _assert_pixel(page, expected, x, 0.4)
     page.locator("#presets label", has_text="Errors").click()
     for x, image in ((0.2, jpeg), (0.8, restored)):
-        expected = np.clip(2 * np.abs(image - original), 0, 255).astype(np.uint8)
-        assert _pixel(page, x, 0.4) == _expected_pixel(page, expected, x, 0.4)
+        _assert_pixel(page, np.clip(2 * np.abs(image - original), 0, 255), x, 0.4)
 
 
-def test_curves_show_ours_and_the_published_and_can_be_hidden(visit: Visit) -> None:
-    page = visit.page
-    curves = "#plot polyline"
-    assert page.locator(curves).count() == 4  # JPEG, IJCN, FBCNN, QGAC
-    values = page.evaluate("DATA.summary.filter((row) => row.method === 'IJCN')")
-    assert f"IJCN, QF 10: {values[0]['scores'][0]:.2f} dB" in page.locator("#plot").text_content()
+def test_curves_show_ours_and_the_published_and_can_be_hidden(page: Any) -> None:
+    curves = page.locator("#plot polyline")
+    assert curves.count() == 4  # JPEG, IJCN, FBCNN, QGAC
+    assert "IJCN, QF 10: 28.25 dB" in page.locator("#plot").text_content()
     page.locator("#legend label", has_text="QGAC").locator("input").uncheck()
-    assert page.locator(curves).count() == 3
+    assert curves.count() == 3
     page.locator("#curve-gain").check()
-    assert page.locator(curves).count() == 2
+    assert curves.count() == 2
     assert page.locator("#legend label", has_text="JPEG").is_hidden()  # no gain over itself
-    assert "FBCNN, QF 30: 1.50 dB" in page.locator("#plot").text_content()
+    assert "FBCNN (published), QF 30: 1.50 dB" in page.locator("#plot").text_content()
     page.locator("#curve-figure").select_option("2")
-    assert page.locator(curves).count() == 1  # nobody published PSNR-B here
+    assert curves.count() == 1  # nobody published PSNR-B here
     assert "dashed: published" in page.locator("#curve-caption").inner_text()
     assert "FBCNN (published)" in page.locator("#averages").inner_text()
     assert HOSTILE in page.locator("#averages").inner_text()
 
 
-def test_hostile_names_stay_text(visit: Visit) -> None:
-    page = visit.page
+def test_hostile_names_stay_text(page: Any) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    row = page.locator("#images tbody tr", has_text="onerror").first
-    row.locator("button").click()
+    page.locator("#images tbody tr", has_text="onerror").first.locator("button").click()
     _settled(page)
     assert page.locator("#image-name").inner_text().startswith(HOSTILE)
     assert page.locator("img[src=x], i, b").count() == 0
@@ -730,8 +616,7 @@ def test_hostile_names_stay_text(visit: Visit) -> None:
     assert dialogs == []
 
 
-def test_everything_has_a_name_and_headers(visit: Visit) -> None:
-    page = visit.page
+def test_everything_has_a_name_and_headers(page: Any) -> None:
     nameless = page.evaluate(
         """[...document.querySelectorAll("button, select, input, canvas, [role=region]")]
           .filter((each) => !each.closest("[hidden]"))
@@ -748,59 +633,33 @@ def test_everything_has_a_name_and_headers(visit: Visit) -> None:
     assert all(side >= 20 and height >= 24 for side, height in sizes)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    assert page.locator(".skip").bounding_box()["x"] >= 0  # seen once it has the focus
+    assert page.locator(".skip").bounding_box()["height"] > 10  # seen once it has the focus
 
 
-def test_dark_colours(browser: Any, scored: Path, shots: Path) -> None:
+def test_dark_colours(opened: Callable[..., Any], scored: Path) -> None:
     brightness = {}
     for scheme in ("light", "dark"):
-        visit = Visit(browser, scored, color_scheme=scheme)
-        _settled(visit.page)
-        colour = visit.page.evaluate(
+        colour = opened(scored, color_scheme=scheme).evaluate(
             "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)"
         )
         brightness[scheme] = sum(colour[:3])
-        border, page = visit.page.evaluate(
-            """["borderTopColor", "backgroundColor"].map((name) =>
-                getComputedStyle(document.getElementById("next"))[name].match(/\\d+/g).map(Number))"""
-        )
-        assert _contrast(border, page) >= 3
-        visit.page.screenshot(path=shots / f"{scheme}_whole.png", full_page=True)
-        assert visit.complaints == []
-        visit.close()
     assert brightness["dark"] < 150 < 600 < brightness["light"]
 
 
-def _contrast(one: list[int], other: list[int]) -> float:
-    """As WCAG 2.2 defines it, of two sRGB colours."""
-
-    def luminance(colour: list[int]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
-        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-    dark, bright = sorted(luminance([c / 255 for c in colour]) for colour in (one, other))
-    return (bright + 0.05) / (dark + 0.05)
+TOUCH = {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
 
 @pytest.mark.parametrize("kind", ["scored", "unscored"])
 def test_phone_has_no_sideways_scrolling(
-    browser: Any, kind: str, request: pytest.FixtureRequest, shots: Path
+    opened: Callable[..., Any], kind: str, request: pytest.FixtureRequest
 ) -> None:
-    path = request.getfixturevalue(kind)
-    phone = {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
-    visit = Visit(browser, path, **phone)
-    _settled(visit.page)
-    widths = visit.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    page = opened(request.getfixturevalue(kind), **TOUCH)
+    widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths == [PHONE["width"]] * 2
-    visit.page.screenshot(path=shots / f"phone_{kind}.png", full_page=True)
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_two_fingers_zoom(browser: Any, scored: Path) -> None:
-    visit = Visit(browser, scored, viewport=PHONE, has_touch=True, is_mobile=True)
-    page = visit.page
-    _settled(page)
+def test_two_fingers_zoom(opened: Callable[..., Any], scored: Path) -> None:
+    page = opened(scored, **TOUCH)
     box = page.locator("#canvas").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     fingers = page.context.new_cdp_session(page)
@@ -817,14 +676,10 @@ def test_two_fingers_zoom(browser: Any, scored: Path) -> None:
     until(page, "viewer.pointers.size === 0")
     assert page.evaluate("viewer.scale") == pytest.approx(3 * before, rel=0.05)
     assert page.evaluate("viewer.split") == 0.5
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_real_files_have_no_scores_but_notes(browser: Any, unscored: Path, shots: Path) -> None:
-    visit = Visit(browser, unscored)
-    page = visit.page
-    _settled(page)
+def test_real_files_have_no_scores_but_notes(opened: Callable[..., Any], unscored: Path) -> None:
+    page = opened(unscored)
     assert page.locator("#figures").inner_text() == ""
     assert page.locator("#note").inner_text().startswith("YCbCr 4:2:0")
     assert page.locator("#curves").is_hidden()
@@ -836,54 +691,33 @@ def test_real_files_have_no_scores_but_notes(browser: Any, unscored: Path, shots
     assert statuses == ["failed", "restored", "restored", "restored"]
     assert page.locator("#position").inner_text() == "2 of 4"
     assert page.evaluate("byId('rows').scrollWidth <= byId('rows').clientWidth")
-    lines = page.locator("#images .name span", has_text="IMG_20230814_astronaut").evaluate(
-        "(each) => each.getClientRects().length"
-    )
-    assert lines == 1
-    assert page.locator("#left option").all_inner_texts() == [
-        "JPEG",
-        "Restored",
-        "|Restored \u2212 JPEG|",
-    ]
+    name = page.locator("#images .name span", has_text="IMG_20230814_astronaut")
+    assert name.evaluate("(each) => each.getClientRects().length") == 1
+    sources = page.locator("#left option").all_inner_texts()
+    assert sources == ["JPEG", "Restored", "|Restored \u2212 JPEG|"]
     assert page.locator("#presets input[value=errors]").is_disabled()
-    page.screenshot(path=shots / "unscored.png")
     page.locator("#images tbody tr", has_text="broken.jpg").click()
     _settled(page)
     assert page.locator("#stage-message").inner_text() == "There is no picture of this image."
     assert page.locator("#note").inner_text().startswith("empty file; ")
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_settings_are_explained_and_never_wrap(browser: Any, tmp_path: Path, shots: Path) -> None:
-    path = tmp_path / "report.html"
+def test_settings_are_explained_and_never_wrap(opened: Callable[..., Any], path: Path) -> None:
     settings = [f"QF{a}-{b}+{s}+{s}" for s in (0, 4) for a in (30, 50) for b in (30, 50)]
+    scores = Scores(30.0, 0.9, 29.0)
     summary = [
-        SummaryRow("A", setting, method, 1, Scores(30.0, 0.9, 29.0))
+        SummaryRow("A", setting, method, 1, scores)
         for setting in settings
         for method in ("JPEG", "IJCN")
     ]
     with ReportBuilder("title") as builder:
+        both = {"scores_before": scores, "scores_after": scores}
         for setting in settings:
-            image = photograph(24, 32)
-            scores = Scores(30.0, 0.9, 29.0)
-            builder.add(
-                dataset="A",
-                setting=setting,
-                name="one",
-                jpeg=image,
-                restored=image,
-                scores_before=scores,
-                scores_after=scores,
-            )
-        builder.add(
-            dataset="A", setting="", name="two", jpeg=None, restored=None, note="A/two: no image"
-        )
+            builder.add(dataset="A", setting=setting, name="one", jpeg=photograph(24, 32), **both)
+        builder.add(dataset="A", setting="", name="two", note="A/two: no image")
         builder.finish(path, {"images_left_out": {}, "options": {"tiles": {}}}, summary)
-    for name, options in (("desktop", {}), ("phone", {"viewport": PHONE})):
-        visit = Visit(browser, path, **options)
-        page = visit.page
-        _settled(page)
+    for context in ({}, {"viewport": PHONE}):
+        page = opened(path, **context)
         words = "compressed at quality 30, shifted by 4 rows and 4 columns, compressed again at 50"
         assert page.locator("#example").inner_text() == f"QF30-50+4+4: {words}."
         assert page.locator(f'.setting-name[title="{words}"]').count() > 1
@@ -891,21 +725,15 @@ def test_settings_are_explained_and_never_wrap(browser: Any, tmp_path: Path, sho
             """[...document.querySelectorAll(".setting-name")].every((each) =>
                 each.getClientRects().length === 1 || !each.textContent)"""
         )
-        first = page.locator("#images tbody tr").first
-        assert first.locator("td").last.inner_text().strip() == "A/two: no image"
+        assert "A/two: no image" in page.locator("#images tbody tr").first.inner_text()
         assert page.locator("#facts details").count() == 0  # nothing but empty mappings
-        page.screenshot(path=shots / f"double_{name}.png", full_page=True)
-        assert visit.complaints == []
-        visit.close()
 
 
-def test_curves_and_averages_of_many_settings(browser: Any, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    qualities = (5, 10, 20, 30, 40, 90)
+def test_curves_and_averages_of_many_settings(opened: Callable[..., Any], path: Path) -> None:
     summary = [
         SummaryRow(name, f"QF{quality}", method, 1, Scores(20 + quality / 9, 0.9, 29.0))
         for name in ("Mine", "Classic5")
-        for quality in qualities
+        for quality in (5, 10, 20, 30, 40, 90)
         for method in ("JPEG", "IJCN")
     ]
     published = [
@@ -915,80 +743,52 @@ def test_curves_and_averages_of_many_settings(browser: Any, tmp_path: Path) -> N
     ]
     with ReportBuilder("title") as builder:
         builder.finish(path, {}, summary, published)
-    visit = Visit(browser, path)
-    page = visit.page
+    page = opened(path)
     assert page.locator("#plot polyline").count() == 3
-    assert page.locator("#averages table").count() == 3
-    heads = page.locator("#averages table").nth(1).locator("th.group").all_inner_texts()
-    assert heads == ["QF10", "QF20", "QF30", "QF40"]
+    assert page.locator("#averages table").count() == 2
+    table = page.locator("#averages table").first
+    heads = table.locator("th[scope=rowgroup]").all_inner_texts()
+    assert heads == ["QF5", "QF10", "QF20", "QF30", "QF40", "QF90"]
+    assert table.locator("tr.published").count() == 4
     page.locator("#curve-dataset").select_option("Classic5")
     note = "1 of 5 images: not comparable with published figures."
     assert page.locator("#curve-caption").inner_text() == f"Averages over the set. {note}"
     assert page.locator("#averages").inner_text().count(note) == 1
-    assert visit.complaints == []
-    visit.close()
 
 
-def test_the_page_says_what_was_left_out(browser: Any, tmp_path: Path, shots: Path) -> None:
-    path = tmp_path / "report.html"
+def test_the_page_says_what_was_left_out(opened: Callable[..., Any], path: Path) -> None:
     with ReportBuilder("title", max_megabytes=2) as builder:
         for index in range(8):
             _add(builder, f"im{index}", photograph(300, 500, seed=index), 40)
         builder.finish(path, {})
-    visit = Visit(browser, path)
-    page = visit.page
-    _settled(page)
-    counts = page.evaluate(
-        """[DATA.entries.filter((e) => e.shown && !e.shown.window).length,
-            DATA.entries.filter((e) => e.shown && e.shown.window).length,
-            DATA.entries.filter((e) => !e.shown).length]"""
-    )
-    assert sum(counts) == 8
-    assert all(counts)
+    page = opened(path)
+    shown = page.locator("#images td.shown").all_inner_texts()
+    assert set(shown) == {"whole", "crop", "\u2013"}
     notice = page.locator("#left-out").inner_text()
-    assert f"{counts[0]} of 8 rows have whole pictures" in notice
+    assert f"{shown.count('whole')} of 8 rows have whole pictures" in notice
     assert "about 2 MB" in notice
-    for word, count in (("crop", counts[1]), ("\u2013", counts[2])):
-        rows = page.locator("#images td.shown", has_text=word)
-        assert rows.count() == count
-        if count:
-            rows.first.click()
-            _settled(page)
-            if word == "crop":
-                assert "Crop of 256\u00d7256" in page.locator("#crop-notice").inner_text()
-                page.screenshot(path=shots / "crop.png")
-            else:
-                assert "No picture" in page.locator("#stage-message").inner_text()
-    assert visit.complaints == []
-    visit.close()
+    for word, place, said in (
+        ("crop", "#crop-notice", "Crop of 256\u00d7256"),
+        ("\u2013", "#stage-message", "No picture"),
+    ):
+        page.locator("#images td.shown", has_text=word).first.click()
+        _settled(page)
+        assert said in page.locator(place).inner_text()
 
 
-def test_thousands_of_rows_stay_usable(browser: Any, tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
+def test_thousands_of_rows_stay_usable(opened: Callable[..., Any], path: Path) -> None:
     with ReportBuilder("title") as builder:
         for index in range(3000):
-            scores = Scores(30.0, 0.9, 29.0), Scores(30 + index / 1000, 0.9, 29.0)
-            builder.add(
-                dataset="A",
-                setting="QF10",
-                name=f"im{index}",
-                jpeg=None,
-                restored=None,
-                scores_before=scores[0],
-                scores_after=scores[1],
-            )
+            after = Scores(30 + index / 1000, 0.9, 29.0)
+            both = {"scores_before": Scores(30.0, 0.9, 29.0), "scores_after": after}
+            builder.add(dataset="A", setting="QF10", name=f"im{index}", **both)
         builder.finish(path, {})
-    visit = Visit(browser, path)
-    page = visit.page
+    page = opened(path)
     rows = page.locator("#images tbody tr")
-    assert rows.count() == 200
-    page.locator("#more").click()
-    assert rows.count() == 400
+    assert rows.count() == 3000
     page.locator("#find").fill("im2999")
     assert rows.count() == 1
     rows.first.click()
     page.locator("#find").fill("")
-    assert rows.count() == 3000  # as far as the chosen row, which is the last
-    assert page.locator("tr[aria-current=true]").count() == 1
-    assert visit.complaints == []
-    visit.close()
+    assert rows.count() == 3000
+    assert page.locator("tr[aria-current=true]").inner_text().startswith("im2999")

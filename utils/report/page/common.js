@@ -59,12 +59,38 @@ function gain(entry, index) {
   return score(entry, "after", index) - score(entry, "before", index);
 }
 
+/* The methods of one data set's averages, with figure number `index` of each at a setting, and how
+   much higher it is than the JPEG's. own: measured here; else published. */
+function methodsOf(rows, own) {
+  const figureOf = (method, setting, index) => {
+    const row = rows.find((each) => each.method === method && each.setting === setting);
+    return row ? toNumber(row.scores[index]) : NaN;
+  };
+  return unique(rows.map((row) => row.method)).map((method) => ({
+    own,
+    jpeg: method === "JPEG",
+    settings: rows.filter((row) => row.method === method).map((row) => row.setting),
+    name: own ? method : `${method} (published)`,
+    score: (setting, index) => figureOf(method, setting, index),
+    gain: (setting, index) =>
+      method === "JPEG"
+        ? NaN
+        : figureOf(method, setting, index) - figureOf("JPEG", setting, index),
+  }));
+}
+
+/* The picture that the element of this key holds. */
+function pieceUrl(key) {
+  const element = byId(`piece-${key}`);
+  return `data:${element.dataset.type};base64,${element.textContent}`;
+}
+
 function unique(values) {
   return [...new Set(values)];
 }
 
-function plural(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+function plural(count, one) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : `${one}s`}`;
 }
 
 /* A setting, which never breaks at its hyphen; pointing at it says what it means. */
@@ -73,7 +99,31 @@ function settingOf(setting) {
   return make("span", { className: "setting-name", title }, setting);
 }
 
-/* Fill a <select> with [value, text] pairs; hidden with its label where there is no choice. */
+/* Put text into the element of this id, which without any is hidden. */
+function fillText(id, text) {
+  byId(id).textContent = text;
+  byId(id).hidden = !text;
+}
+
+/* Fill a <select> with [value, text] pairs. */
 function fillSelect(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
+}
+
+function tableOf(className, head, rows) {
+  return make("table", { className }, make("thead", {}, ...head), make("tbody", {}, ...rows));
+}
+
+function headerCell(text, className) {
+  return make("th", { scope: "col", className }, text);
+}
+
+/* A row of cells after its header, which is text or an element. */
+function rowOf(header, cells, className = "") {
+  return make("tr", { className }, make("th", { scope: "row" }, header), ...cells);
+}
+
+function numberCell(value, digits, signed = false) {
+  const className = signed && value < 0 ? "number negative" : "number";
+  return make("td", { className }, figureText(value, digits, signed));
 }

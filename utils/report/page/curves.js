@@ -2,8 +2,14 @@
 
 /* Averages over the JPEG quality factor as an SVG plot: ours and the published ones. */
 
-const MARKERS = ["circle", "square", "triangle", "diamond", "down"];
-const NARROW = 560; // below this width there are fewer ticks
+/* Outlines around 0, from -1 to 1: circle, square, triangle, diamond, triangle upside down. */
+const MARKERS = [
+  "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z",
+  "M-1-1h2v2h-2z",
+  "M0-1.2l1.2 2.1h-2.4z",
+  "M0-1.35l1.35 1.35-1.35 1.35-1.35-1.35z",
+  "M0 1.2l1.2-2.1h-2.4z",
+];
 
 /* The quality of settings such as QF10 or QF10_444; NaN for other kinds, such as QF30-50+4+4. */
 function qualityOf(setting) {
@@ -13,12 +19,10 @@ function qualityOf(setting) {
 
 class Curves {
   constructor(summary, published) {
-    this.rows = [
-      ...summary.map((row) => ({ ...row, ours: true })),
-      ...published.map((row) => ({ ...row, ours: false })),
-    ].filter((row) => !Number.isNaN(qualityOf(row.setting)));
+    this.summary = summary.filter((row) => !Number.isNaN(qualityOf(row.setting)));
+    this.published = published.filter((row) => !Number.isNaN(qualityOf(row.setting)));
     this.hidden = new Set();
-    const datasets = unique(this.rows.filter((row) => row.ours).map((row) => row.dataset));
+    const datasets = unique(this.summary.map((row) => row.dataset));
     byId("curves").hidden = !datasets.length;
     if (!datasets.length) return;
     byId("curve-dataset-field").hidden = datasets.length < 2;
@@ -32,11 +36,18 @@ class Curves {
   }
 
   datasetChanged() {
-    const rows = this.rows.filter((row) => row.dataset === byId("curve-dataset").value);
-    this.methods = methodsOf(rows);
-    // The published JPEG repeats the measured one where both are there; it serves the gains only.
-    const measured = this.methods.some((method) => method.ours && method.jpeg);
-    this.drawn = this.methods.filter((method) => !(measured && method.jpeg && !method.ours));
+    const here = (row) => row.dataset === byId("curve-dataset").value;
+    const [summary, published] = [this.summary.filter(here), this.published.filter(here)];
+    this.settings = unique([...summary, ...published].map((row) => row.setting));
+    const own = methodsOf(summary, true);
+    // The published JPEG repeats the measured one where both are there.
+    const measured = own.some((method) => method.jpeg);
+    const others = methodsOf(published, false).filter((method) => !(measured && method.jpeg));
+    this.drawn = [...own, ...others];
+    others.filter((method) => !method.jpeg).forEach((method, i) => {
+      method.colour = `var(--series-${i % 8})`;
+      method.marker = MARKERS[i % MARKERS.length];
+    });
     const ticks = this.drawn.map((method) => {
       const box = make("input", { type: "checkbox", checked: !this.hidden.has(method.name) });
       box.addEventListener("change", () => {
@@ -47,24 +58,19 @@ class Curves {
       const line = draw("line", { x1: 0, x2: 28, y1: 7, y2: 7 });
       const swatch = draw("svg", { width: 28, height: 14, "aria-hidden": "true" }, line);
       swatch.append(markerOf(method, 14, 7));
-      swatch.setAttribute("class", method.style);
+      drawAs(swatch, method);
       method.tick = make("label", { className: "field tick" }, box, swatch, method.name);
       return method.tick;
     });
     byId("legend").replaceChildren(byId("legend").firstElementChild, ...ticks);
-    byId("curve-caption").textContent = this.caption();
-    this.draw();
-  }
-
-  /* What the lines are. */
-  caption() {
     const note = DATA.notComparable[byId("curve-dataset").value];
-    const parts = ["Averages over the set."];
-    if (this.drawn.some((method) => !method.ours)) {
-      parts.push("Thick: measured here; dashed: published by others, with the sources below.");
+    const caption = ["Averages over the set."];
+    if (others.length) {
+      caption.push("Thick: measured here; dashed: published by others, with the sources below.");
     }
-    if (note) parts.push(`${note}.`);
-    return parts.join(" ");
+    if (note) caption.push(`${note}.`);
+    byId("curve-caption").textContent = caption.join(" ");
+    this.draw();
   }
 
   draw() {
@@ -81,58 +87,25 @@ class Curves {
     byId("plot").replaceChildren(plotOf(lines, FIGURES[figure], asGain, width));
   }
 
-  /* [quality, value] pairs; a gain is over the JPEG of the same source, ours or published. */
+  /* [quality, value] pairs by rising quality; a gain is over the JPEG of the same source. */
   pointsOf(method, figure, asGain) {
-    const jpeg = this.methods.find((other) => other.jpeg && other.ours === method.ours);
-    const reference = jpeg || this.methods.find((other) => other.jpeg);
-    const values = new Map();
-    for (const row of method.rows) {
-      let value = toNumber(row.scores[figure]);
-      if (asGain) {
-        const base = reference && reference.rows.find((other) => other.setting === row.setting);
-        value -= base ? toNumber(base.scores[figure]) : NaN;
-      }
-      if (Number.isFinite(value)) values.set(qualityOf(row.setting), value);
-    }
-    return [...values].sort((one, other) => one[0] - other[0]);
+    const points = this.settings
+      .map((setting) => [qualityOf(setting), method[asGain ? "gain" : "score"](setting, figure)])
+      .filter(([, value]) => Number.isFinite(value));
+    return [...new Map(points)].sort((one, other) => one[0] - other[0]);
   }
 }
 
-/* The methods of a data set with their rows, and how each is drawn: ours thick, others dashed. */
-function methodsOf(rows) {
-  const methods = [];
-  let colour = 0;
-  for (const row of rows) {
-    const twice = !row.ours && rows.some((other) => other.ours && other.method === row.method);
-    const name = twice ? `${row.method} (published)` : row.method;
-    let method = methods.find((other) => other.name === name);
-    if (!method) {
-      const jpeg = row.method === "JPEG";
-      const own = row.ours ? "ours" : `other series-${colour % 8}`;
-      method = {
-        ...{ name, jpeg, ours: row.ours, rows: [] },
-        style: jpeg ? "curve jpeg" : `curve ${own}`,
-        marker: row.ours ? "circle" : MARKERS[colour % MARKERS.length],
-      };
-      if (!row.ours && !jpeg) colour += 1;
-      methods.push(method);
-    }
-    method.rows.push(row);
-  }
-  return methods;
+/* Give an element the style of a method: ours thick, the JPEG dotted, others dashed. */
+function drawAs(element, method) {
+  const kind = method.jpeg ? "jpeg" : method.own ? "ours" : "";
+  element.setAttribute("class", `curve ${kind}`);
+  element.style.setProperty("--colour", method.colour || `var(--${kind})`);
 }
 
 function markerOf(method, x, y) {
-  const size = method.ours ? 4.5 : 3.8;
-  const shapes = {
-    square: `M${x - size} ${y - size}h${2 * size}v${2 * size}h${-2 * size}z`,
-    triangle: `M${x} ${y - size * 1.2}l${size * 1.2} ${size * 2.1}h${-size * 2.4}z`,
-    down: `M${x} ${y + size * 1.2}l${size * 1.2} ${-size * 2.1}h${-size * 2.4}z`,
-    diamond: `M${x} ${y - size * 1.35}l${size * 1.35} ${size * 1.35}l${-size * 1.35} ${size * 1.35}l${-size * 1.35} ${-size * 1.35}z`,
-  };
-  const attributes = { class: "marker" };
-  if (!shapes[method.marker]) return draw("circle", { ...attributes, cx: x, cy: y, r: size });
-  return draw("path", { ...attributes, d: shapes[method.marker] });
+  const transform = `translate(${x} ${y}) scale(${method.own ? 4.5 : 3.8})`;
+  return draw("path", { class: "marker", transform, d: method.marker || MARKERS[0] });
 }
 
 /* About `count` round numbers from below `low` to above `high`. */
@@ -151,7 +124,7 @@ function plotOf(lines, figure, asGain, width) {
   const height = Math.round(Math.min(440, Math.max(260, width * 0.55)));
   const frame = { left: 58, right: 14, top: 14, bottom: 46 };
   const title = `${figure.name}${asGain ? " gain over the JPEG" : ""}`;
-  const axis = figure.unit ? `${title} (${figure.unit})` : title;
+  const axis = titleOf({ ...figure, name: title });
   const names = lines.map((line) => line.method.name).join(", ");
   const label = `${axis} over the quality factor: ${names || "nothing chosen"}`;
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
@@ -165,7 +138,7 @@ function plotOf(lines, figure, asGain, width) {
   const xs = unique(lines.flatMap((line) => line.points.map((point) => point[0])));
   const ys = lines.flatMap((line) => line.points.map((point) => point[1]));
   const low = Math.min(...ys, ...(asGain ? [0] : []));
-  const { ticks, digits } = ticksFor(low, Math.max(...ys), width < NARROW ? 5 : 7);
+  const { ticks, digits } = ticksFor(low, Math.max(...ys), 6);
   const [xLow, xHigh] = [Math.min(...xs), Math.max(...xs)];
   const margin = (xHigh - xLow) * 0.04 || 5;
   const xScale = (width - frame.left - frame.right) / (xHigh - xLow + 2 * margin);
@@ -173,6 +146,7 @@ function plotOf(lines, figure, asGain, width) {
   const xOf = (x) => frame.left + (x - xLow + margin) * xScale;
   const yOf = (y) => height - frame.bottom - (y - ticks[0]) * yScale;
   const end = width - frame.right;
+  const bottom = height - frame.bottom;
 
   for (const tick of ticks) {
     const y = yOf(tick);
@@ -184,25 +158,24 @@ function plotOf(lines, figure, asGain, width) {
   let last = -Infinity;
   for (const x of xs.sort((one, other) => one - other)) {
     const place = xOf(x);
-    const bottom = height - frame.bottom;
     svg.append(draw("line", { class: "axis", x1: place, x2: place, y1: bottom, y2: bottom + 5 }));
     if (place - last < 24) continue;
     last = place;
     svg.append(draw("text", { x: place, y: bottom + 19, "text-anchor": "middle" }, String(x)));
   }
-  const bottom = height - frame.bottom;
   svg.append(draw("line", { class: "axis", x1: frame.left, x2: end, y1: bottom, y2: bottom }));
   const middle = (frame.left + end) / 2;
-  const below = { x: middle, y: height - 8, "text-anchor": "middle", class: "axis-title" };
+  const below = { x: middle, y: height - 8, "text-anchor": "middle" };
   svg.append(draw("text", below, "JPEG quality factor"));
-  const turned = { transform: `translate(14 ${(frame.top + bottom) / 2}) rotate(-90)` };
-  const beside = { ...turned, "text-anchor": "middle", class: "axis-title" };
+  const transform = `translate(14 ${(frame.top + bottom) / 2}) rotate(-90)`;
+  const beside = { transform, "text-anchor": "middle" };
   svg.append(draw("text", beside, axis));
 
   // Ours last, so that it lies on top.
-  const ordered = [...lines].sort((one, other) => one.method.ours - other.method.ours);
+  const ordered = [...lines].sort((one, other) => one.method.own - other.method.own);
   for (const { method, points } of ordered) {
-    const group = draw("g", { class: method.style });
+    const group = draw("g");
+    drawAs(group, method);
     const places = points.map(([x, y]) => `${xOf(x).toFixed(1)},${yOf(y).toFixed(1)}`);
     group.append(draw("polyline", { points: places.join(" ") }));
     for (const [x, y] of points) {

@@ -1,9 +1,7 @@
 "use strict";
 
 /* The table of all images and settings: sorted by its headers, filtered, one row chosen. Rows are
-   made a few at a time, as there may be thousands. */
-
-const ROWS_AT_ONCE = 200;
+   made once, as there may be thousands. */
 
 class ImageTable {
   /* entries: of the data. choose: called with an entry and whether a row of it was used. */
@@ -16,11 +14,10 @@ class ImageTable {
     this.sorted = this.sorted || this.columns[0];
     this.ascending = Boolean(scored) || this.sorted.kind === "text";
     this.chosen = null;
-    this.made = 0;
     this.body = byId("images").tBodies[0];
+    this.rows = new Map(entries.map((entry) => [entry, this.makeRow(entry)]));
     this.makeHeaders();
     this.makeFilters();
-    byId("more").addEventListener("click", () => this.makeRows(this.made + ROWS_AT_ONCE));
     this.body.addEventListener("click", (event) => {
       const row = event.target.closest("tr");
       if (row) this.choose(this.order[row.sectionRowIndex], true);
@@ -32,9 +29,8 @@ class ImageTable {
     const row = make("tr");
     for (const column of this.columns) {
       const button = make("button", { type: "button", title: column.title }, column.label);
-      button.append(make("span", { className: "arrow", "aria-hidden": "true" }));
       button.addEventListener("click", () => this.sortBy(column));
-      column.header = make("th", { scope: "col", className: column.kind }, button);
+      column.header = headerCell(button, column.kind);
       row.append(column.header);
     }
     byId("images").tHead.replaceChildren(row);
@@ -58,7 +54,7 @@ class ImageTable {
     this.arrange();
   }
 
-  /* Sort and filter anew, and make the first rows. */
+  /* Sort and filter anew. */
   arrange() {
     const { value } = this.sorted;
     const sign = this.ascending ? 1 : -1;
@@ -75,75 +71,39 @@ class ImageTable {
       const direction = this.ascending ? "ascending" : "descending";
       column.header.setAttribute("aria-sort", column === this.sorted ? direction : "none");
     }
-    this.body.replaceChildren();
-    this.made = 0;
-    const position = this.order.indexOf(this.chosen);
-    this.makeRows(Math.max(ROWS_AT_ONCE, position + 1));
+    const nothing = make("td", { colSpan: this.columns.length }, "No such image.");
+    const rows = this.order.map((entry) => this.rows.get(entry));
+    this.body.replaceChildren(...(rows.length ? rows : [make("tr", {}, nothing)]));
     byId("rows").scrollTop = 0;
     this.positionChanged();
   }
 
-  /* See to it that the first `count` rows are there. */
-  makeRows(count) {
-    const end = Math.min(count, this.order.length);
-    const rows = this.order.slice(this.made, end).map((entry) => this.rowOf(entry));
-    this.body.append(...rows);
-    this.made = Math.max(this.made, end);
-    const left = this.order.length - this.made;
-    byId("more").hidden = !left;
-    byId("more").textContent = `Show more (${left} left)`;
-    if (!this.order.length) {
-      const cell = make("td", { colSpan: this.columns.length, className: "text" }, "No such image.");
-      this.body.replaceChildren(make("tr", {}, cell));
-    }
-  }
-
-  rowOf(entry) {
-    const row = make("tr", { className: isWrong(entry) ? "wrong" : "" });
-    const numbers = this.columns.filter((column) => column.kind === "number");
-    // Without figures there is room for the note in their place.
-    const spanned = isWrong(entry) && numbers[0].id === "gain";
-    for (const column of this.columns) {
-      const value = column.value(entry);
-      const text = column.kind === "text" ? value : figureText(value, column.digits, column.signed);
-      if (column.id === "name") {
-        const properties = { scope: "row", abbr: entry.name, className: "text" };
-        row.append(make("th", properties, nameOf(entry), ...(spanned ? [] : noteOf(entry))));
-      } else if (spanned && column === numbers[0]) {
-        row.append(make("td", { colSpan: numbers.length, className: "text" }, ...noteOf(entry)));
-      } else if (spanned && column.kind === "number") {
-        continue;
-      } else if (column.id === "setting") {
-        row.append(make("td", { className: "text setting" }, settingOf(value)));
-      } else {
-        const sign = column.signed && value < 0 ? " negative" : "";
-        row.append(make("td", { className: `${column.kind} ${column.id}${sign}` }, text));
-      }
-    }
-    this.mark(row, entry === this.chosen);
-    return row;
-  }
-
-  mark(row, chosen) {
-    if (chosen) row.setAttribute("aria-current", "true");
-    else row.removeAttribute("aria-current");
+  makeRow(entry) {
+    const name = [nameOf(entry)];
+    if (entry.note) name.push(make("p", { className: "row-note" }, entry.note));
+    const header = make("th", { scope: "row", abbr: entry.name }, ...name);
+    const cells = this.columns.slice(1).map(({ id, kind, value, digits, signed }) => {
+      const cell =
+        kind === "text"
+          ? make("td", {}, id === "setting" ? settingOf(value(entry)) : value(entry))
+          : numberCell(value(entry), digits, signed);
+      cell.classList.add(id);
+      return cell;
+    });
+    return make("tr", { className: isWrong(entry) ? "wrong" : "" }, header, ...cells);
   }
 
   /* Mark the row of an entry and bring it into sight, inside the table's own frame. */
   setChosen(entry) {
-    const before = this.body.rows[this.order.indexOf(this.chosen)];
-    if (before) this.mark(before, false);
+    if (this.chosen) this.rows.get(this.chosen).removeAttribute("aria-current");
     this.chosen = entry;
-    const position = this.order.indexOf(entry);
-    this.makeRows(Math.max(this.made, position + 1));
-    const row = this.body.rows[position];
-    if (row) {
-      this.mark(row, true);
+    const row = this.rows.get(entry);
+    row.setAttribute("aria-current", "true");
+    if (row.isConnected) {
       const frame = byId("rows");
-      const head = byId("images").tHead.offsetHeight;
-      if (row.offsetTop - head < frame.scrollTop) frame.scrollTop = row.offsetTop - head;
-      const bottom = row.offsetTop + row.offsetHeight - frame.clientHeight;
-      if (bottom > frame.scrollTop) frame.scrollTop = bottom;
+      const highest = row.offsetTop - byId("images").tHead.offsetHeight;
+      const lowest = row.offsetTop + row.offsetHeight - frame.clientHeight;
+      frame.scrollTop = Math.min(highest, Math.max(lowest, frame.scrollTop));
     }
     this.positionChanged();
   }
@@ -159,8 +119,7 @@ class ImageTable {
   /* The entry `step` rows further, undefined beyond the ends. */
   neighbour(step) {
     const position = this.order.indexOf(this.chosen);
-    if (position < 0) return this.order[0];
-    return this.order[position + step];
+    return this.order[position < 0 ? 0 : position + step];
   }
 }
 
@@ -216,21 +175,12 @@ function shownText(entry) {
 
 /* A button with the thumbnail and the name. */
 function nameOf(entry) {
-  const name = make("button", { type: "button", className: "name" });
-  if (entry.thumbnail) {
-    const piece = byId(`piece-${entry.thumbnail}`);
-    const src = `data:${piece.dataset.type};base64,${piece.textContent}`;
-    name.append(make("img", { alt: "", loading: "lazy", decoding: "async", src }));
-  } else {
-    name.append(make("span", { className: "no-thumbnail" }));
-  }
-  name.append(make("span", {}, entry.name));
-  return name;
-}
-
-/* The note of an entry that has one, below its name where it is read without scrolling. */
-function noteOf(entry) {
-  return entry.note ? [make("p", { className: "row-note" }, entry.note)] : [];
+  const picture = entry.thumbnail
+    ? make("img", { alt: "", decoding: "async", src: pieceUrl(entry.thumbnail) })
+    : make("span");
+  picture.className = "thumbnail";
+  const text = make("span", {}, entry.name);
+  return make("button", { type: "button", className: "name" }, picture, text);
 }
 
 /* Order of two values of a column; what is unknown comes last either way. */

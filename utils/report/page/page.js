@@ -16,11 +16,8 @@ function choose(entry, fromRow = false) {
   if (entry.before && entry.after) parts.push(`gain ${figureText(gain(entry, 0), 2, true)} dB`);
   byId("announcement").textContent = parts.join(", ");
   byId("figures").replaceChildren(...figuresOf(entry));
-  byId("note").textContent = entry.note;
-  byId("note").hidden = !entry.note;
-  const notice = cropNotice(entry);
-  byId("crop-notice").textContent = notice;
-  byId("crop-notice").hidden = !notice;
+  fillText("note", entry.note);
+  fillText("crop-notice", cropNotice(entry));
   viewer.show(entry);
   if (fromRow && byId("viewer").getBoundingClientRect().top < -40) {
     byId("viewer").scrollIntoView({ block: "start" });
@@ -30,26 +27,15 @@ function choose(entry, fromRow = false) {
 /* Before, after and gain; nothing where nothing was measured. */
 function figuresOf(entry) {
   if (!entry.before && !entry.after) return [];
-  const head = make("tr", {}, make("td"));
-  for (const figure of FIGURES) {
-    head.append(make("th", { scope: "col", className: "number" }, titleOf(figure)));
-  }
+  const titles = FIGURES.map((figure) => headerCell(titleOf(figure), "number"));
+  const rowFor = (name, value, signed) =>
+    rowOf(name, FIGURES.map(({ digits }, index) => numberCell(value(index), digits, signed)));
   const rows = [
-    ["JPEG", (index) => score(entry, "before", index), false],
-    ["Restored", (index) => score(entry, "after", index), false],
-    ["Gain", (index) => gain(entry, index), true],
+    rowFor("JPEG", (index) => score(entry, "before", index)),
+    rowFor("Restored", (index) => score(entry, "after", index)),
+    rowFor("Gain", (index) => gain(entry, index), true),
   ];
-  const body = make("tbody");
-  for (const [name, value, signed] of rows) {
-    const row = make("tr", {}, make("th", { scope: "row", className: "text" }, name));
-    FIGURES.forEach((figure, index) => {
-      const negative = signed && value(index) < 0 ? " negative" : "";
-      const text = figureText(value(index), figure.digits, signed);
-      row.append(make("td", { className: `number${negative}` }, text));
-    });
-    body.append(row);
-  }
-  return [make("table", { className: "figures" }, make("thead", {}, head), body)];
+  return [tableOf("figures", [make("tr", {}, make("td"), ...titles)], rows)];
 }
 
 function cropNotice(entry) {
@@ -78,8 +64,7 @@ function describeContents() {
   if (settings.length) parts.push(listed(settings, DATA.labels.setting, settingOf));
   const line = parts.flatMap((part, i) => (i ? [" · ", ...part] : part));
   byId("overview").replaceChildren(...(entries.length ? line : ["No image was added."]));
-  byId("example").textContent = DATA.example;
-  byId("example").hidden = !DATA.example;
+  fillText("example", DATA.example);
 
   const pictured = entries.filter((entry) => entry.width);
   const crops = pictured.filter((entry) => entry.shown && entry.shown.window).length;
@@ -96,8 +81,7 @@ function describeContents() {
     if (without) sentences.push(`${without} have no picture.`);
   }
   if (DATA.problem) sentences.push(DATA.problem);
-  byId("left-out").textContent = sentences.join(" ");
-  byId("left-out").hidden = !sentences.length;
+  fillText("left-out", sentences.join(" "));
 }
 
 /* Previous and next by the arrow keys, unless they mean something where the focus is. */
@@ -110,23 +94,17 @@ function keyPressed(event) {
   choose(table.neighbour(step));
 }
 
-/* Sections without content are hidden; so are the links to them. */
-function hideEmptySections() {
-  for (const link of byId("sections").querySelectorAll("a")) {
-    link.hidden = byId(link.hash.slice(1)).hidden;
-  }
-}
-
 describeContents();
 new Curves(DATA.summary, DATA.published);
 byId("summary").hidden = !DATA.summary.length;
 if (DATA.summary.length) {
   byId("averages").append(...averagesTables(DATA.summary, DATA.published));
-  if (DATA.facts.protocol) byId("averages").append(make("p", { className: "sources" }, DATA.facts.protocol));
+  if (DATA.facts.protocol) byId("averages").append(sources(DATA.facts.protocol));
 }
 byId("run").hidden = !Object.keys(DATA.facts).length;
 byId("facts").append(...factsTables(DATA.facts));
-hideEmptySections();
+// Sections without content are hidden; so are the links to them.
+for (const link of byId("sections").children) link.hidden = byId(link.hash.slice(1)).hidden;
 byId("previous").addEventListener("click", () => choose(table.neighbour(-1)));
 byId("next").addEventListener("click", () => choose(table.neighbour(1)));
 document.addEventListener("keydown", keyPressed);

@@ -2,128 +2,76 @@
 
 /* The tables of averages and of how the report was made. */
 
-const FEW_SETTINGS = 4; // so many stand side by side; more go down the table
-
-/* A heading and a table for each data set. */
+/* A heading and a table for each data set: the methods at each setting. */
 function averagesTables(summary, published) {
   return unique(summary.map((row) => row.dataset)).flatMap((dataset) => {
-    const here = (row) => row.dataset === dataset;
-    const measured = summary.filter(here);
+    const measured = summary.filter((row) => row.dataset === dataset);
     const settings = unique(measured.map((row) => row.setting));
-    const few = settings.length <= FEW_SETTINGS;
-    const others = published.filter((row) => here(row) && settings.includes(row.setting));
-    const own = linesOf(measured, true);
-    const lines = [...own, ...linesOf(others, false)];
-    const shared = settings.filter((setting) => others.some((row) => row.setting === setting));
+    const others = published.filter(
+      (row) => row.dataset === dataset && settings.includes(row.setting),
+    );
+    const methods = [...methodsOf(measured, true), ...methodsOf(others, false)];
     const counts = unique(measured.map((row) => row.images)).sort((one, other) => one - other);
     const images = counts.length > 1 ? `${counts[0]} to ${counts.at(-1)} images` : plural(counts[0], "image");
-    const title = make("h3", {}, `${dataset}, ${images}`);
-    const tables = few ? [methodsDown(lines, settings)] : [settingsDown(own, settings)];
-    if (!few && shared.length) tables.push(methodsDown(lines, shared));
+    const titles = [...FIGURES.map(titleOf), "PSNR gain"].map((text) => headerCell(text, "number"));
+    const head = make("tr", {}, headerCell("Setting", ""), headerCell("Method", ""), ...titles);
+    const rows = settings.flatMap((setting) => rowsAt(setting, methods));
+    const content = [make("h3", {}, `${dataset}, ${images}`), tableOf("averages", [head], rows)];
+    if (others.length) content.push(sources(sourcesOf(others)));
     const note = DATA.notComparable[dataset];
-    const notes = note ? [make("p", { className: "sources" }, `${note}.`)] : [];
-    return [title, ...tables, ...sourcesOf(others), ...notes];
+    if (note) content.push(sources(`${note}.`));
+    return content;
   });
 }
 
-/* A line of figures for each method: its name, its scores and gain at a setting. */
-function linesOf(rows, own) {
-  return unique(rows.map((row) => row.method)).map((method) => {
-    const mine = rows.filter((row) => row.method === method);
-    const at = (setting) => mine.find((row) => row.setting === setting);
-    const jpegAt = (setting) => rows.find((row) => row.method === "JPEG" && row.setting === setting);
-    return {
-      ...{ method, own },
-      scores: (setting) => (at(setting) ? at(setting).scores : null),
-      gain: (setting) => {
-        const jpeg = method === "JPEG" ? undefined : jpegAt(setting);
-        if (!jpeg || !at(setting)) return NaN;
-        return toNumber(at(setting).scores[0]) - toNumber(jpeg.scores[0]);
-      },
-    };
-  });
+/* The figures of the methods at a setting, and the PSNR gain over the JPEG beside them. */
+function rowsAt(setting, methods) {
+  const rows = methods
+    .filter((method) => method.settings.includes(setting))
+    .map((method) => {
+      const cells = FIGURES.map(({ digits }, index) =>
+        numberCell(method.score(setting, index), Math.min(digits, 3)), // as the literature has them
+      );
+      cells.push(numberCell(method.gain(setting, 0), 2, true));
+      return rowOf(method.name, cells, method.own ? "ours" : "published");
+    });
+  rows[0].prepend(make("th", { scope: "rowgroup", rowSpan: rows.length }, settingOf(setting)));
+  return rows;
 }
 
-function methodsDown(lines, settings) {
-  const body = make("tbody");
-  for (const line of lines) {
-    const row = make("tr", { className: line.own ? "ours" : "published" });
-    const name = line.own ? line.method : `${line.method} (published)`;
-    row.append(make("th", { scope: "row", className: "text" }, name));
-    for (const setting of settings) row.append(...cellsOf(line, setting));
-    body.append(row);
-  }
-  return make("table", { className: "averages" }, headFor("Method", settings), body);
+function sources(text) {
+  return make("p", { className: "sources" }, text);
 }
 
-/* A line under the table that says where the published figures are from. */
+/* Where published figures are from. */
 function sourcesOf(published) {
-  const bySource = new Map();
-  for (const row of published) {
-    const methods = bySource.get(row.source || "no source given") || new Set();
-    bySource.set(row.source || "no source given", methods.add(row.method));
-  }
-  if (!bySource.size) return [];
-  const parts = [...bySource].map(([source, methods]) => `${[...methods].join(", ")}: ${source}`);
-  const known = unique(published.filter((row) => row.blind === false).map((row) => row.method));
-  if (known.length) parts.push(`Not blind, a model for each quality: ${known.join(", ")}`);
-  return [make("p", { className: "sources" }, `Published figures. ${parts.join(". ")}.`)];
-}
-
-function settingsDown(lines, settings) {
-  const body = make("tbody");
-  for (const setting of settings) {
-    const row = make("tr", {}, make("th", { scope: "row", className: "text" }, settingOf(setting)));
-    for (const line of lines) row.append(...cellsOf(line, setting));
-    body.append(row);
-  }
-  const methods = lines.map((line) => line.method);
-  return make("table", { className: "averages" }, headFor("Setting", methods), body);
-}
-
-/* Two header rows: groups of columns, and the figures in each. */
-function headFor(first, groups) {
-  const upper = make("tr", {}, make("th", { scope: "col", rowSpan: 2, className: "text" }, first));
-  const lower = make("tr");
-  for (const group of groups) {
-    upper.append(make("th", { scope: "colgroup", colSpan: 4, className: "group" }, group));
-    for (const title of [...FIGURES.map((figure) => figure.name), "Gain"]) {
-      lower.append(make("th", { scope: "col", className: "number" }, title));
-    }
-  }
-  return make("thead", {}, upper, lower);
-}
-
-/* The three figures of a method at a setting, and its PSNR gain over the JPEG beside it. */
-function cellsOf(line, setting) {
-  const scores = line.scores(setting);
-  const cells = FIGURES.map((figure, index) => {
-    const digits = Math.min(figure.digits, 3); // as the literature prints them
-    return scores ? figureText(toNumber(scores[index]), digits) : "";
-  });
-  const difference = line.gain(setting);
-  cells.push(Number.isNaN(difference) ? "" : figureText(difference, 2, true));
-  return cells.map((text, index) =>
-    make("td", { className: index ? "number" : "number first" }, text),
+  const named = (rows) => unique(rows.map((row) => row.method)).join(", ");
+  const sourceOf = (row) => row.source || "no source given";
+  const parts = unique(published.map(sourceOf)).map(
+    (source) => `${named(published.filter((row) => sourceOf(row) === source))}: ${source}`,
   );
+  const known = named(published.filter((row) => row.blind === false));
+  if (known) parts.push(`Not blind, a model for each quality: ${known}`);
+  return `Published figures. ${parts.join(". ")}.`;
 }
 
 function titleOf(figure) {
   return figure.unit ? `${figure.name} (${figure.unit})` : figure.name;
 }
 
+function isMapping(value) {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
+}
+
 /* Facts as tables: plain ones first, then one that opens for each mapping. */
 function factsTables(facts) {
-  const isGroup = ([, value]) => value !== null && typeof value === "object" && !Array.isArray(value);
   const entries = Object.entries(facts);
-  const parts = [];
-  const plain = entries.filter((entry) => !isGroup(entry));
-  if (plain.length) parts.push(factsTable(plain));
-  for (const [name, group] of entries.filter(isGroup)) {
+  const plain = entries.filter(([, value]) => !isMapping(value));
+  const parts = plain.length ? [factsTable(plain)] : [];
+  for (const [name, group] of entries.filter(([, value]) => isMapping(value))) {
     const rows = flattened(group, "");
-    if (!rows.length) continue;
-    const details = make("details", { open: true }, make("summary", {}, name), factsTable(rows));
-    parts.push(details);
+    const content = [make("summary", {}, name), factsTable(rows)];
+    if (rows.length) parts.push(make("details", { open: true }, ...content));
   }
   return parts;
 }
@@ -131,28 +79,23 @@ function factsTables(facts) {
 /* [name, value] pairs of a mapping, those of mappings within it as name.name. */
 function flattened(mapping, prefix) {
   return Object.entries(mapping).flatMap(([name, value]) =>
-    value !== null && typeof value === "object" && !Array.isArray(value)
-      ? flattened(value, `${prefix}${name}.`)
-      : [[prefix + name, value]],
+    isMapping(value) ? flattened(value, `${prefix}${name}.`) : [[prefix + name, value]],
   );
 }
 
-function factsTable(rows) {
-  const body = make("tbody");
-  for (const [name, value] of rows) {
-    const text = make("code", {}, valueText(value));
-    const header = make("th", { scope: "row", className: "text" }, name);
-    body.append(make("tr", {}, header, make("td", { className: "text" }, text)));
-  }
-  return make("table", { className: "facts" }, body);
+function factsTable(pairs) {
+  const rows = pairs.map(([name, value]) =>
+    rowOf(name, [make("td", {}, make("code", {}, valueText(value)))]),
+  );
+  return tableOf("facts", [], rows);
 }
 
 function valueText(value) {
-  if (value === null || value === "") return "–";
+  if (value === null || value === "" || value.length === 0) return "–";
   if (Array.isArray(value)) {
-    const simple = value.every((item) => item === null || typeof item !== "object");
-    if (!value.length) return "–";
-    return simple ? value.map(String).join(", ") : JSON.stringify(value);
+    return value.some((item) => item !== null && typeof item === "object")
+      ? JSON.stringify(value)
+      : value.join(", ");
   }
   return String(value);
 }

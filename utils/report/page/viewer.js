@@ -4,15 +4,12 @@
    zoom and one position. Differences are computed here, of the decoded samples. */
 
 const SOURCES = {
-  jpeg: { label: "JPEG", spoken: "JPEG" },
-  restored: { label: "Restored", spoken: "restored" },
-  original: { label: "Original", spoken: "original" },
-  change: { label: "|Restored − JPEG|", spoken: "change", of: ["restored", "jpeg"] },
-  jpegError: { label: "|JPEG − Original|", spoken: "JPEG error", of: ["jpeg", "original"] },
-  restoredError: {
-    ...{ label: "|Restored − Original|", spoken: "restored error" },
-    of: ["restored", "original"],
-  },
+  jpeg: { label: "JPEG" },
+  restored: { label: "Restored" },
+  original: { label: "Original" },
+  change: { label: "|Restored − JPEG|", of: ["restored", "jpeg"] },
+  jpegError: { label: "|JPEG − Original|", of: ["jpeg", "original"] },
+  restoredError: { label: "|Restored − Original|", of: ["restored", "original"] },
 };
 
 const PRESETS = {
@@ -24,46 +21,24 @@ const PRESETS = {
 const MAX_SCALE = 64;
 const SMOOTH_BELOW = 2; // device pixels per sample; from here on samples are shown as squares
 const KEY_STEP = 60; // CSS pixels by which a key moves the picture
-const SPLIT_STEP = 0.02; // by which an arrow key moves the divider
-const NEAR_DIVIDER = { mouse: 14, touch: 32 };
+const NEAR_DIVIDER = { mouse: 14, pen: 14, touch: 32 };
 
-/* The picture that the element of this key holds. */
 async function decodedPiece(key) {
-  const element = byId(`piece-${key}`);
-  const text = atob(element.textContent);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return createImageBitmap(new Blob([bytes], { type: element.dataset.type }));
+  const image = new Image();
+  image.src = pieceUrl(key);
+  await image.decode();
+  return image;
 }
 
-function canvasOf(width, height) {
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  return canvas;
-}
-
-/* RGBA samples of a picture. */
-function samples(picture) {
-  const canvas = canvasOf(picture.width, picture.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(picture, 0, 0);
-  return context.getImageData(0, 0, picture.width, picture.height);
-}
-
-/* |one - other| of each sample times `factor`, as a canvas. */
+/* |one - other| of each sample times `factor`, a power of two, as a canvas. */
 function difference(one, other, factor) {
-  const result = samples(one);
-  const subtracted = samples(other).data;
-  const data = result.data;
-  for (let i = 0; i < data.length; i += 4) {
-    // The array clamps to 255 by itself.
-    data[i] = factor * Math.abs(data[i] - subtracted[i]);
-    data[i + 1] = factor * Math.abs(data[i + 1] - subtracted[i + 1]);
-    data[i + 2] = factor * Math.abs(data[i + 2] - subtracted[i + 2]);
-  }
-  const canvas = canvasOf(result.width, result.height);
-  canvas.getContext("2d").putImageData(result, 0, 0);
+  const canvas = make("canvas", { width: one.naturalWidth, height: one.naturalHeight });
+  const context = canvas.getContext("2d");
+  context.drawImage(one, 0, 0);
+  context.globalCompositeOperation = "difference";
+  context.drawImage(other, 0, 0);
+  context.globalCompositeOperation = "lighter"; // a sum, which ends at white
+  for (let reached = 1; reached < factor; reached *= 2) context.drawImage(canvas, 0, 0);
   return canvas;
 }
 
@@ -72,7 +47,7 @@ class Viewer {
     this.canvas = byId("canvas");
     this.context = this.canvas.getContext("2d");
     this.entry = null;
-    this.pictures = {}; // side -> ImageBitmap, of the entry that is shown
+    this.pictures = {}; // side -> image element, of the entry that is shown
     this.differences = new Map(); // "source factor" -> canvas, likewise
     this.wanted = { left: "jpeg", right: "restored" };
     this.shown = { left: null, right: null }; // sources, as far as the entry has them
@@ -80,7 +55,6 @@ class Viewer {
     this.scale = 1; // CSS pixels per sample
     this.centre = { x: 0, y: 0 }; // sample in the middle of the frame
     this.fitted = true;
-    this.split = 0.5;
     this.turn = 0;
     this.pointers = new Map(); // those pressed: id -> place
     this.gesture = null;
@@ -98,8 +72,7 @@ class Viewer {
     }
     canvas.addEventListener("dblclick", (event) => this.doubleClicked(event));
     canvas.addEventListener("keydown", (event) => this.keyPressed(event));
-    byId("split").addEventListener("input", (event) => this.setSplit(event.target.value / 1000));
-    byId("split").addEventListener("keydown", (event) => this.splitKeyPressed(event));
+    byId("split").addEventListener("input", () => this.draw());
     byId("zoom-in").addEventListener("click", () => this.zoomMiddle(2));
     byId("zoom-out").addEventListener("click", () => this.zoomMiddle(0.5));
     byId("zoom-fit").addEventListener("click", () => this.fit());
@@ -127,35 +100,23 @@ class Viewer {
         ? "No picture of this image is in this file; see the notice below the table."
         : "There is no picture of this image.";
     }
-    const pictures = {};
+    let decoded = [];
     try {
-      const decoded = await Promise.all(pieces.map(([, key]) => decodedPiece(key)));
-      pieces.forEach(([side], i) => (pictures[side] = decoded[i]));
+      decoded = await Promise.all(pieces.map(([, key]) => decodedPiece(key)));
     } catch (error) {
       message = `This browser cannot decode the pictures (${error.message}).`;
     }
-    if (turn !== this.turn) {
-      // Another image was chosen meanwhile.
-      Object.values(pictures).forEach((picture) => picture.close());
-      return;
-    }
-    Object.values(this.pictures).forEach((picture) => picture.close());
-    this.pictures = pictures;
+    if (turn !== this.turn) return; // another image was chosen meanwhile
+    this.pictures = Object.fromEntries(decoded.map((picture, i) => [pieces[i][0], picture]));
     this.differences.clear();
     this.entry = entry;
-    byId("stage-message").textContent = message;
-    byId("stage-message").hidden = !message;
-    this.sizeChanged(Object.values(pictures)[0]);
+    fillText("stage-message", message);
+    // The position is kept between pictures of one size, so that a detail can be followed.
+    const before = this.size || {};
+    const { naturalWidth: width, naturalHeight: height } = decoded[0] || {};
+    this.size = decoded.length ? { width, height } : null;
+    if (this.fitted || width !== before.width || height !== before.height) this.fit();
     this.sourcesChanged();
-  }
-
-  /* The position is kept between pictures of one size, so that a detail can be followed. */
-  sizeChanged(picture) {
-    const before = this.size;
-    this.size = picture ? { width: picture.width, height: picture.height } : null;
-    const same =
-      before && this.size && before.width === this.size.width && before.height === this.size.height;
-    if (this.fitted || !same) this.fit();
   }
 
   /* Whether the pictures that a source is made of are there. */
@@ -167,8 +128,8 @@ class Viewer {
     const possible = Object.keys(SOURCES).filter((source) => this.has(source));
     for (const side of ["left", "right"]) {
       const select = byId(side);
-      const spare = side === "left" ? possible[0] : possible[Math.min(1, possible.length - 1)];
-      this.shown[side] = possible.includes(this.wanted[side]) ? this.wanted[side] : spare || null;
+      const spare = (side === "right" && possible[1]) || possible[0] || null;
+      this.shown[side] = possible.includes(this.wanted[side]) ? this.wanted[side] : spare;
       fillSelect(select, possible.map((source) => [source, SOURCES[source].label]));
       select.disabled = possible.length < 2;
       if (this.shown[side]) select.value = this.shown[side];
@@ -192,7 +153,7 @@ class Viewer {
 
   labelSides() {
     const titles = { left: "", right: "" };
-    for (const side of ["left", "right"]) {
+    for (const side of this.compares() ? ["left", "right"] : ["left"]) {
       const source = this.shown[side];
       if (!source) continue;
       const scored = { jpeg: "before", restored: "after" }[source];
@@ -200,14 +161,11 @@ class Viewer {
       const figure = Number.isNaN(psnr) ? "" : ` ${figureText(psnr, 2)} dB`;
       titles[side] = SOURCES[source].label + figure;
     }
-    if (!this.compares()) titles.right = "";
-    for (const side of ["left", "right"]) {
-      byId(`${side}-label`).textContent = titles[side];
-      byId(`${side}-label`).hidden = !titles[side];
-    }
+    fillText("left-label", titles.left);
+    fillText("right-label", titles.right);
     const both = Object.values(titles).filter(Boolean).join(", right of the divider: ");
-    const name = this.entry ? `${this.entry.name} ${this.entry.setting}`.trim() : "";
-    this.canvas.setAttribute("aria-label", both ? `${name}: ${both}` : `${name}: no picture`);
+    const name = `${this.entry.name} ${this.entry.setting}`.trim();
+    this.canvas.setAttribute("aria-label", `${name}: ${both || "no picture"}`);
   }
 
   /* What is drawn for a source: a picture, or a difference computed when first needed. */
@@ -282,35 +240,30 @@ class Viewer {
     this.draw();
   }
 
+  /* The divider's place in the frame, from 0 to 1. */
+  get split() {
+    return byId("split").valueAsNumber / 100;
+  }
+
   setSplit(split) {
-    this.split = Math.min(1, Math.max(0, split));
-    byId("split").value = Math.round(this.split * 1000);
+    byId("split").value = split * 100;
     this.draw();
   }
 
   /* How much of the frame each picture has. */
   splitText() {
-    if (!this.size || !this.compares()) return "nothing to compare";
-    const left = Math.round(this.split * 100);
-    const name = (side) => SOURCES[this.shown[side]].spoken;
-    return `${left} % ${name("left")}, ${100 - left} % ${name("right")}`;
-  }
-
-  /* Arrow keys by larger steps than those of dragging. */
-  splitKeyPressed(event) {
-    const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-    if (!direction || event.ctrlKey || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    this.setSplit(this.split + direction * SPLIT_STEP);
+    if (!this.compares()) return "nothing to compare";
+    const percent = Math.round(this.split * 100);
+    const [left, right] = [this.shown.left, this.shown.right].map((each) => SOURCES[each].label);
+    return `${percent} % ${left}, ${100 - percent} % ${right}`;
   }
 
   draw() {
     const { context, canvas } = this;
     context.clearRect(0, 0, canvas.width, canvas.height);
-    const percent = this.size ? Math.round(this.scale * 100) : 100;
-    byId("zoom-value").textContent = `${percent} %`;
+    byId("zoom-value").textContent = `${Math.round(this.scale * 100)} %`;
     byId("stage").classList.toggle("zoomed", !this.fitted);
-    const compares = this.size && this.compares();
+    const compares = this.compares();
     byId("divider").hidden = !compares;
     byId("divider").style.left = `${this.split * 100}%`;
     byId("left-label").style.visibility = compares && this.split < 0.08 ? "hidden" : "";
@@ -352,9 +305,8 @@ class Viewer {
     // Out of a picture that fits already: let the page scroll.
     if (event.deltaY > 0 && this.scale < fitting * 1.001 && !event.ctrlKey) return;
     event.preventDefault();
-    const unit = [1, 30, 300][event.deltaMode];
     const speed = event.ctrlKey ? 0.01 : 0.002; // two fingers on a touch pad come as Ctrl + wheel
-    const factor = Math.exp(-event.deltaY * unit * speed);
+    const factor = Math.exp(-event.deltaY * speed);
     this.zoomAt(this.place(event), factor < 1 ? Math.max(factor, fitting / this.scale) : factor);
   }
 
@@ -368,8 +320,8 @@ class Viewer {
       return;
     }
     const touch = event.pointerType === "touch";
-    const reach = NEAR_DIVIDER[touch ? "touch" : "mouse"];
-    const near = Math.abs(place.x - this.split * this.frame().width) < reach;
+    const distance = Math.abs(place.x - this.split * this.frame().width);
+    const near = distance < NEAR_DIVIDER[event.pointerType];
     this.gesture = this.compares() && (near || this.fitted) ? "split" : "pan";
     // A finger may be about to scroll the page.
     if (this.gesture === "split" && !touch) this.setSplit(place.x / this.frame().width);
