@@ -196,7 +196,7 @@ class PictureFolder:
 
     def ways(self) -> Ways:
         """Read a picture where others restore one."""
-        return Ways(self._read)
+        return Ways(lambda tasks: [self._read(task) for task in tasks])
 
     def extra(self) -> list[str]:
         """A line for each picture that is of no image of its set."""
@@ -258,7 +258,8 @@ def _jpegqs() -> Method:
         pixels = smooth(program, task.stored.data)
         return pixels if len(task.stored.components) > 1 else pixels[:, :, 0]
 
-    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), lambda: Ways(smoothed))
+    ways = Ways(lambda tasks: [smoothed(task) for task in tasks])
+    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), lambda: ways)
 
 
 def jpegqs_program() -> str:

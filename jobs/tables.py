@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from jobs.evaluate import (
     code_hash,
     open_entrants,
     require_apart,
+    require_different_names,
     run_evaluation,
     tell_left_out,
 )
@@ -55,16 +55,16 @@ from options.command_line import (
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
 from utils.evaluation.journal import pixel_hash
 from utils.evaluation.learned_metrics import MetricError
-from utils.evaluation.metrics import MORE_METRICS
 from utils.evaluation.published import PublishedRow, read_published, rows_for
 from utils.evaluation.tables import (
     WEIGHTS_COLUMNS,
     SummaryRow,
     best_published,
     comparability,
-    counted,
     csv_text,
+    image_count,
     introduction,
+    more_metrics,
     read_summary,
     table_of_set,
 )
@@ -175,14 +175,15 @@ def _run(args: argparse.Namespace) -> int:
     output = Path(args.output or "results")
     wanted = [kind for kind in KINDS if kind.name in args.kinds]
     names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
-    _require_different_names(names)
+    require_different_names(names)
     args.testsets = args.output = None
     entries: list[Entry] = []
     missing: list[str] = []
     failed = False
     first = read_options(wanted[0].schema, _with_option_file(args, wanted[0]), NAMED)
     with open_entrants(first) as entrants:
-        world = entrants.world
+        networks, restorers = entrants
+        world = restorers.world
         for kind, name in ((k, n) for k in wanted for n in names if is_reported(k, n)):
             folder = output / kind.name / set_name(name)
             options: AnyEvaluation = read_options(
@@ -202,7 +203,7 @@ def _run(args: argparse.Namespace) -> int:
             require_apart([testset], folder)
             key, done = "", False
             if world.is_main:
-                restorer = entrants.restorers.restorer(entrants.networks[0].path)
+                restorer = restorers.restorer(networks[0].path)
                 key = fingerprint(options, testset, restorer)
                 done = _is_measured(folder, key, options.report)
                 if not done:
@@ -226,12 +227,6 @@ def _run(args: argparse.Namespace) -> int:
                 _splice(args.readme, text)
             print(f"\n{text}\ntables: {output / 'tables.md'}, {output / 'tables.csv'}")
     return EXIT_FAILED_IMAGES if failed else 0
-
-
-def _require_different_names(wanted: Sequence[str]) -> None:
-    for name, count in Counter(map(set_name, wanted)).items():
-        if count > 1:
-            raise DatasetError(f"--testsets: {name} stands there twice; give it once")
 
 
 def is_reported(kind: Kind, dataset: str) -> bool:
@@ -313,10 +308,9 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
         if of_kind:
             lines += ["", f"### {kind.heading}"]
         for entry in of_kind:
-            count = max((row.images for row in entry.rows), default=0)
             lines += [
                 "",
-                f"{entry.dataset}, {counted(count, 'image')}, "
+                f"{entry.dataset}, {image_count(entry.rows)}, "
                 f"{entry.run['restore_seconds_per_image']:.2f} s per image on "
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
@@ -345,8 +339,7 @@ def _network_line(method: Mapping[str, Any]) -> str:
 def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
     """Measured and published rows; what the network costs, and how far it is from the best."""
     rows: list[tuple[object, ...]] = []
-    measured = {metric for entry in entries for row in entry.rows for metric in row.more}
-    more = [metric for metric in MORE_METRICS if metric in measured]
+    more = more_metrics([row for entry in entries for row in entry.rows])
     for entry in entries:
         name = entry.kind.name
         others = () if comparability(entry.rows) else published

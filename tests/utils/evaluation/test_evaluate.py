@@ -14,7 +14,7 @@ from data.datasets import NamedImage, TestSet
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import JpegImage
 from tests.conftest import ROOT, photograph
-from utils.evaluation.evaluate import Evaluation, evaluate
+from utils.evaluation.evaluate import Evaluation, Method, Task, Ways, evaluate, evaluate_methods
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow, read_published, rows_for
 from utils.evaluation.tables import ImageResult, read_summary, write_tables
@@ -160,15 +160,16 @@ def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
 
     groups: list[int] = []
 
-    def together(many: list[JpegImage]) -> list[np.ndarray]:
-        groups.append(len(many))
-        return [by_its_first_level(stored) for stored in many]
+    def together(tasks: list[Task]) -> list[np.ndarray]:
+        groups.append(len(tasks))
+        return [by_its_first_level(task.stored) for task in tasks]
 
     sets = [_set("A", (40, 48), (32, 32), (48, 40), (24, 40))]
-    run = partial(evaluate, sets, SETTINGS, by_its_first_level, tmp_path, "none", False)
-    single = run()
-    batched = run(restore_many=together, batch=3)
-    assert groups == [3, 3, 2]  # the second holds a refused one: its images are tried singly
+    single = evaluate(sets, SETTINGS, by_its_first_level, tmp_path, "none", False)
+    method = Method("IJCN", lambda: Ways(together, 3))
+    batched = evaluate_methods(sets, SETTINGS, [method], tmp_path, "none", False)
+    # The first two hold refused ones: their images are tried singly.
+    assert [size for size in groups if size > 1] == [3, 3, 2]
     assert batched.results == single.results
     assert batched.failures == single.failures
     assert len(single.failures) == 2

@@ -17,7 +17,7 @@ from jobs import tables
 from models import save_checkpoint
 from tests.conftest import csv_rows, error_line, photograph, run_script, tiny_network
 from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
-from utils.evaluation.metrics import luma_studio_range, measure, psnr_y, ssim_y
+from utils.evaluation.metrics import luma_studio_range, psnr_y, ssim_y
 from utils.image_io import write_png
 
 
@@ -37,13 +37,6 @@ def test_luma_metrics_agree_with_scikit_image() -> None:
     tiny = photograph(9, 9)
     assert math.isnan(ssim_y(restored=tiny, original=tiny))
     assert psnr_y(restored=tiny, original=tiny) == math.inf
-
-
-def test_only_what_is_wanted_is_measured() -> None:
-    original = photograph(40, 56)
-    pair = {"restored": SingleJpeg(20)(original).jpeg, "original": original}
-    assert measure(**pair, wanted=("psnr",))[0] == measure(**pair)[0]
-    assert all(map(math.isnan, measure(**pair, wanted=("psnr",))[1:]))
 
 
 @pytest.fixture

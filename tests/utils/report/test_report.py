@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
 from tests.conftest import photograph
-from utils.evaluation.evaluate import SummaryRow
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
+from utils.evaluation.tables import SummaryRow
 from utils.image_io import ImageError
 from utils.report import report
 from utils.report.report import ReportBuilder
