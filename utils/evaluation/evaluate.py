@@ -98,6 +98,11 @@ class Ways(NamedTuple):
     batch: int = 1
 
 
+def one_by_one(restore: Callable[[Task], Image]) -> Callable[[], Ways]:
+    """`Method.start` of what restores one task at a time and needs no preparation."""
+    return lambda: Ways(lambda tasks: [restore(task) for task in tasks])
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to restore pictures, and the name that its rows bear.
@@ -129,8 +134,7 @@ def evaluate(
         restore: what a JPEG stores -> RGB image, at least as large as the original, which lies in
             its top left corner. Called in this thread only.
     """
-    ways = Ways(lambda tasks: [restore(task.stored) for task in tasks])
-    method = Method(IJCN, lambda: ways)
+    method = Method(IJCN, one_by_one(lambda task: restore(task.stored)))
     return evaluate_methods(sets, degradations, [method], output, save_images, progress)
 
 
