@@ -27,7 +27,7 @@ from utils.evaluation.journal import Entry, Journal, Record, pixel_hash
 from utils.evaluation.metrics import METRICS, Metric, Scores, psnr
 from utils.evaluation.pipeline import in_background, prefetched
 from utils.evaluation.tables import IJCN, JPEG, Cost, Evaluation, ImageResult, mean
-from utils.image_io import ImageError, read_image, write_png
+from utils.image_io import ImageError, read_image, write_atomically, write_png
 from utils.pictures import as_rgb, busiest_window, side_by_side
 
 Image = NDArray[np.uint8]
@@ -74,17 +74,53 @@ class Degrade(Protocol):
     def __call__(self, image: Image) -> Pair: ...
 
 
-class Task(NamedTuple):
-    """What a method restores: an image of a set at a setting; stored: what the JPEG stores."""
-
-    dataset: str
-    setting: str
-    image: str
-    stored: Any
-
-
 class MissingPictures(ValueError):
     """Why a method has no picture of an image, as a whole line: several images may share it."""
+
+
+@dataclass
+class Task:
+    """An image of a set at a setting on its way: degraded, restored, measured; or why not further.
+
+    A method restores it by ``dataset``, ``setting``, ``image`` and ``stored``. index: of the image
+    over all sets. method, key, own: see `Method`. setting: empty where an image cannot be read at
+    all. pixels: hash of the image. area: how many pixels it has.
+    """
+
+    index: int
+    dataset: str
+    image: str
+    method: str
+    key: str
+    own: bool
+    setting: str = ""
+    pixels: str = ""
+    area: int = 0
+    pair: Pair | None = None
+    restored: Image | None = None
+    before: Record | None = None
+    after: Record | None = None
+    restore_seconds: float = 0.0
+    metric_seconds: float = 0.0
+    failure: str = ""
+
+    @property
+    def stored(self) -> Any:
+        """What the JPEG stores."""
+        assert self.pair is not None
+        return self.pair.stored
+
+    def fail(self, error: ValueError) -> None:
+        """Note why it got no further, and where: for pictures of other programs, of which method.
+
+        Lines about images that cannot be used and about `MissingPictures` are whole.
+        """
+        line = " ".join(str(error).split())
+        place = f"{self.dataset}/{self.image} at {self.setting}"
+        if self.pair is not None and not self.own:
+            place = f"{self.method}: {place}"
+        whole = ImageError if self.pair is None else MissingPictures
+        self.failure = line if isinstance(error, whole) else f"{place}: {line}"
 
 
 class Ways(NamedTuple):
@@ -189,10 +225,10 @@ def evaluate_methods(
     ) as bar:
         for method in methods:
             run.measure(method, [(i, *images[i]) for i in own], bar)
-    works: _Works = {}
-    for each in world.gather(run.works):
-        works |= each
-    found = _found(images, [each.label for each in degradations], works, metrics)
+    tasks: Tasks = {}
+    for each in world.gather(run.tasks):
+        tasks |= each
+    found = _found(images, [each.label for each in degradations], tasks, metrics)
     if world.is_main:
         pictures.finish(found, images, degradations)
         journal.remove()
@@ -203,50 +239,7 @@ _AHEAD = 2
 """Images prepared before, and measured after, the one that is being restored."""
 
 
-@dataclass
-class _Work:
-    """An image at a setting on its way: degraded, restored, measured; or why it got no further.
-
-    index: of the image over all sets. method, key, own: see `Method`. setting: empty where an image
-    cannot be read at all, at any setting. pixels: hash of the image. area: pixels of the image.
-    """
-
-    index: int
-    dataset: str
-    image: str
-    method: str
-    key: str
-    own: bool
-    setting: str = ""
-    pixels: str = ""
-    area: int = 0
-    pair: Pair | None = None
-    restored: Image | None = None
-    before: Record | None = None
-    after: Record | None = None
-    restore_seconds: float = 0.0
-    metric_seconds: float = 0.0
-    failure: str = ""
-
-    @property
-    def task(self) -> Task:
-        assert self.pair is not None
-        return Task(self.dataset, self.setting, self.image, self.pair.stored)
-
-    def fail(self, error: ValueError) -> None:
-        """Note why it got no further, and where: for pictures of other programs, of which method.
-
-        Lines about images that cannot be used and about `MissingPictures` are whole.
-        """
-        line = " ".join(str(error).split())
-        place = f"{self.dataset}/{self.image} at {self.setting}"
-        if self.pair is not None and not self.own:
-            place = f"{self.method}: {place}"
-        whole = ImageError if self.pair is None else MissingPictures
-        self.failure = line if isinstance(error, whole) else f"{place}: {line}"
-
-
-_Works: TypeAlias = dict[tuple[int, str], dict[str, _Work]]
+Tasks: TypeAlias = dict[tuple[int, str], dict[str, Task]]
 """By the image's index and the setting, then by method."""
 
 
@@ -259,7 +252,7 @@ class _Run:
     journal: Journal
     jpeg_key: str
     metrics: Mapping[str, Metric]
-    works: _Works = field(default_factory=dict)
+    tasks: Tasks = field(default_factory=dict)
 
     def measure(
         self, method: Method, images: Sequence[tuple[int, str, EvaluationImage]], bar: tqdm[Any]
@@ -267,36 +260,36 @@ class _Run:
         """All images at all settings by one method."""
         ways = method.start()
         ahead = max(_AHEAD, ways.batch)
-        prepared = (work for image in images for work in self._degraded(method, *image))
+        prepared = (task for image in images for task in self._degraded(method, *image))
         finite: dict[str, list[tuple[float, float]]] = defaultdict(list)  # PSNR, by set
         with (
             closing(prefetched(prepared, ahead)) as degraded,
             closing(in_background(self._measured, _restored(degraded, ways), 1, ahead)) as done,
         ):
-            for work in done:
-                self._note(work)
-                if work.before is not None and work.after is not None:
-                    pairs = finite[work.dataset]
-                    pair = work.before.figures["psnr"], work.after.figures["psnr"]
+            for task in done:
+                self._note(task)
+                if task.before is not None and task.after is not None:
+                    pairs = finite[task.dataset]
+                    pair = task.before.figures["psnr"], task.after.figures["psnr"]
                     if math.inf not in pair:
                         pairs.append(pair)
                     before, after = (mean(pair[i] for pair in pairs) for i in (0, 1))
-                    text = f"{work.dataset} {JPEG} {before:.2f} -> {method.name} {after:.2f} dB"
+                    text = f"{task.dataset} {JPEG} {before:.2f} -> {method.name} {after:.2f} dB"
                     bar.set_postfix_str(text, refresh=False)
-                bar.update(1 if work.setting else len(self.degradations))
+                bar.update(1 if task.setting else len(self.degradations))
 
-    def _note(self, work: _Work) -> None:
-        work.pair = work.restored = None
-        others = self.works.setdefault((work.index, work.setting), {})
+    def _note(self, task: Task) -> None:
+        task.pair = task.restored = None
+        others = self.tasks.setdefault((task.index, task.setting), {})
         # What keeps an image from being compressed is told once, not for every method.
-        if work.before is not None or not others:
-            others[work.method] = work
+        if task.before is not None or not others:
+            others[task.method] = task
 
     def _degraded(
         self, method: Method, index: int, dataset: str, entry: EvaluationImage
-    ) -> Iterator[_Work]:
-        bare = _Work(index, dataset, entry.name, method.name, method.key, method.own)
-        if (index, "") in self.works:  # it could not be read for an earlier method
+    ) -> Iterator[Task]:
+        bare = Task(index, dataset, entry.name, method.name, method.key, method.own)
+        if (index, "") in self.tasks:  # it could not be read for an earlier method
             yield bare
             return
         try:
@@ -307,52 +300,52 @@ class _Run:
             return
         pixels, area = pixel_hash(image), image.shape[0] * image.shape[1]
         for degrade in self.degradations:
-            work = replace(bare, setting=degrade.label, pixels=pixels, area=area)
-            self._recall(work)
-            if work.after is None or work.before is None:
+            task = replace(bare, setting=degrade.label, pixels=pixels, area=area)
+            self._recall(task)
+            if task.after is None or task.before is None:
                 try:
                     pair = degrade(image)
-                    _checked(pair.original, f"{dataset}/{entry.name} at {work.setting}")
+                    _checked(pair.original, f"{dataset}/{entry.name} at {task.setting}")
                 except ValueError as error:
-                    work.fail(error)
+                    task.fail(error)
                 else:
-                    work.pair = pair
-            yield work
+                    task.pair = pair
+            yield task
 
-    def _recall(self, work: _Work) -> None:
+    def _recall(self, task: Task) -> None:
         """Figures that are known: of the JPEG from another method, others from a stopped run."""
-        others = self.works.get((work.index, work.setting), {})
-        work.before = next((each.before for each in others.values()), None) or self.journal.find(
-            self._entry(work, self.jpeg_key), self.metrics
+        others = self.tasks.get((task.index, task.setting), {})
+        task.before = next((each.before for each in others.values()), None) or self.journal.find(
+            self._entry(task, self.jpeg_key), self.metrics
         )
-        saved = self.pictures.path(work)
-        if work.before is not None and (saved is None or saved.exists()):
-            work.after = self.journal.find(self._entry(work, work.key), self.metrics)
+        saved = self.pictures.path(task)
+        if task.before is not None and (saved is None or saved.exists()):
+            task.after = self.journal.find(self._entry(task, task.key), self.metrics)
 
-    def _entry(self, work: _Work, key: str) -> Entry:
-        return Entry(key, work.dataset, work.setting, work.image, work.pixels)
+    def _entry(self, task: Task, key: str) -> Entry:
+        return Entry(key, task.dataset, task.setting, task.image, task.pixels)
 
-    def _measured(self, work: _Work) -> _Work:
+    def _measured(self, task: Task) -> Task:
         """In another thread: figures of the JPEG, unless they are known, and of the picture."""
-        if work.pair is None:
-            return work
+        if task.pair is None:
+            return task
         start = time.perf_counter()
-        if work.before is None:
-            work.before = Record(self._figures(work.pair.jpeg, work.pair.original), 0.0)
-            self.journal.add(self._entry(work, self.jpeg_key), work.before)
-        if work.restored is not None:
-            if (path := self.pictures.path(work)) is not None:
-                self.pictures.write(path, work.restored)
+        if task.before is None:
+            task.before = Record(self._figures(task.pair.jpeg, task.pair.original), 0.0)
+            self.journal.add(self._entry(task, self.jpeg_key), task.before)
+        if task.restored is not None:
+            if (path := self.pictures.path(task)) is not None:
+                self.pictures.write(path, task.restored)
             try:
-                restored = _in_colours(work.restored, work.pair.original)
-                figures = self._figures(restored, work.pair.original)
+                restored = _in_colours(task.restored, task.pair.original)
+                figures = self._figures(restored, task.pair.original)
             except ValueError as error:
-                work.fail(error)
+                task.fail(error)
             else:
-                work.after = Record(figures, work.restore_seconds)
-                self.journal.add(self._entry(work, work.key), work.after)
-        work.metric_seconds = time.perf_counter() - start
-        return work
+                task.after = Record(figures, task.restore_seconds)
+                self.journal.add(self._entry(task, task.key), task.after)
+        task.metric_seconds = time.perf_counter() - start
+        return task
 
     def _figures(self, restored: Image, original: Image) -> dict[str, float]:
         return {
@@ -364,21 +357,21 @@ class _Run:
 def _found(
     images: Sequence[tuple[str, EvaluationImage]],
     settings: Sequence[str],
-    works: _Works,
+    tasks: Tasks,
     metrics: Iterable[str],
 ) -> Evaluation:
     """What all processes have found, in the order in which one alone would have found it."""
     found = Evaluation()
     for (index, (dataset, entry)), setting in product(enumerate(images), ("", *settings)):
-        here = works.get((index, setting), {})
-        found.failures += [work.failure for work in here.values() if work.failure]
-        found.metric_seconds += sum(work.metric_seconds for work in here.values())
-        if any(work.before is None or (work.failure and work.own) for work in here.values()):
+        here = tasks.get((index, setting), {})
+        found.failures += [task.failure for task in here.values() if task.failure]
+        found.metric_seconds += sum(task.metric_seconds for task in here.values())
+        if any(task.before is None or (task.failure and task.own) for task in here.values()):
             found.left_out.setdefault(dataset, set()).add(entry.name)
             continue
         records: dict[str, Record | None] = {}
-        for method, work in here.items():
-            records |= {JPEG: work.before, method: work.after}
+        for method, task in here.items():
+            records |= {JPEG: task.before, method: task.after}
         for method, record in records.items():
             if record is None:
                 found.missing.setdefault((dataset, method), set()).add((setting, entry.name))
@@ -432,32 +425,32 @@ def picture_folders(output: Path) -> tuple[Path, Path]:
 _BESIDE = "images.part"
 
 
-def _restored(works: Iterator[_Work], ways: Ways) -> Iterator[_Work]:
-    while group := list(islice(works, ways.batch)):
-        if usable := [work for work in group if work.pair is not None]:
+def _restored(tasks: Iterator[Task], ways: Ways) -> Iterator[Task]:
+    while group := list(islice(tasks, ways.batch)):
+        if usable := [task for task in group if task.pair is not None]:
             _restore(usable, ways.restore)
         yield from group
 
 
-def _restore(works: Sequence[_Work], restore: Callable[[list[Task]], list[Image]]) -> None:
+def _restore(tasks: list[Task], restore: Callable[[list[Task]], list[Image]]) -> None:
     """All of them, or where that fails, one by one."""
     start = time.perf_counter()
     try:
-        images = restore([work.task for work in works])
+        images = restore(tasks)
     except ValueError as error:
-        if len(works) == 1:
-            works[0].fail(error)
+        if len(tasks) == 1:
+            tasks[0].fail(error)
             return
-        for work in works:
-            _restore([work], restore)
+        for task in tasks:
+            _restore([task], restore)
         return
-    seconds = (time.perf_counter() - start) / len(works)
-    for work, image in zip(works, images, strict=True):
-        assert work.pair is not None
-        height, width = work.pair.original.shape[:2]
+    seconds = (time.perf_counter() - start) / len(tasks)
+    for task, image in zip(tasks, images, strict=True):
+        assert task.pair is not None
+        height, width = task.pair.original.shape[:2]
         # Made elsewhere and of another size, it is of another picture.
-        work.restored = image[:height, :width] if work.own else image
-        work.restore_seconds = seconds
+        task.restored = image[:height, :width] if task.own else image
+        task.restore_seconds = seconds
 
 
 def _in_colours(picture: Image, original: Image) -> Image:
@@ -504,7 +497,7 @@ class _Pictures:
         """Remove what an evaluation that was stopped has left."""
         shutil.rmtree(self.beside, ignore_errors=True)
 
-    def path(self, of: _Work | ImageResult) -> Path | None:
+    def path(self, of: Task | ImageResult) -> Path | None:
         """Where a method's picture is written; None if it is not wanted, or made elsewhere."""
         wanted = self.wanted == "all" or (
             self.wanted == "first" and of.setting == self.first_setting
@@ -514,15 +507,8 @@ class _Pictures:
         return self.paths[of.method](of.dataset, of.setting, of.image)
 
     def write(self, path: Path, restored: Image) -> None:
-        # Several processes may come here at once; touching a file suits them all.
-        try:
-            self.beside.mkdir(parents=True, exist_ok=True)
-            (self.beside / self.MARK).touch()
-        except OSError as error:
-            raise ImageError(
-                f"{self.beside}: cannot be written ({error.strerror or error}); "
-                "choose another --output"
-            ) from error
+        if not (self.beside / self.MARK).exists():  # several processes may come here at once
+            write_atomically(self.beside / self.MARK, "")
         write_png(path, restored)
 
     def finish(

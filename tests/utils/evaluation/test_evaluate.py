@@ -117,23 +117,6 @@ def test_gray_sets(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows["QF90", "JPEG"].scores, expected)
 
 
-def test_bad_images_are_left_out_and_counted(tmp_path: Path) -> None:
-    def unreadable() -> np.ndarray:
-        raise ImageError("broken.png: not an image")
-
-    images = (
-        NamedImage("good", lambda: photograph(32, 32)),
-        NamedImage("broken", unreadable),
-        NamedImage("small", lambda: photograph(7, 32)),
-    )
-    found = _evaluate([TestSet("A", images)], tmp_path)
-    assert {r.image for r in found.results} == {"good"}
-    broken, small = found.failures
-    assert "not an image" in broken
-    assert "below 8" in small
-    assert "Left out: 2" in write_tables(tmp_path, found, [], "title")
-
-
 def test_a_users_own_images_folder_is_never_touched(tmp_path: Path) -> None:
     mine = tmp_path / "images" / "holiday.txt"
     mine.parent.mkdir()
@@ -146,20 +129,7 @@ def test_a_users_own_images_folder_is_never_touched(tmp_path: Path) -> None:
     assert (tmp_path / "comparison.png").read_text() == "mine too"
 
 
-def test_images_the_restorer_refuses_are_left_out(tmp_path: Path) -> None:
-    def refuses_small(stored: JpegImage) -> np.ndarray:
-        if stored.width < 40:
-            raise ValueError("too small for me")
-        return _gray_restorer(stored)
-
-    sets = [_set("A", (32, 32), (32, 48))]
-    found = _evaluate(sets, tmp_path, restore=refuses_small)
-    assert found.left_out == {"A": {"im0"}}
-    assert "A/im0 at QF10: too small for me" in found.failures
-    assert {r.image for r in found.results} == {"im1"}
-
-
-def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
+def test_images_the_restorer_refuses_are_left_out_alone_or_in_batches(tmp_path: Path) -> None:
     def by_its_first_level(stored: JpegImage) -> np.ndarray:
         if stored.width == 32:
             raise ValueError("too small for me")
@@ -180,7 +150,9 @@ def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
     assert [size for size in groups if size > 1] == [3, 3, 2]
     assert batched.results == single.results
     assert batched.failures == single.failures
-    assert len(single.failures) == 2
+    assert single.failures == [f"A/im1 at QF{q}: too small for me" for q in (10, 90)]
+    assert single.left_out == {"A": {"im1"}}
+    assert {r.image for r in single.results} == {"im0", "im2", "im3"}
 
 
 def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:

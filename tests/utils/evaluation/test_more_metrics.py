@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,20 +58,24 @@ def run(desk: Path, metrics: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def jpeg_rows(desk: Path) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+    """Rows of the JPEG, and the pair of pictures that each is of."""
+    for row in csv_rows(desk / "out" / "per_image.csv"):
+        if row["method"] == "JPEG":
+            original = photograph(40, 48, seed=int(row["image"]))
+            yield row, {"restored": SingleJpeg(30)(original).jpeg, "original": original}
+
+
 def test_more_columns_and_cells(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = run(desk, "[psnr,ssim,psnrb,psnr_y,ssim_y]")
     assert done.returncode == 0, done.stderr
     text = (desk / "out" / "summary.md").read_text()
     assert "PSNR (dB) / SSIM / PSNR-B (dB) / PSNR of luma (dB) / SSIM of luma, mean" in text
-    rows = csv_rows(desk / "out" / "per_image.csv")
-    for row in rows:
-        if row["method"] == "JPEG":
-            original = photograph(40, 48, seed=int(row["image"]))
-            pair = {"restored": SingleJpeg(30)(original).jpeg, "original": original}
-            assert float(row["psnr_y"]) == pytest.approx(psnr_y(**pair), abs=1e-4)
-            assert float(row["ssim_y"]) == pytest.approx(ssim_y(**pair), abs=1e-6)
+    for row, pair in jpeg_rows(desk):
+        assert float(row["psnr_y"]) == pytest.approx(psnr_y(**pair), abs=1e-4)
+        assert float(row["ssim_y"]) == pytest.approx(ssim_y(**pair), abs=1e-6)
     (jpeg,) = (r for r in csv_rows(desk / "out" / "summary.csv") if r["method"] == "JPEG")
-    mean = np.mean([float(r["psnr_y"]) for r in rows if r["method"] == "JPEG"])
+    mean = np.mean([float(row["psnr_y"]) for row, _ in jpeg_rows(desk)])
     assert float(jpeg["psnr_y"]) == pytest.approx(mean, abs=1e-4)
     assert f"/ {mean:.2f} /" in text
     assert tables.main(["join", "out"]) == 0
@@ -115,11 +120,9 @@ def test_learned_metrics_are_those_of_the_package(
     monkeypatch.setitem(sys.modules, "piq", fake)
     done = run(desk, "psnr,lpips")
     assert done.returncode == 0, done.stderr
-    for row in csv_rows(desk / "out" / "per_image.csv"):
-        if row["method"] == "JPEG":
-            original = photograph(40, 48, seed=int(row["image"]))
-            difference = np.abs(SingleJpeg(30)(original).jpeg.astype(float) - original) / 255
-            assert float(row["lpips"]) == pytest.approx(difference.mean(), abs=1e-6)
+    for row, pair in jpeg_rows(desk):
+        difference = np.abs(pair["restored"].astype(float) - pair["original"]) / 255
+        assert float(row["lpips"]) == pytest.approx(difference.mean(), abs=1e-6)
     done = run(desk, "dists")
     assert "downloads its weights at first use, which failed (<urlopen" in error_line(done)
 
