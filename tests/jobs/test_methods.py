@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,9 @@ from tests.conftest import (
     run_script,
     tiny_network,
 )
-from utils.evaluation.metrics import measure
-from utils.evaluation.paired import compare
+from utils.evaluation.metrics import measure, psnr_y, ssim_y
 from utils.evaluation.published import SET_SIZES
+from utils.evaluation.tables import compare
 from utils.image_io import read_image, write_png
 from utils.run_log import file_hash
 
@@ -45,6 +47,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_checkpoint(tiny_network(seed=1), tmp_path / "two.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def summary(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Rows of a run by method and setting."""
+    return {(r["method"], r["setting"]): r for r in csv_rows(folder / "summary.csv")}
 
 
 def theirs(seed: int) -> np.ndarray:
@@ -148,9 +155,8 @@ def test_pictures_that_do_not_fit_are_one_line_each(desk: Path) -> None:
     text = (desk / "out" / "summary.md").read_text()
     assert "| FBCNN (fewer images) |" in text
     assert "Left out of FBCNN: 2 images at QF10 (0, 1); 1 image at QF90 (2)." in text
-    counts = {(r["method"], r["setting"]): r["images"] for r in csv_rows(desk / "out/summary.csv")}
-    assert counts["JPEG", "QF10"] == counts["one", "QF10"] == "3"
-    assert counts["FBCNN", "QF10"] == "1"
+    rows = summary(desk / "out")
+    assert [rows[m, "QF10"]["images"] for m in ("JPEG", "one", "FBCNN")] == ["3", "3", "1"]
     shutil.rmtree(place)
     done = run(desk, "--method", "FBCNN=theirs")
     assert done.stderr.count("left out: FBCNN: no folder QF10 of mine in theirs") == 1
@@ -166,7 +172,7 @@ def test_gray_and_colour_pictures(desk: Path) -> None:
     done = run(desk, "--method", "X=theirs")
     assert "left out: X: mine/0 at QF90: it is in colour, the original is gray" in done.stderr
     assert done.stderr.count("left out") == 1
-    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "out" / "summary.csv")}
+    rows = summary(desk / "out")
     assert rows["X", "QF10"]["exact"] == "1"
     assert rows["X", "QF10"]["images"] == "3"
 
@@ -208,8 +214,8 @@ def test_jpegqs_is_asked_for_by_name(desk: Path, monkeypatch: pytest.MonkeyPatch
     program.chmod(0o755)
     done = run(desk, "--method", "jpegqs")
     assert done.returncode == 0, done.stderr
-    rows = {(r["method"], r["setting"]): r["psnr"] for r in csv_rows(desk / "out/summary.csv")}
-    assert rows["jpegqs -q 6", "QF10"] == rows["JPEG", "QF10"]
+    rows = summary(desk / "out")
+    assert rows["jpegqs -q 6", "QF10"]["psnr"] == rows["JPEG", "QF10"]["psnr"]
     program.write_text(f'#!{sys.executable}\nimport sys\nsys.exit("broken")\n')
     done = run(desk, "--method", "jpegqs")
     assert done.returncode == 1
@@ -220,7 +226,7 @@ def test_the_real_jpegqs_improves_on_the_jpeg(desk: Path) -> None:
     if shutil.which("jpegqs") is None:
         pytest.skip("jpegqs is not installed")
     assert run(desk, "--method", "jpegqs").returncode == 0
-    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "out" / "summary.csv")}
+    rows = summary(desk / "out")
     assert float(rows["jpegqs -q 6", "QF10"]["psnrb"]) > float(rows["JPEG", "QF10"]["psnrb"])
 
 
@@ -297,7 +303,7 @@ def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert text.count(f"| {method} ") == 1
     assert text.count("Protocol: ") == 1
     assert "PSNR of A minus B, image by image" in text
-    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "joined" / "summary.csv")}
+    rows = summary(desk / "joined")
     for name in ("first", "third"):
         for row in csv_rows(desk / name / "summary.csv"):
             found = rows[row["method"], row["setting"]]
@@ -379,3 +385,83 @@ def test_tables_of_every_protocol_take_several_methods(
 def test_what_jpegqs_is_given_is_the_jpeg_of_the_table() -> None:
     pair = SingleJpeg(30)(photograph(33, 47))
     assert np.array_equal(decode_jpeg(pair.stored.data), pair.jpeg)
+
+
+# Metrics on request
+
+
+def jpeg_rows(desk: Path) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+    """Rows of the JPEG, and the pair of pictures that each is of."""
+    for row in csv_rows(desk / "out" / "per_image.csv"):
+        if row["method"] == "JPEG":
+            original = photograph(40, 48, seed=int(row["image"]))
+            jpeg = SingleJpeg(int(row["setting"][2:]))(original).jpeg
+            yield row, {"restored": jpeg, "original": original}
+
+
+def test_more_columns_and_cells(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = run(desk, "--set", "metrics=[psnr,ssim,psnrb,psnr_y,ssim_y]")
+    assert done.returncode == 0, done.stderr
+    text = (desk / "out" / "summary.md").read_text()
+    assert "PSNR (dB) / SSIM / PSNR-B (dB) / PSNR of luma (dB) / SSIM of luma, mean" in text
+    for row, pair in jpeg_rows(desk):
+        assert float(row["psnr_y"]) == pytest.approx(psnr_y(**pair), abs=1e-4)
+        assert float(row["ssim_y"]) == pytest.approx(ssim_y(**pair), abs=1e-6)
+    figures = [float(row["psnr_y"]) for row, _ in jpeg_rows(desk) if row["setting"] == "QF10"]
+    mean = float(summary(desk / "out")["JPEG", "QF10"]["psnr_y"])
+    assert mean == pytest.approx(np.mean(figures), abs=1e-4)
+    assert f"/ {mean:.2f} /" in text
+    assert tables.main(["join", "out"]) == 0
+    assert "PSNR of luma (dB)" in capsys.readouterr().out
+
+
+def test_fewer_metrics(desk: Path) -> None:
+    done = run(desk, "--set", "metrics=psnr")
+    assert done.returncode == 0, done.stderr
+    text = (desk / "out" / "summary.md").read_text()
+    assert "PSNR (dB), mean over the images." in text
+    assert not [line for line in text.splitlines() if line.startswith("| JPEG") and " / " in line]
+    jpeg = summary(desk / "out")["JPEG", "QF10"]
+    assert (jpeg["ssim"], jpeg["psnrb"]) == ("nan", "nan")
+
+
+@pytest.mark.parametrize("metrics", ["psnr,nice", "[psnr,psnr]", "[]"])
+def test_unknown_metrics_are_one_line(desk: Path, metrics: str) -> None:
+    assert f"--set metrics={metrics}: " in error_line(run(desk, "--set", f"metrics={metrics}"))
+    assert not (desk / "out").exists()
+
+
+FAKE = """
+import torch
+
+class LPIPS(torch.nn.Module):
+    def forward(self, x, y):
+        assert x.shape == y.shape == (1, 3, 40, 48) and 0 <= x.min() and x.max() <= 1
+        return (x - y).abs().mean()
+
+class DISTS(LPIPS):
+    def __init__(self):
+        raise OSError("<urlopen error no route to host>")
+"""
+
+
+def test_learned_metrics_are_those_of_the_package(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = types.ModuleType("piq")
+    exec(FAKE, vars(fake))
+    monkeypatch.setitem(sys.modules, "piq", fake)
+    done = run(desk, "--set", "metrics=psnr,lpips")
+    assert done.returncode == 0, done.stderr
+    for row, pair in jpeg_rows(desk):
+        difference = np.abs(pair["restored"].astype(float) - pair["original"]) / 255
+        assert float(row["lpips"]) == pytest.approx(difference.mean(), abs=1e-6)
+    done = run(desk, "--set", "metrics=dists")
+    assert "downloads its weights at first use, which failed (<urlopen" in error_line(done)
+
+
+def test_a_missing_package_is_one_line(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "piq", None)
+    done = run(desk, "--set", "metrics=psnr,lpips")
+    assert 'install it: pip install -e ".[metrics]"' in error_line(done)
+    assert not (desk / "out").exists()

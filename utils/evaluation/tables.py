@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from utils.evaluation.metrics import METRIC_TITLES, Scores
-from utils.evaluation.paired import compare
 from utils.evaluation.published import PublishedRow, not_comparable, rows_for, without_chroma
 from utils.image_io import write_atomically
 
@@ -255,6 +254,46 @@ def _comparisons(results: Sequence[ImageResult]) -> list[str]:
     return lines
 
 
+CONFIDENCE = 0.95
+
+
+class Paired(NamedTuple):
+    """Differences of a figure over the images that two methods share.
+
+    mean: of first - second. low, high: the confidence interval of this mean, nan for one image.
+    won, lost: on how many images the first is above, or below; the others are equal.
+    """
+
+    images: int
+    mean: float
+    low: float
+    high: float
+    won: int
+    lost: int
+
+
+def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Paired | None:
+    """Figures by image of two methods; None if they share no image with two finite ones.
+
+    The interval is Student's for paired differences: it takes the images for a sample of those
+    that one could have measured, and the mean difference for about normally distributed.
+    """
+    pairs = [(value, second[name]) for name, value in first.items() if name in second]
+    finite = [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
+    if not finite:
+        return None
+    differences = np.array([x - y for x, y in finite])
+    mean = float(differences.mean())
+    reach = math.nan
+    if len(finite) > 1:
+        from scipy import stats  # slow to import, needed here only
+
+        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1))
+        reach = quantile * float(differences.std(ddof=1)) / math.sqrt(len(finite))
+    won, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    return Paired(len(finite), mean, mean - reach, mean + reach, won, lost)
+
+
 def _exact_images(results: Sequence[ImageResult]) -> list[str]:
     """Which images are reproduced exactly, and what that means for the averages."""
     found: dict[str, list[str]] = {}
@@ -271,10 +310,10 @@ def _exact_images(results: Sequence[ImageResult]) -> list[str]:
     return [f"Reproduced exactly: {lists}. {rule}", ""]
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names for a sentence, the first few of them."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence, the first ten of them."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
 
 
 def introduction(rows: Sequence[SummaryRow]) -> list[str]:
@@ -293,14 +332,11 @@ def _shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
 
 def example_of(settings: Iterable[str]) -> str:
     """One of the settings of two compressions in words, the one that shows most; else empty."""
-    twice = [
-        (setting, found)
-        for setting in settings
-        if (found := _TWICE.fullmatch(without_chroma(setting)[0]))
-    ]
+    labels = {setting: _LABEL.fullmatch(without_chroma(setting)[0]) for setting in settings}
+    twice = {setting: found for setting, found in labels.items() if found and found[2]}
     if not twice:
         return ""
-    telling, _ = max(twice, key=lambda pair: (pair[1][3] != "0", pair[1][1] != pair[1][2]))
+    telling = max(twice, key=lambda s: (twice[s][3] != "0", twice[s][1] != twice[s][2]))
     return f"{telling}: {explained(telling)}."
 
 
@@ -308,21 +344,19 @@ def explained(setting: str) -> str:
     """The label of a degradation in words; empty for any other text."""
     bare, sampling = without_chroma(setting)
     chroma = f", chroma {sampling}" if sampling else ""
-    if once := _ONCE.fullmatch(bare):
-        return f"compressed at quality {once[1]}{chroma}"
-    if not (twice := _TWICE.fullmatch(bare)):
+    if not (found := _LABEL.fullmatch(bare)):
         return ""
-    first, second, rows, columns = twice.groups()
-    if rows == columns == "0":
-        return f"compressed at quality {first}, again at {second} on the same grid{chroma}"
-    shift = f"{counted(int(rows), 'row')} and {counted(int(columns), 'column')}"
-    return (
-        f"compressed at quality {first}, shifted by {shift}, compressed again at {second}{chroma}"
-    )
+    first, second, rows, columns = found.groups()
+    words = f"compressed at quality {first}"
+    if second is not None and rows == columns == "0":
+        words += f", again at {second} on the same grid"
+    elif second is not None:
+        shift = f"{counted(int(rows), 'row')} and {counted(int(columns), 'column')}"
+        words += f", shifted by {shift}, compressed again at {second}"
+    return words + chroma
 
 
-_ONCE = re.compile(r"QF(\d+)")
-_TWICE = re.compile(r"QF(\d+)-(\d+)\+(\d+)\+(\d+)")
+_LABEL = re.compile(r"QF(\d+)(?:-(\d+)\+(\d+)\+(\d+))?")
 
 
 def counted(count: int, noun: str) -> str:
@@ -493,7 +527,7 @@ def _methods_down(
         rank.setdefault(names[method], math.inf if math.isnan(psnr) else psnr)
     for other in others:
         method = f"{other.method} (published{'' if other.blind else ', not blind'})"
-        figures = {"psnr": other.psnr, "ssim": other.ssim, "psnrb": other.psnrb}
+        figures = {name: getattr(other, name) for name in Scores._fields}
         cells[method, other.setting] = _cell(figures, metrics)
         if other.psnr is not None:
             rank.setdefault(method, other.psnr)
@@ -552,8 +586,8 @@ def _own_cell(row: SummaryRow, metrics: Sequence[str]) -> str:
 
 
 def _cell(figures: Mapping[str, float | None], metrics: Sequence[str]) -> str:
-    def show(name: str) -> str:
-        value = figures.get(name)
-        return "-" if value is None else f"{value:.{2 if 'psnr' in name else 3}f}"
-
-    return " / ".join(map(show, metrics))
+    values = {name: figures.get(name) for name in metrics}
+    return " / ".join(
+        "-" if value is None else f"{value:.{2 if 'psnr' in name else 3}f}"
+        for name, value in values.items()
+    )

@@ -12,14 +12,19 @@ from numpy.typing import NDArray
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from data.degradation import SingleJpeg
+from tests.conftest import photograph
+from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
 from utils.evaluation.metrics import (
     Scores,
     blocking_effect_factor,
     luma_studio_range,
     measure,
     psnr,
+    psnr_y,
     psnrb,
     ssim,
+    ssim_y,
 )
 
 Image = NDArray[np.uint8]
@@ -101,9 +106,8 @@ def test_psnr_of_opposite_extremes_does_not_wrap_around() -> None:
 # SSIM
 
 
-@SHAPES
-def test_ssim_agrees_with_scikit_image_on_the_valid_region(shape: tuple[int, ...]) -> None:
-    restored, original = image_pair(shape)
+def ssim_of_scikit_image(restored: Image, original: Image) -> float:
+    """Of the valid region."""
     _, similarity = structural_similarity(
         original,
         restored,
@@ -112,12 +116,17 @@ def test_ssim_agrees_with_scikit_image_on_the_valid_region(shape: tuple[int, ...
         sigma=1.5,
         truncate=3.5,
         use_sample_covariance=False,
-        channel_axis=-1 if len(shape) == 3 else None,
+        channel_axis=-1 if original.ndim == 3 else None,
         full=True,
     )
-    expected = similarity[5:-5, 5:-5].mean()
+    return float(similarity[5:-5, 5:-5].mean())
+
+
+@SHAPES
+def test_ssim_agrees_with_scikit_image_on_the_valid_region(shape: tuple[int, ...]) -> None:
+    restored, original = image_pair(shape)
     assert ssim(restored=restored, original=original) == pytest.approx(
-        expected, abs=FLOAT64_ROUNDING
+        ssim_of_scikit_image(restored, original), abs=FLOAT64_ROUNDING
     )
 
 
@@ -361,3 +370,35 @@ def test_luma_of_gray_and_bef_of_colour_are_refused() -> None:
         blocking_effect_factor(np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(ValueError, match="at least 8"):
         blocking_effect_factor(np.zeros((7, 16), np.uint8))
+
+
+# Metrics on request
+
+
+def test_luma_metrics_agree_with_scikit_image() -> None:
+    original = photograph(40, 56)
+    restored = SingleJpeg(20)(original).jpeg
+    pair = {"restored": restored, "original": original}
+    x, y = luma_studio_range(restored), luma_studio_range(original)
+    assert psnr_y(**pair) == pytest.approx(peak_signal_noise_ratio(y, x, data_range=255))
+    assert ssim_y(**pair) == pytest.approx(ssim_of_scikit_image(x, y), abs=FLOAT64_ROUNDING)
+    gray = {"restored": x, "original": y}
+    assert psnr_y(**gray) == psnr_y(**pair)
+    assert ssim_y(**gray) == ssim_y(**pair)
+    tiny = photograph(9, 9)
+    assert math.isnan(ssim_y(restored=tiny, original=tiny))
+    assert psnr_y(restored=tiny, original=tiny) == math.inf
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_real_learned_metrics(name: str) -> None:
+    pytest.importorskip("piq", reason="piq is an optional extra")
+    try:
+        metric = LearnedMetric(name)
+    except MetricError as error:
+        pytest.skip(str(error))
+    original = photograph(64, 64)
+    worse, better = (SingleJpeg(quality)(original).jpeg for quality in (5, 80))
+    assert metric(restored=original, original=original) == pytest.approx(0, abs=1e-4)
+    assert metric(restored=worse, original=original) > metric(restored=better, original=original)
+    assert math.isnan(metric(restored=original[:20], original=original[:20]))
