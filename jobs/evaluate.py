@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,7 @@ def run_evaluation(
 
     Raises:
         ImageError: the output folder cannot be written. OptionsError: a method that cannot be used.
+        MetricError: a metric of an extra that is not installed, or whose weights are not here.
     """
     output = options.output
     degradations = options.degradations()
@@ -129,7 +131,10 @@ def run_evaluation(
     networks, restorers = entrants
     world = restorers.world
     require_different_methods([each.name for each in networks] + [each.name for each in others])
-    metrics = metrics_of(options.metrics)
+    metrics: dict[str, Metric] = {
+        name: LearnedMetric(name) if name in CLASSES else METRICS[name]
+        for name in dict.fromkeys(("psnr", *options.metrics))
+    }
     require_writable(output)
     code = code_hash()
     arithmetic = describe_machine(restorers.restorer(networks[0].path), world)
@@ -195,16 +200,6 @@ def _method(
     return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic))
 
 
-def metrics_of(names: Sequence[str]) -> dict[str, Metric]:
-    """What the options ask to measure, and PSNR.
-
-    Raises:
-        MetricError: a metric of an extra that is not installed, or whose weights are not here.
-    """
-    wanted = dict.fromkeys(("psnr", *names))
-    return {name: LearnedMetric(name) if name in CLASSES else METRICS[name] for name in wanted}
-
-
 def _key(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -258,17 +253,16 @@ def _tell(options: AnyEvaluation, evaluation: Evaluation, notes: Sequence[str]) 
 
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:
     root = from_project(options.testsets_folder)
-    if options.testsets != "auto":
-        require_different_names(options.testsets)
-        return [open_testset(wanted, root) for wanted in options.testsets]
-    if has_testset(DEFAULT_SET, root):
-        return [open_testset(DEFAULT_SET, root)]
-    if world_from_environment().is_main:
-        print(
-            f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
-            f"({as_started('python testsets/download.py')} {DEFAULT_SET} fetches it)"
-        )
-    return [open_testset(SAMPLE, root)]
+    wanted: Sequence[str] = options.testsets
+    if options.testsets == "auto":
+        wanted = [DEFAULT_SET if has_testset(DEFAULT_SET, root) else SAMPLE]
+        if wanted == [SAMPLE] and world_from_environment().is_main:
+            print(
+                f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
+                f"({as_started('python testsets/download.py')} {DEFAULT_SET} fetches it)"
+            )
+    require_different_names(wanted)
+    return [open_testset(each, root) for each in wanted]
 
 
 def require_different_names(wanted: Sequence[str]) -> None:
@@ -277,9 +271,8 @@ def require_different_names(wanted: Sequence[str]) -> None:
     Raises:
         DatasetError: two sets have one name.
     """
-    names = [set_name(each) for each in wanted]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(map(set_name, wanted)).items():
+        if count > 1:
             given = dict.fromkeys(each for each in wanted if set_name(each) == name)
             raise DatasetError(
                 f"--testsets: {name} stands there twice ({' and '.join(given)}); give it once, or "

@@ -364,24 +364,6 @@ def test_paired_differences() -> None:
     assert compare({"a": 2.0}, {"b": 1.0}) is None
 
 
-def test_tables_of_every_protocol_take_several_methods(
-    desk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [
-        *("--testsets", "mine", "--checkpoint", "one.safetensors", "two.safetensors"),
-        *("--method", "X=theirs", "--device", "cpu", "--kinds", "single", "double"),
-        *("--set", "qualities=[10,90]"),
-    ]
-    assert tables.main(arguments) == 0
-    text = (desk / "results" / "tables.md").read_text()
-    assert "one: one.safetensors, 1.6 M parameters" in text
-    assert "two: two.safetensors, 1.6 M parameters" in text
-    rows = csv_rows(desk / "results" / "tables.csv")
-    single = {row["method"] for row in rows if row["protocol"] == "single"}
-    assert single == {"JPEG", "one", "two", "X"}
-    assert {r["method"] for r in rows if r["protocol"] == "double"} == {"JPEG", "one", "two"}
-
-
 def test_what_jpegqs_is_given_is_the_jpeg_of_the_table() -> None:
     pair = SingleJpeg(30)(photograph(33, 47))
     assert np.array_equal(decode_jpeg(pair.stored.data), pair.jpeg)

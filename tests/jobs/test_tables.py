@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ from utils.evaluation.tables import (
 )
 from utils.image_io import read_image, write_png
 
+PUBLISHED = read_published(ROOT / "testsets" / "published.csv")
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -54,7 +57,11 @@ def _make(*more: str) -> int:
 
 
 def test_tables_of_every_protocol(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _make() == 0
+    save_checkpoint(tiny_network(seed=1), place / "two.safetensors")
+    for quality, i in product((10, 20, 30, 40), range(2)):  # of one set only
+        folder = place / "x" / "LIVE1_color" / f"QF{quality}"
+        write_png(folder / f"{i}.png", photograph(64, 48, seed=i))
+    assert _make("--checkpoint", "two.safetensors", "--method", "X=x") == 0
     text = (place / "results" / "tables.md").read_text()
     assert text.split("\n", 2)[2] in capsys.readouterr().out
     assert text.count("| FBCNN (published)") > 0
@@ -64,6 +71,8 @@ def test_tables_of_every_protocol(place: Path, capsys: pytest.CaptureFixture[str
     assert "Mini, 2 images" in text
     assert "Not found here: Urban100. `python testsets/download.py NAME`" in text
     assert "s per image on cpu" in text
+    for name in ("tiny", "two"):
+        assert f"{name}: {name}.safetensors, 1.6 M parameters" in text
     assert "QF30-50+4+4: compressed at quality 30, shifted by 4 rows and 4 columns, " in text
     rows = csv_rows(place / "results" / "tables.csv")
     kinds = {(r["protocol"], r["dataset"]) for r in rows}
@@ -84,7 +93,9 @@ def test_tables_of_every_protocol(place: Path, capsys: pytest.CaptureFixture[str
     assert float(own["seconds_per_image"]) > 0
     assert own["best_published"] == "JDEC"
     assert float(own["to_best_published"]) == pytest.approx(float(own["psnr"]) - 27.95, abs=1e-3)
-    assert {r["parameters"] for r in rows if r["method"] != "tiny"} == {""}
+    assert {r["parameters"] for r in rows if r["method"] not in ("tiny", "two")} == {""}
+    places = {(r["protocol"], r["dataset"]) for r in rows if r["method"] == "X"}
+    assert places == {("single", "LIVE1_color")}
     measured = read_summary(place / "results" / "double" / "Mini" / "summary.csv")
     assert len({row.setting for row in measured}) == 8
 
@@ -268,12 +279,17 @@ def test_the_example_is_the_setting_that_shows_most() -> None:
     assert example_of(settings).startswith("QF30-50+4+4: compressed at quality 30, shifted by 4")
 
 
-def test_many_settings_keep_the_published_rows_they_have() -> None:
-    rows = [
-        SummaryRow("A", f"QF{quality}", method, 3, Scores(30.0, 0.9, 29.0))
-        for quality in (5, 10, 20, 30, 40, 50)
-        for method in ("JPEG", "IJCN")
+def _rows(
+    settings: Iterable[str], methods: Iterable[str], dataset: str = "LIVE1_color"
+) -> list[SummaryRow]:
+    return [
+        SummaryRow(dataset, setting, method, SET_SIZES.get(dataset, 3), Scores(30.0, 0.9, 29.0))
+        for setting, method in product(settings, methods)
     ]
+
+
+def test_many_settings_keep_the_published_rows_they_have() -> None:
+    rows = _rows([f"QF{quality}" for quality in (5, 10, 20, 30, 40, 50)], ("JPEG", "IJCN"), "A")
     published = [PublishedRow("A", f"QF{q}", "X", 29.0, None, None, "") for q in (10, 20, 30, 40)]
     lines = table_of_set(rows, published)
     assert lines[0].startswith("| setting | JPEG")
@@ -286,23 +302,13 @@ def test_many_settings_keep_the_published_rows_they_have() -> None:
 
 
 def test_published_rows_stand_at_their_own_sampling() -> None:
-    rows = [
-        SummaryRow("LIVE1_color", setting, "JPEG", 29, Scores(30.0, 0.9, 29.0))
-        for setting in ("QF10", "QF10_444")
-    ]
-    lines = table_of_set(rows, read_published(ROOT / "testsets" / "published.csv"))
+    lines = table_of_set(_rows(("QF10", "QF10_444"), ["JPEG"]), PUBLISHED)
     (fbcnn,) = (line for line in lines if line.startswith("| FBCNN"))
     assert [cell.strip() for cell in fbcnn.split("|")[2:4]] == ["27.77 / 0.803 / 27.51", ""]
 
 
 def test_published_rows_say_whose_they_are_and_whether_blind() -> None:
-    published = read_published(ROOT / "testsets" / "published.csv")
-    rows = [
-        SummaryRow("LIVE1_color", f"QF{quality}", method, 29, Scores(30.0, 0.9, 29.0))
-        for quality in (10, 90)
-        for method in ("JPEG", "mine")
-    ]
-    text = "\n".join(table_of_set(rows, published))
+    text = "\n".join(table_of_set(_rows(("QF10", "QF90"), ("JPEG", "mine")), PUBLISHED))
     assert "| GRL-S (published, not blind) | 28.13 / 0.814 / -" in text
     assert "| DOGNet (published) " in text
     assert "38.47 / 0.972 / -" in text
@@ -311,11 +317,10 @@ def test_published_rows_say_whose_they_are_and_whether_blind() -> None:
     assert "FBCNN: Jiang et al., ICCV 2021" in text
     assert "Not blind, a model for each quality: GRL-S, DMCNN, IDCN." in text
     # Every method has its reference, and every SSIM its window.
-    assert not [row for row in published if row.method != "JPEG" and not row.reference]
-    with (ROOT / "testsets" / "published.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            assert bool(row["ssim"]) == bool(row["ssim_window"]), row
-            assert row["blind"] in (("",) if row["method"] == "JPEG" else ("yes", "no")), row
+    assert not [row for row in PUBLISHED if row.method != "JPEG" and not row.reference]
+    for row in csv_rows(ROOT / "testsets" / "published.csv"):
+        assert bool(row["ssim"]) == bool(row["ssim_window"]), row
+        assert row["blind"] in (("",) if row["method"] == "JPEG" else ("yes", "no")), row
 
 
 def test_published_rows_of_another_protocol_are_not_shown(tmp_path: Path) -> None:

@@ -58,10 +58,8 @@ def test_rows_and_averages(tmp_path: Path) -> None:
     found = _evaluate([dataset], tmp_path)
     rows = found.summary()
     assert [(r.setting, r.method, r.images) for r in rows] == [
-        ("QF10", "JPEG", 2),
-        ("QF10", "IJCN", 2),
-        ("QF90", "JPEG", 2),
-        ("QF90", "IJCN", 2),
+        *(("QF10", "JPEG", 2), ("QF10", "IJCN", 2)),
+        *(("QF90", "JPEG", 2), ("QF90", "IJCN", 2)),
     ]
     pairs = [SingleJpeg(90)(image.read()) for image in dataset]
     expected = np.mean([measure(restored=p.jpeg, original=p.original) for p in pairs], axis=0)
@@ -199,10 +197,12 @@ def test_exact_images_are_counted_and_named_not_averaged(tmp_path: Path) -> None
 
 
 def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
-    scores = Scores(30.0, 0.9, 29.0)
     found = Evaluation(
-        [ImageResult("A", "QF10", m, "a", scores) for m in ("JPEG", "IJCN")]
-        + [ImageResult("B", "QF10", m, "a", scores) for m in ("JPEG", "IJCN")]
+        [
+            ImageResult(dataset, "QF10", method, "a", Scores(30.0, 0.9, 29.0))
+            for dataset in ("A", "B")
+            for method in ("JPEG", "IJCN")
+        ]
     )
     published = [
         PublishedRow("A", "QF10", "FBCNN", 27.77, 0.803, None, "x"),
@@ -213,12 +213,8 @@ def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
     assert "| FBCNN (published) | 27.77 / 0.803 / -" in text
     # By PSNR, JPEG first; then how far the best published figure is.
     rows = [line for line in text.split("## B")[0].splitlines() if line.startswith("|")]
-    assert [row.split("|")[1].strip() for row in rows][2:] == [
-        "JPEG",
-        "FBCNN (published)",
-        "IJCN",
-        "to best published",
-    ]
+    methods = [row.split("|")[1].strip() for row in rows][2:]
+    assert methods == ["JPEG", "FBCNN (published)", "IJCN", "to best published"]
     assert "| +2.23 dB (FBCNN)" in text
     assert text.index("FBCNN") < text.index("## B")
     assert "best" not in text.split("## B")[1]
