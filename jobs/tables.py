@@ -156,21 +156,23 @@ def _run(args: argparse.Namespace) -> int:
     wanted = [kind for kind in KINDS if kind.name in args.kinds]
     names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
     require_different_names(names)
+    first = _options(args, wanted[0])
+    root = from_project(first.testsets_folder)
+    reported = [(kind, name) for kind in wanted for name in names if is_reported(kind, name)]
+    missing = [name for _, name in reported if not has_testset(name, root)]
+    found = [(kind, name) for kind, name in reported if name not in missing]
+    if not found:
+        raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
     entries: list[Entry] = []
-    missing: list[str] = []
-    failed = False
-    with open_entrants(_options(args, wanted[0])) as entrants:
+    failed, text = False, ""
+    with open_entrants(first) as entrants:
         networks, restorers = entrants
         world = restorers.world
-        for kind, name in ((k, n) for k in wanted for n in names if is_reported(k, n)):
+        for kind, name in found:
             folder = output / kind.name / set_name(name)
             options = _options(args, kind, testsets=[name], output=str(folder)).model_copy(
                 update={"name": f"{kind.name}_{set_name(name)}"}
             )
-            root = from_project(options.testsets_folder)
-            if not has_testset(name, root):
-                missing.append(name)
-                continue
             testset = open_testset(name, root)
             require_apart([testset], folder)
             key, done = "", False
@@ -190,11 +192,8 @@ def _run(args: argparse.Namespace) -> int:
                 run = read_run_file(folder / "run.yml")
                 entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))
                 # After every set: whoever stops this keeps what there is.
-                _write(output, entries, missing)
+                text = _write(output, entries, missing)
         if world.is_main:
-            if not entries:
-                raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
-            text = _write(output, entries, missing)  # sets may be missing after the last one found
             if args.readme is not None:
                 before, after = _split(args.readme)
                 write_atomically(args.readme, f"{before}\n{text}{after}")

@@ -253,13 +253,6 @@ def test_psnrb_of_colour_by_hand() -> None:
     assert psnrb(restored=restored, original=original) == pytest.approx(expected, rel=1e-12)
 
 
-def test_psnrb_counts_the_blocks_of_the_restored_image_only() -> None:
-    blocky, flat = columns_16x16((8, 100), (8, 108)), np.full((16, 16), 104, np.uint8)
-    without_blocks = psnrb(restored=flat, original=blocky)
-    assert without_blocks == psnr(restored=flat, original=blocky)
-    assert psnrb(restored=blocky, original=flat) < without_blocks - 3  # 10 log10(40 / 16) = 3.98
-
-
 def test_bef_of_one_block_is_zero() -> None:
     restored, original = image_pair((8, 8))
     assert blocking_effect_factor(restored) == 0
@@ -311,19 +304,18 @@ def test_views_are_measured_like_copies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "metric", "words"),
+    ("metric", "smallest", "shape"),
     [
-        ((10, 10, 3), ssim, "SSIM, which needs both sides to be at least 11"),
-        ((8, 30), ssim, "SSIM, which needs both sides to be at least 11"),
-        ((7, 30, 3), psnrb, "PSNR-B, which needs both sides to be at least 8"),
-        ((30, 7), psnrb, "PSNR-B, which needs both sides to be at least 8"),
-        ((1, 1, 3), psnrb, "PSNR-B, which needs both sides to be at least 8"),
+        *((ssim, 11, shape) for shape in ((10, 10, 3), (8, 30), (30, 9, 3))),
+        *((psnrb, 8, shape) for shape in ((7, 30, 3), (30, 7), (1, 1, 3))),
     ],
     ids=str,
 )
-def test_images_too_small_for_a_metric(shape: tuple[int, ...], metric: Metric, words: str) -> None:
+def test_images_too_small_for_a_metric(
+    metric: Metric, smallest: int, shape: tuple[int, ...]
+) -> None:
     restored, original = image_pair(shape)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=f"needs both sides to be at least {smallest}"):
         metric(restored=restored, original=original)
     scores = measure(restored=restored, original=original)
     assert scores.psnr == psnr(restored=restored, original=original)
