@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset
+from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset, set_name
 from data.degradation import Padding
 from data.jpeg import encoder_version
 from jobs.methods import Network, other_methods, read_networks, require_different_methods
@@ -28,24 +27,21 @@ from options.command_line import (
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
 from utils.commands import as_started
-from utils.distributed import World, world_from_environment
+from utils.distributed import world_from_environment
 from utils.evaluation.evaluate import (
-    Cost,
-    Evaluation,
-    Figures,
+    Image,
     Method,
+    Task,
     Ways,
     evaluate_methods,
-    has_folders,
-    image_path,
     picture_folders,
-    ways_of,
+    picture_paths,
 )
 from utils.evaluation.journal import Journal
 from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
-from utils.evaluation.metrics import psnr_y, ssim_y
+from utils.evaluation.metrics import METRICS, Metric
 from utils.evaluation.published import read_published
-from utils.evaluation.tables import Weights, write_tables
+from utils.evaluation.tables import Cost, Evaluation, Weights, write_tables
 from utils.image_io import require_writable
 from utils.run_log import describe_run, file_hash, write_run_file
 
@@ -89,21 +85,13 @@ def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
     with open_entrants(options) as entrants:
         facts = {"option_file": str(args.opt)}
         evaluation, notes = run_evaluation(options, sets, entrants, facts)
-        if entrants.world.is_main:
+        if world_from_environment().is_main:
             _tell(options, evaluation, notes)
     return EXIT_FAILED_IMAGES if evaluation.failures else 0
 
 
-class Entrants(NamedTuple):
-    """The networks to measure, and what makes restorers of them."""
-
-    networks: list[Network]
-    restorers: Networks
-
-    @property
-    def world(self) -> World:
-        """This process among those that share the work."""
-        return self.restorers.world
+Entrants: TypeAlias = tuple[list[Network], Networks]
+"""The networks to measure, and what makes restorers of them."""
 
 
 @contextmanager
@@ -116,7 +104,7 @@ def open_entrants(options: AnyEvaluation) -> Iterator[Entrants]:
     networks = read_networks(options.checkpoint)
     require_different_methods([network.name for network in networks])
     with open_networks(options, networks[0].path) as restorers:
-        yield Entrants(networks, restorers)
+        yield networks, restorers
 
 
 def run_evaluation(
@@ -134,20 +122,25 @@ def run_evaluation(
 
     Raises:
         ImageError: the output folder cannot be written. OptionsError: a method that cannot be used.
+        MetricError: a metric of an extra that is not installed, or whose weights are not here.
     """
     output = options.output
     degradations = options.degradations()
     settings = [each.label for each in degradations]
     others, notes = other_methods(options.method, sets, settings, output, strict)
-    networks, world = entrants.networks, entrants.world
+    networks, restorers = entrants
+    world = restorers.world
     require_different_methods([each.name for each in networks] + [each.name for each in others])
-    figures = figures_of(options.metrics)
+    metrics: dict[str, Metric] = {
+        name: LearnedMetric(name) if name in CLASSES else METRICS[name]
+        for name in dict.fromkeys(("psnr", *options.metrics))
+    }
     require_writable(output)
     code = code_hash()
-    arithmetic = describe_machine(entrants.restorers.restorer(networks[0].path), world)
+    arithmetic = describe_machine(restorers.restorer(networks[0].path), world)
     protocol = protocol_line(options, arithmetic["precision"])
     key = *(arithmetic[name] for name in ("device", "precision")), code
-    methods = [_method(options, each, entrants.restorers, key) for each in networks] + others
+    methods = [_method(options, each, restorers, key) for each in networks] + others
     journal = Journal(output, world)
     evaluation = evaluate_methods(
         sets,
@@ -158,7 +151,7 @@ def run_evaluation(
         world=world,
         journal=journal,
         jpeg_key=_key("JPEG", encoder_version(), options.padding.value, code),
-        figures=figures,
+        metrics=metrics,
     )
     if world.is_main:
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
@@ -180,12 +173,7 @@ def run_evaluation(
         )
         write_run_file(output / "run.yml", run)
         if options.report:
-            folders = has_folders(methods)
-            pictures = {
-                each.name: partial(image_path, output, method=each.name if folders else None)
-                for each in methods
-                if each.own
-            }
+            pictures = picture_paths(output, methods)
             report_evaluation(
                 output, title, sets, degradations, evaluation, published, run, pictures
             )
@@ -200,29 +188,16 @@ def _method(
 ) -> Method:
     def start() -> Ways:
         restorer = restorers.restorer(network.path)
-        batch = BATCH if restorer.batches else 1
-        return ways_of(restorer.restore, restorer.restore_batch, batch)
+
+        def restore(tasks: list[Task]) -> list[Image]:
+            if len(tasks) == 1:
+                return [restorer.restore(tasks[0].stored)]
+            return restorer.restore_batch([task.stored for task in tasks])
+
+        return Ways(restore, BATCH if restorer.batches else 1)
 
     how = options.ensemble, options.leave_fine, options.padding.value
     return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic))
-
-
-def figures_of(metrics: Sequence[str]) -> Figures:
-    """What the options ask to measure.
-
-    Raises:
-        MetricError: a metric of an extra that is not installed, or whose weights are not here.
-    """
-    more: dict[str, Callable[..., float]] = {}
-    for name in metrics:
-        if name in CLASSES:
-            more[name] = LearnedMetric(name)
-        elif name in LUMA_METRICS:
-            more[name] = LUMA_METRICS[name]
-    return Figures(metrics, more)
-
-
-LUMA_METRICS = {"psnr_y": psnr_y, "ssim_y": ssim_y}
 
 
 def _key(*parts: object) -> str:
@@ -278,32 +253,30 @@ def _tell(options: AnyEvaluation, evaluation: Evaluation, notes: Sequence[str]) 
 
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:
     root = from_project(options.testsets_folder)
-    if options.testsets != "auto":
-        sets = [open_testset(wanted, root) for wanted in options.testsets]
-        require_different_names(sets)
-        return sets
-    if has_testset(DEFAULT_SET, root):
-        return [open_testset(DEFAULT_SET, root)]
-    if world_from_environment().is_main:
-        print(
-            f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
-            f"({as_started('python testsets/download.py')} {DEFAULT_SET} fetches it)"
-        )
-    return [open_testset(SAMPLE, root)]
+    wanted: Sequence[str] = options.testsets
+    if options.testsets == "auto":
+        wanted = [DEFAULT_SET if has_testset(DEFAULT_SET, root) else SAMPLE]
+        if wanted == [SAMPLE] and world_from_environment().is_main:
+            print(
+                f"{DEFAULT_SET} not found: measuring the built-in {SAMPLE} instead "
+                f"({as_started('python testsets/download.py')} {DEFAULT_SET} fetches it)"
+            )
+    require_different_names(wanted)
+    return [open_testset(each, root) for each in wanted]
 
 
-def require_different_names(sets: Sequence[TestSet]) -> None:
+def require_different_names(wanted: Sequence[str]) -> None:
     """Sets of one name would share their rows and their folder of pictures.
 
     Raises:
         DatasetError: two sets have one name.
     """
-    for one, other in combinations(sets, 2):
-        if one.name == other.name:
-            places = " and ".join(dict.fromkeys(str(each.folder) for each in (one, other)))
+    for name, count in Counter(map(set_name, wanted)).items():
+        if count > 1:
+            given = dict.fromkeys(each for each in wanted if set_name(each) == name)
             raise DatasetError(
-                f"--testsets: {one.name} stands there twice ({places}); give it once, or rename "
-                "one of the folders"
+                f"--testsets: {name} stands there twice ({' and '.join(given)}); give it once, or "
+                "rename one of the folders"
             )
 
 
@@ -355,8 +328,7 @@ def _cost(evaluation: Evaluation, networks: Sequence[Network]) -> dict[str, obje
     pixels = max(1, sum(cost.pixels for cost in evaluation.costs.values()))
     return {
         "methods": methods,
-        "restore_seconds_per_image": methods[0]["restore_seconds_per_image"],
-        "restore_seconds_per_megapixel": methods[0]["restore_seconds_per_megapixel"],
+        **{name: methods[0][name] for name in methods[0] if name.startswith("restore_seconds")},
         "metric_seconds_per_megapixel": round(evaluation.metric_seconds / pixels * 1e6, 3),
         "images_left_out": {name: sorted(left) for name, left in evaluation.left_out.items()},
     }

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-import yaml
 
 from jobs.evaluate import PUBLISHED
 from options.schema import OptionsError
 from utils.arguments import Parser
 from utils.commands import command_parser
-from utils.evaluation.evaluate import Evaluation
 from utils.evaluation.published import read_published
 from utils.evaluation.tables import (
     JPEG,
     NO_WEIGHTS,
+    Evaluation,
     ImageResult,
     Weights,
     read_images,
     write_tables,
 )
+from utils.run_log import read_run_file
 
 EXAMPLES = """  python -m jobs.tables join test_results/color test_results/other
   python -m jobs.tables join mine theirs --output joined
@@ -70,9 +70,10 @@ def join(folders: Sequence[Path], output: Path | None) -> str:
         OptionsError: a folder without results, given twice, or runs whose JPEGs differ, which are
             of other pictures or another encoder.
     """
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    places = {folder.resolve() for folder in folders}
+    if len(places) < len(folders):
         raise OptionsError("join: a folder stands there twice; give each once")
-    if output is not None and output.resolve() in {folder.resolve() for folder in folders}:
+    if output is not None and output.resolve() in places:
         raise OptionsError(f"--output {output} is one of the runs; choose another --output")
     names = [folder.resolve().name for folder in folders]
     unique = len(set(names)) == len(names)
@@ -81,8 +82,7 @@ def join(folders: Sequence[Path], output: Path | None) -> str:
         for folder, name in zip(folders, names, strict=True)
     ]
     results, weights = _merged(runs)
-    jpegs = {_place(result) for result in results if result.method == JPEG}
-    joined = Evaluation(results, missing=_missing(results, jpegs))
+    joined = Evaluation(results, missing=_missing(results))
     protocols = list(dict.fromkeys(run.protocol for run in runs))
     protocol = protocols[0]
     if len(protocols) > 1:
@@ -101,11 +101,7 @@ def _read(folder: Path, label: str) -> Finished:
         ) from error
     except ValueError as error:
         raise OptionsError(str(error)) from error
-    try:
-        run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        run = None
-    protocol = run.get("protocol") if isinstance(run, dict) else None
+    protocol = read_run_file(folder / "run.yml").get("protocol")
     return Finished(label, results, weights, str(protocol or "Protocol: not stated by this run."))
 
 
@@ -129,10 +125,7 @@ def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weig
             name = method if same else f"{method} [{run.label}]"
             weights[name] = run.weights.get(method, NO_WEIGHTS)
             for place, row in rows.items():
-                renamed = ImageResult(
-                    row.dataset, row.setting, name, row.image, row.scores, row.more
-                )
-                found.setdefault((place, name), renamed)
+                found.setdefault((place, name), replace(row, method=name))
     order = {place: i for i, place in enumerate(dict.fromkeys(place for place, _ in found))}
     return [found[key] for key in sorted(found, key=lambda key: order[key[0]])], weights
 
@@ -153,17 +146,14 @@ def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResu
     )
 
 
-def _missing(
-    results: Iterable[ImageResult], jpegs: set[Place]
-) -> dict[tuple[str, str], set[tuple[str, str]]]:
+def _missing(results: Iterable[ImageResult]) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """What a method lacks at settings where it has figures of other images."""
     held: dict[tuple[str, str, str], set[str]] = {}
     for result in results:
         held.setdefault((result.dataset, result.method, result.setting), set()).add(result.image)
     missing: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for (dataset, method, setting), images in held.items():
-        whole = {image for d, s, image in jpegs if (d, s) == (dataset, setting)}
-        for image in whole - images:
+        for image in held.get((dataset, JPEG, setting), images) - images:
             missing.setdefault((dataset, method), set()).add((setting, image))
     return missing
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from models import load_checkpoint
 from models.checkpoint import checkpoint_path, read_notes
 from options.command_line import PROJECT
 from options.schema import OptionsError
-from utils.evaluation.evaluate import Image, Method, MissingPictures, Task, Ways, picture_folders
+from utils.evaluation.evaluate import (
+    Image,
+    Method,
+    MissingPictures,
+    Task,
+    one_by_one,
+    picture_folders,
+)
 from utils.evaluation.tables import IJCN, JPEG
 from utils.image_io import find_images, read_image
 from utils.run_log import file_hash
@@ -139,8 +146,8 @@ def other_methods(
                     f"--method {name}: {folder} holds no folder of a setting, such as {example}"
                 )
             continue
-        methods.append(Method(name, pictures.ways, own=False))
-        notes += pictures.extra()
+        methods.append(Method(name, one_by_one(pictures.read), own=False))
+        notes += pictures.extra
     return methods, notes
 
 
@@ -168,6 +175,8 @@ class PictureFolder:
     They lie in ``FOLDER/SET/SETTING/NAME.png`` (as our own), or in ``FOLDER/SETTING/NAME.png``
     where one set is measured; a setting is called QF10 or 10. Any format that is read, any depth.
 
+    extra: a line for each picture that is of no image of its set.
+
     Raises:
         OptionsError: no such folder.
     """
@@ -181,44 +190,43 @@ class PictureFolder:
             )
         self.name = name
         self.folder = folder
-        self.images = {each.name: {image.name for image in each} for each in sets}
         self.places: dict[tuple[str, str], Path] = {}
-        above = {each.name: [folder / each.name] for each in sets}
-        if len(sets) == 1:
-            above[sets[0].name].append(folder)
-        for dataset, folders in above.items():
+        self.pictures: dict[tuple[str, str], dict[str, list[Path]]] = {}
+        self.extra: list[str] = []
+        for each in sets:
+            images = {image.name for image in each}
+            parents = [folder / each.name, folder] if len(sets) == 1 else [folder / each.name]
             for setting in settings:
                 names = (setting, setting.removeprefix("QF"))
-                tried = [parent / each for parent in folders for each in names]
-                if found := next((place for place in tried if place.is_dir()), None):
-                    self.places[dataset, setting] = found
-        self._listed: dict[Path, dict[str, list[Path]]] = {}
+                tried = [parent / name for parent in parents for name in names]
+                if place := next((place for place in tried if place.is_dir()), None):
+                    self.places[each.name, setting] = place
+                    self.pictures[each.name, setting] = self._listed(place, each.name, images)
 
-    def ways(self) -> Ways:
-        """Read a picture where others restore one."""
-        return Ways(self._read)
+    def _listed(self, place: Path, dataset: str, images: set[str]) -> dict[str, list[Path]]:
+        """Pictures by the names of images that they may be of: without ending, and with it."""
+        listed: dict[str, list[Path]] = {}
+        for path in find_images(place):
+            inside = path.relative_to(place)
+            names = (inside.with_suffix("").as_posix(), inside.as_posix())
+            for name in names:
+                listed.setdefault(name, []).append(path)
+            if images.isdisjoint(names):
+                self.extra.append(f"{self.name}: {path} is of no image of {dataset}")
+        return listed
 
-    def extra(self) -> list[str]:
-        """A line for each picture that is of no image of its set."""
-        return [
-            f"{self.name}: {path} is of no image of {dataset}"
-            for (dataset, _), place in self.places.items()
-            for path in find_images(place)
-            if not set(_names(path, place)) & self.images[dataset]
-        ]
+    def read(self, task: Task) -> Image:
+        """The picture of a task, where others restore one.
 
-    def _read(self, task: Task) -> Image:
+        Raises:
+            MissingPictures: there is none, or several. ImageError: it cannot be read.
+        """
         place = self.places.get((task.dataset, task.setting))
         if place is None:
             raise MissingPictures(
                 f"{self.name}: no folder {task.setting} of {task.dataset} in {self.folder}"
             )
-        if place not in self._listed:
-            listed = self._listed.setdefault(place, {})
-            for path in find_images(place):
-                for name in _names(path, place):
-                    listed.setdefault(name, []).append(path)
-        found = self._listed[place].get(task.image, [])
+        found = self.pictures[task.dataset, task.setting].get(task.image, [])
         if not found:
             raise MissingPictures(f"{self.name}: no picture {task.image} in {place}")
         if len(found) > 1:
@@ -226,13 +234,6 @@ class PictureFolder:
                 f"{self.name}: {len(found)} pictures are called {task.image} in {place}; keep one"
             )
         return read_image(found[0])
-
-
-def _names(path: Path, folder: Path) -> Iterator[str]:
-    """The names of images that a picture may be of: without its ending, and with it."""
-    inside = path.relative_to(folder)
-    yield inside.with_suffix("").as_posix()
-    yield inside.as_posix()
 
 
 def _require_apart(pictures: PictureFolder, sets: Sequence[TestSet], output: Path) -> None:
@@ -252,16 +253,6 @@ def _require_apart(pictures: PictureFolder, sets: Sequence[TestSet], output: Pat
 
 
 def _jpegqs() -> Method:
-    program = jpegqs_program()
-
-    def smoothed(task: Task) -> Image:
-        pixels = smooth(program, task.stored.data)
-        return pixels if len(task.stored.components) > 1 else pixels[:, :, 0]
-
-    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), lambda: Ways(smoothed))
-
-
-def jpegqs_program() -> str:
     """JPEG Quant Smooth, a classical tool that writes a smoothed JPEG: found on the PATH.
 
     Raises:
@@ -274,7 +265,12 @@ def jpegqs_program() -> str:
             f"https://github.com/ilyakurdyukov/jpeg-quantsmooth (Debian 13: package {JPEGQS}), "
             "or leave it out"
         )
-    return program
+
+    def smoothed(task: Task) -> Image:
+        pixels = smooth(program, task.stored.data)
+        return pixels if len(task.stored.components) > 1 else pixels[:, :, 0]
+
+    return Method(" ".join((JPEGQS, *JPEGQS_OPTIONS)), one_by_one(smoothed))
 
 
 def smooth(program: str, jpeg: bytes) -> Image:

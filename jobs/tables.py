@@ -13,13 +13,10 @@ import argparse
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from data.datasets import (
     SAMPLE,
@@ -36,6 +33,7 @@ from jobs.evaluate import (
     code_hash,
     open_entrants,
     require_apart,
+    require_different_names,
     run_evaluation,
     tell_left_out,
 )
@@ -55,21 +53,21 @@ from options.command_line import (
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
 from utils.evaluation.journal import pixel_hash
 from utils.evaluation.learned_metrics import MetricError
-from utils.evaluation.metrics import MORE_METRICS
 from utils.evaluation.published import PublishedRow, read_published, rows_for
 from utils.evaluation.tables import (
     WEIGHTS_COLUMNS,
     SummaryRow,
     best_published,
     comparability,
-    counted,
     csv_text,
+    image_count,
     introduction,
+    more_metrics,
     read_summary,
     table_of_set,
 )
 from utils.image_io import ImageError, find_images, write_atomically
-from utils.run_log import file_hash
+from utils.run_log import file_hash, read_run_file
 
 EXAMPLES = """  make tables
   python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5
@@ -91,28 +89,14 @@ class Kind:
     sets: tuple[str, ...]
 
 
+COLOUR_SETS = (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24")
+GRAY_SETS = ("Classic5", "LIVE1_gray", "BSDS500_gray")
+ONCE, TWICE = "options/test_color.yml", "options/test_colordouble.yml"
+
 KINDS = (
-    Kind(
-        "single",
-        "Compressed once",
-        "options/test_color.yml",
-        ColorTestOptions,
-        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24"),
-    ),
-    Kind(
-        "gray",
-        "Gray, compressed once",
-        "options/test_color.yml",
-        ColorTestOptions,
-        ("Classic5", "LIVE1_gray", "BSDS500_gray"),
-    ),
-    Kind(
-        "double",
-        "Compressed twice",
-        "options/test_colordouble.yml",
-        DoubleTestOptions,
-        (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24"),
-    ),
+    Kind("single", "Compressed once", ONCE, ColorTestOptions, COLOUR_SETS),
+    Kind("gray", "Gray, compressed once", ONCE, ColorTestOptions, GRAY_SETS),
+    Kind("double", "Compressed twice", TWICE, DoubleTestOptions, COLOUR_SETS),
 )
 
 
@@ -135,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = test_parser(
         __doc__ or "",
         EXAMPLES,
-        KINDS[0].option_file,
+        ONCE,
         "only these sets, names or paths (default: all known)",
         measures=True,
     )
@@ -153,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"put the tables into this Markdown file too, between {_BEGIN} and {_END}",
     )
     args = parser.parse_args(arguments)
-    if args.opt != PROJECT / KINDS[0].option_file:
+    if args.opt != PROJECT / ONCE:
         parser.error("--opt: each protocol has its own option file; use --set")
     return run_script(lambda: _run(args), (*USAGE_ERRORS, DatasetError, MetricError))
 
@@ -165,44 +149,35 @@ def _join(args: argparse.Namespace) -> int:
     return 0
 
 
-NAMED = ("method",)
-"""Arguments that stand for options, besides those of every script."""
-
-
 def _run(args: argparse.Namespace) -> int:
     if args.readme is not None:
         _split(args.readme)  # before hours of work
     output = Path(args.output or "results")
     wanted = [kind for kind in KINDS if kind.name in args.kinds]
     names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
-    _require_different_names(names)
-    args.testsets = args.output = None
+    require_different_names(names)
+    first = _options(args, wanted[0])
+    root = from_project(first.testsets_folder)
+    reported = [(kind, name) for kind in wanted for name in names if is_reported(kind, name)]
+    missing = [name for _, name in reported if not has_testset(name, root)]
+    found = [(kind, name) for kind, name in reported if name not in missing]
+    if not found:
+        raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
     entries: list[Entry] = []
-    missing: list[str] = []
-    failed = False
-    first = read_options(wanted[0].schema, _with_option_file(args, wanted[0]), NAMED)
+    failed, text = False, ""
     with open_entrants(first) as entrants:
-        world = entrants.world
-        for kind, name in ((k, n) for k in wanted for n in names if is_reported(k, n)):
+        networks, restorers = entrants
+        world = restorers.world
+        for kind, name in found:
             folder = output / kind.name / set_name(name)
-            options: AnyEvaluation = read_options(
-                kind.schema, _with_option_file(args, kind), NAMED
-            ).model_copy(
-                update={
-                    "testsets": (name,),
-                    "output": folder,
-                    "name": f"{kind.name}_{set_name(name)}",
-                }
+            options = _options(args, kind, testsets=[name], output=str(folder)).model_copy(
+                update={"name": f"{kind.name}_{set_name(name)}"}
             )
-            root = from_project(options.testsets_folder)
-            if not has_testset(name, root):
-                missing.append(name)
-                continue
             testset = open_testset(name, root)
             require_apart([testset], folder)
             key, done = "", False
             if world.is_main:
-                restorer = entrants.restorers.restorer(entrants.networks[0].path)
+                restorer = restorers.restorer(networks[0].path)
                 key = fingerprint(options, testset, restorer)
                 done = _is_measured(folder, key, options.report)
                 if not done:
@@ -214,24 +189,16 @@ def _run(args: argparse.Namespace) -> int:
                 if world.is_main:
                     tell_left_out(evaluation, notes)
             if world.is_main:
-                run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
+                run = read_run_file(folder / "run.yml")
                 entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))
                 # After every set: whoever stops this keeps what there is.
-                _write(output, entries, missing)
+                text = _write(output, entries, missing)
         if world.is_main:
-            if not entries:
-                raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
-            text = _write(output, entries, missing)  # sets may be missing after the last one found
             if args.readme is not None:
-                _splice(args.readme, text)
+                before, after = _split(args.readme)
+                write_atomically(args.readme, f"{before}\n{text}{after}")
             print(f"\n{text}\ntables: {output / 'tables.md'}, {output / 'tables.csv'}")
     return EXIT_FAILED_IMAGES if failed else 0
-
-
-def _require_different_names(wanted: Sequence[str]) -> None:
-    for name, count in Counter(map(set_name, wanted)).items():
-        if count > 1:
-            raise DatasetError(f"--testsets: {name} stands there twice; give it once")
 
 
 def is_reported(kind: Kind, dataset: str) -> bool:
@@ -243,8 +210,10 @@ def is_reported(kind: Kind, dataset: str) -> bool:
     return dataset.endswith("_gray") == (kind.name == "gray")
 
 
-def _with_option_file(args: argparse.Namespace, kind: Kind) -> argparse.Namespace:
-    return argparse.Namespace(**{**vars(args), "opt": PROJECT / kind.option_file})
+def _options(args: argparse.Namespace, kind: Kind, **more: object) -> AnyEvaluation:
+    """The options of a protocol's file, with what the command line says, and more arguments."""
+    given = {**vars(args), "opt": PROJECT / kind.option_file, "testsets": None, "output": None}
+    return read_options(kind.schema, argparse.Namespace(**{**given, **more}), ("method",))
 
 
 def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) -> str:
@@ -252,16 +221,9 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) ->
     content = options.model_dump(
         mode="json",
         exclude={
-            "checkpoint",
-            "method",
-            "device",
-            "precision",
-            "threads",
-            "max_memory",
-            "compile",
-            "output",
-        }
-        | {"save_images", "report", "name", "testsets_folder"},
+            *("checkpoint", "method", "device", "precision", "threads", "max_memory", "compile"),
+            *("output", "save_images", "report", "name", "testsets_folder"),
+        },
     )
     content["images"] = {image.name: _pixel_hash(image) for image in testset}
     content["arithmetic"] = [restorer.device.type, str(restorer.precision)]  # never "auto"
@@ -287,14 +249,13 @@ def _folder_state(method: str) -> list[object]:
 
 
 def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
+    run = read_run_file(folder / "run.yml")
     try:
-        run = yaml.safe_load((folder / "run.yml").read_text(encoding="utf-8"))
         read_summary(folder / "summary.csv")
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         return False
     return (
-        isinstance(run, dict)
-        and run.get("fingerprint") == wanted
+        run.get("fingerprint") == wanted
         and "methods" in run
         and not run.get("images_left_out")
         and (not with_report or (folder / REPORT).exists())
@@ -313,10 +274,9 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
         if of_kind:
             lines += ["", f"### {kind.heading}"]
         for entry in of_kind:
-            count = max((row.images for row in entry.rows), default=0)
             lines += [
                 "",
-                f"{entry.dataset}, {counted(count, 'image')}, "
+                f"{entry.dataset}, {image_count(entry.rows)}, "
                 f"{entry.run['restore_seconds_per_image']:.2f} s per image on "
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
@@ -345,24 +305,24 @@ def _network_line(method: Mapping[str, Any]) -> str:
 def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
     """Measured and published rows; what the network costs, and how far it is from the best."""
     rows: list[tuple[object, ...]] = []
-    measured = {metric for entry in entries for row in entry.rows for metric in row.more}
-    more = [metric for metric in MORE_METRICS if metric in measured]
+    more = more_metrics([row for entry in entries for row in entry.rows])
     for entry in entries:
-        name = entry.kind.name
         others = () if comparability(entry.rows) else published
         networks = {each["name"]: each for each in entry.run["methods"]}
         for row in entry.rows:
-            scores = (round(score, 4) for score in row.scores)
             network = networks.get(row.method)
-            costs = _costs(network, row, others) if network else ("",) * 4
-            key = name, row.dataset, row.setting, row.method, "measured", row.images
-            extra = (round(row.more[metric], 6) if metric in row.more else "" for metric in more)
-            rows.append((*key, *scores, *costs, *row.weights, *extra))
-        settings = {row.setting for row in entry.rows}
-        for p in rows_for(others, entry.dataset, settings):
-            figures = ("" if value is None else value for value in (p.psnr, p.ssim, p.psnrb))
-            place = name, p.dataset, p.setting, p.method, p.source, ""
-            rows.append((*place, *figures, *[""] * (6 + len(more))))
+            rows.append(
+                (
+                    *(entry.kind.name, row.dataset, row.setting, row.method, "measured"),
+                    *(row.images, *(round(score, 4) for score in row.scores)),
+                    *(_costs(network, row, others) if network else ("",) * 4),
+                    *row.weights,
+                    *(round(row.more[name], 6) if name in row.more else "" for name in more),
+                )
+            )
+        for p in rows_for(others, entry.dataset, {row.setting for row in entry.rows}):
+            place = entry.kind.name, p.dataset, p.setting, p.method, p.source, ""
+            rows.append((*place, p.psnr, p.ssim, p.psnrb, *[""] * (6 + len(more))))
     return csv_text((*CSV_COLUMNS, *more), rows)
 
 
@@ -396,11 +356,6 @@ def _split(readme: Path) -> tuple[str, str]:
         raise OptionsError(f"{readme} must hold one line {_BEGIN} and one line {_END}")
     before, rest = text.split(_BEGIN)
     return before + _BEGIN, _END + rest.split(_END)[1]
-
-
-def _splice(readme: Path, text: str) -> None:
-    before, after = _split(readme)
-    write_atomically(readme, f"{before}\n{text}{after}")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,15 @@ def write_run_file(path: Path, run: Mapping[str, Any]) -> None:
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
+def read_run_file(path: Path) -> dict[str, Any]:
+    """What :func:`write_run_file` wrote; empty where there is no such file."""
+    try:
+        run = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
 def _command() -> str:
     """What started this process, to be pasted into a shell: a script, or a module by ``-m``."""
     return shlex.join(["python", *sys.orig_argv[1:]])

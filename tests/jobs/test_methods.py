@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,9 @@ from tests.conftest import (
     run_script,
     tiny_network,
 )
-from utils.evaluation.metrics import measure
-from utils.evaluation.paired import compare
+from utils.evaluation.metrics import measure, psnr_y, ssim_y
 from utils.evaluation.published import SET_SIZES
+from utils.evaluation.tables import compare
 from utils.image_io import read_image, write_png
 from utils.run_log import file_hash
 
@@ -46,6 +47,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_checkpoint(tiny_network(seed=1), tmp_path / "two.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def summary(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Rows of a run by method and setting."""
+    return {(r["method"], r["setting"]): r for r in csv_rows(folder / "summary.csv")}
 
 
 def theirs(seed: int) -> np.ndarray:
@@ -68,33 +74,29 @@ def run(desk: Path, *arguments: object, output: str = "out") -> subprocess.Compl
 
 @pytest.mark.slow
 def test_one_command_makes_the_whole_table(desk: Path) -> None:
-    """JPEG, two checkpoints, an outside method and published rows, twice with the same result."""
+    """JPEG, two checkpoints, an outside method and published rows; originals stay as they are."""
     mine = desk / "LIVE1_color"
     for i in range(SET_SIZES["LIVE1_color"]):
         write_png(mine / f"{i}.png", photograph(24, 24, seed=i))
         write_png(desk / "fbcnn" / "QF10" / f"{i}.png", photograph(24, 24, seed=i) // 4 * 4)
     originals = listing(desk)
     shipped = [ROOT / "model_zoo" / f"Color_IJCN{which}.safetensors" for which in ("", "_drawn")]
-    tables = []
-    for _ in range(2):
-        done = run(
-            desk,
-            *("--set", "qualities=[10]", "--testsets", mine, "--checkpoint", *shipped),
-            *("--method", f"FBCNN={desk / 'fbcnn'}"),
-        )
-        assert done.returncode == 0, done.stderr
-        out = {name: data for name, data in listing(desk).items() if not name.startswith("out/")}
-        assert out == originals
-        names = ("summary.csv", "per_image.csv", "summary.md")
-        tables.append({name: (desk / "out" / name).read_text() for name in names})
-    assert tables[0] == tables[1]
-    text = tables[0]["summary.md"]
+    done = run(
+        desk,
+        *("--set", "qualities=[10]", "--testsets", mine, "--checkpoint", *shipped),
+        *("--method", f"FBCNN={desk / 'fbcnn'}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert originals == {k: v for k, v in listing(desk).items() if not k.startswith("out/")}
+    text = (desk / "out" / "summary.md").read_text()
     methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    for method in ("JPEG", "IJCN-S (ours)", "IJCN-S drawn (ours)", "FBCNN", "DOGNet (published)"):
-        assert method in methods
+    assert {"JPEG", "IJCN-S (ours)", "IJCN-S drawn (ours)", "FBCNN"} < set(methods)
+    assert "DOGNet (published)" in methods
     assert "IJCN" not in methods
-    rows = csv_rows(desk / "out" / "summary.csv")
-    weights = {row["method"]: (row["weights"], row["weights_sha256"]) for row in rows}
+    weights = {
+        row["method"]: (row["weights"], row["weights_sha256"])
+        for row in csv_rows(desk / "out" / "summary.csv")
+    }
     assert weights == {
         "JPEG": ("", ""),
         "FBCNN": ("", ""),
@@ -117,26 +119,22 @@ def test_figures_are_those_of_the_pictures(desk: Path) -> None:
     for row in rows:
         original = read_image(desk / "mine" / f"{row['image']}.png")
         folder = desk / "out" / "images" / row["method"] / "mine" / row["setting"]
-        restored = {
-            "JPEG": lambda row=row, original=original: (
-                SingleJpeg(int(row["setting"][2:]))(original).jpeg
-            ),
-            "FBCNN": lambda row=row: theirs(int(row["image"])),
-        }.get(
-            row["method"], lambda row=row, folder=folder: read_image(folder / f"{row['image']}.png")
-        )
-        expected = measure(restored=restored(), original=original)
+        if row["method"] == "JPEG":
+            restored = SingleJpeg(int(row["setting"][2:]))(original).jpeg
+        elif row["method"] == "FBCNN":
+            restored = theirs(int(row["image"]))
+        else:
+            restored = read_image(folder / f"{row['image']}.png")
+        expected = measure(restored=restored, original=original)
         found = tuple(float(row[name]) for name in expected._fields)
         assert found == pytest.approx(expected, abs=1e-4), row
     assert {row["method"] for row in rows} == {"JPEG", "one", "second", "FBCNN"}
     assert not (desk / "out" / "images" / "FBCNN").exists()
     alone = run(desk, "--checkpoint", "two.safetensors", output="alone")
     assert alone.returncode == 0, alone.stderr
-    figures = {
-        name: [r["psnr"] for r in csv_rows(desk / name / "per_image.csv") if r["method"] == method]
-        for name, method in (("out", "second"), ("alone", "two"))
-    }
-    assert figures["out"] == figures["alone"]
+    assert [r["psnr"] for r in rows if r["method"] == "second"] == [
+        r["psnr"] for r in csv_rows(desk / "alone" / "per_image.csv") if r["method"] == "two"
+    ]
 
 
 def test_pictures_that_do_not_fit_are_one_line_each(desk: Path) -> None:
@@ -157,9 +155,8 @@ def test_pictures_that_do_not_fit_are_one_line_each(desk: Path) -> None:
     text = (desk / "out" / "summary.md").read_text()
     assert "| FBCNN (fewer images) |" in text
     assert "Left out of FBCNN: 2 images at QF10 (0, 1); 1 image at QF90 (2)." in text
-    counts = {(r["method"], r["setting"]): r["images"] for r in csv_rows(desk / "out/summary.csv")}
-    assert counts["JPEG", "QF10"] == counts["one", "QF10"] == "3"
-    assert counts["FBCNN", "QF10"] == "1"
+    rows = summary(desk / "out")
+    assert [rows[m, "QF10"]["images"] for m in ("JPEG", "one", "FBCNN")] == ["3", "3", "1"]
     shutil.rmtree(place)
     done = run(desk, "--method", "FBCNN=theirs")
     assert done.stderr.count("left out: FBCNN: no folder QF10 of mine in theirs") == 1
@@ -175,7 +172,7 @@ def test_gray_and_colour_pictures(desk: Path) -> None:
     done = run(desk, "--method", "X=theirs")
     assert "left out: X: mine/0 at QF90: it is in colour, the original is gray" in done.stderr
     assert done.stderr.count("left out") == 1
-    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "out" / "summary.csv")}
+    rows = summary(desk / "out")
     assert rows["X", "QF10"]["exact"] == "1"
     assert rows["X", "QF10"]["images"] == "3"
 
@@ -217,8 +214,8 @@ def test_jpegqs_is_asked_for_by_name(desk: Path, monkeypatch: pytest.MonkeyPatch
     program.chmod(0o755)
     done = run(desk, "--method", "jpegqs")
     assert done.returncode == 0, done.stderr
-    rows = {(r["method"], r["setting"]): r["psnr"] for r in csv_rows(desk / "out/summary.csv")}
-    assert rows["jpegqs -q 6", "QF10"] == rows["JPEG", "QF10"]
+    rows = summary(desk / "out")
+    assert rows["jpegqs -q 6", "QF10"]["psnr"] == rows["JPEG", "QF10"]["psnr"]
     program.write_text(f'#!{sys.executable}\nimport sys\nsys.exit("broken")\n')
     done = run(desk, "--method", "jpegqs")
     assert done.returncode == 1
@@ -229,7 +226,7 @@ def test_the_real_jpegqs_improves_on_the_jpeg(desk: Path) -> None:
     if shutil.which("jpegqs") is None:
         pytest.skip("jpegqs is not installed")
     assert run(desk, "--method", "jpegqs").returncode == 0
-    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "out" / "summary.csv")}
+    rows = summary(desk / "out")
     assert float(rows["jpegqs -q 6", "QF10"]["psnrb"]) > float(rows["JPEG", "QF10"]["psnrb"])
 
 
@@ -251,12 +248,13 @@ def test_names_of_weights(tmp_path: Path, released_file: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
-    """Stopped in the middle, started again: the same tables, and nothing restored twice."""
+    """Stopped in the middle, started again: what a whole run gives, and nothing restored twice.
+
+    But what became another picture meanwhile is measured anew.
+    """
     for i in range(12):
         write_png(desk / "many" / f"{i:02}.png", photograph(96, 96, seed=i))
     arguments = ("--testsets", "many", "--checkpoint", "one.safetensors", "two.safetensors")
-    whole = run(desk, *arguments, output="whole")
-    assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
         [
             *(sys.executable, ROOT / "test_color_IJCN.py", *arguments, "--output", "out"),
@@ -268,38 +266,29 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
     )
     journal = desk / "out" / ".measured-0.part"
     deadline = time.monotonic() + PATIENCE
-    while not journal.exists() or journal.read_text().count("\n") < 8:
+    while not journal.exists() or journal.read_text().count("\n") < 12:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert journal.exists()
-    done = len(journal.read_text().splitlines())
+    assert 12 <= journal.read_text().count("\n") < 12 * 2 * 3
     assert not (desk / "out" / "summary.csv").exists()
     with journal.open("a") as file:
         file.write('[["half a li')
     write_png(desk / "out" / "images.part" / "other" / "QF5" / "0.png", photograph(8, 8))
-    times = os.stat(next((desk / "out" / "images.part").rglob("00.png"))).st_mtime_ns
-    again = run(desk, *arguments)
-    assert again.returncode == 0, again.stderr
+    write_png(desk / "many" / "00.png", photograph(96, 96, seed=12))
+    kept = Path("one", "many", "QF10", "01.png")
+    written = (desk / "out" / "images.part" / kept).stat().st_mtime_ns
+    for output in ("whole", "out"):
+        done = run(desk, *arguments, output=output)
+        assert done.returncode == 0, done.stderr
     for name in ("summary.csv", "per_image.csv", "summary.md"):
         assert (desk / "out" / name).read_bytes() == (desk / "whole" / name).read_bytes()
     assert listing(desk / "out" / "images") == listing(desk / "whole" / "images")
-    assert (
-        os.stat(desk / "out" / "images" / "one" / "many" / "QF10" / "00.png").st_mtime_ns == times
-    )
+    assert (desk / "out" / "images" / kept).stat().st_mtime_ns == written
     assert not journal.exists()
-    assert 8 <= done < 12 * 2 * 3
-
-
-def test_other_pixels_are_measured_anew_after_a_stop(desk: Path) -> None:
-    assert run(desk).returncode == 0
-    first = (desk / "out" / "per_image.csv").read_text()
-    write_png(desk / "mine" / "0.png", photograph(40, 48, seed=7))
-    assert run(desk).returncode == 0
-    assert (desk / "out" / "per_image.csv").read_text() != first
 
 
 def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,14 +303,12 @@ def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert text.count(f"| {method} ") == 1
     assert text.count("Protocol: ") == 1
     assert "PSNR of A minus B, image by image" in text
-    rows = {(r["method"], r["setting"]): r for r in csv_rows(desk / "joined" / "summary.csv")}
+    rows = summary(desk / "joined")
     for name in ("first", "third"):
         for row in csv_rows(desk / name / "summary.csv"):
             found = rows[row["method"], row["setting"]]
-            assert {**found, "psnr": ""} | {"psnrb": "", "ssim": ""} == {**row, "psnr": ""} | {
-                "psnrb": "",
-                "ssim": "",
-            }
+            figures = dict.fromkeys(("psnr", "ssim", "psnrb"))  # rounded
+            assert found | figures == row | figures
             assert float(found["psnr"]) == pytest.approx(float(row["psnr"]), abs=2e-4)
     assert tables.main(["join", "first", "second"]) == 0
     text = capsys.readouterr().out
@@ -377,39 +364,86 @@ def test_paired_differences() -> None:
     assert compare({"a": 2.0}, {"b": 1.0}) is None
 
 
-def test_tables_of_every_protocol_take_several_methods(
-    desk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [
-        *("--testsets", "mine", "--checkpoint", "one.safetensors", "two.safetensors"),
-        *("--method", "X=theirs", "--device", "cpu", "--kinds", "single", "double"),
-        *("--set", "qualities=[10,90]"),
-    ]
-    assert tables.main(arguments) == 0
-    text = (desk / "results" / "tables.md").read_text()
-    assert "one: one.safetensors, 1.6 M parameters" in text
-    assert "two: two.safetensors, 1.6 M parameters" in text
-    rows = csv_rows(desk / "results" / "tables.csv")
-    single = {row["method"] for row in rows if row["protocol"] == "single"}
-    assert single == {"JPEG", "one", "two", "X"}
-    assert {r["method"] for r in rows if r["protocol"] == "double"} == {"JPEG", "one", "two"}
-
-
-@pytest.mark.slow
-def test_processes_share_several_methods(desk: Path) -> None:
-    arguments = [
-        *("--testsets", desk / "mine", "--checkpoint", desk / "one.safetensors"),
-        *(desk / "two.safetensors", "--method", f"X={desk / 'theirs'}", "--device", "cpu"),
-        *("--set", "qualities=[10,90]", "threads=1", "--output"),
-    ]
-    for processes in (0, 2):
-        out = desk / f"by{processes}"
-        done = run_script("test_color_IJCN.py", *arguments, out, processes=processes)
-        assert done.returncode == 0, done.stderr
-    for name in ("summary.csv", "per_image.csv", "summary.md"):
-        assert (desk / "by0" / name).read_text() == (desk / "by2" / name).read_text()
-
-
 def test_what_jpegqs_is_given_is_the_jpeg_of_the_table() -> None:
     pair = SingleJpeg(30)(photograph(33, 47))
     assert np.array_equal(decode_jpeg(pair.stored.data), pair.jpeg)
+
+
+# Metrics on request
+
+
+def jpeg_rows(desk: Path) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+    """Rows of the JPEG, and the pair of pictures that each is of."""
+    for row in csv_rows(desk / "out" / "per_image.csv"):
+        if row["method"] == "JPEG":
+            original = photograph(40, 48, seed=int(row["image"]))
+            jpeg = SingleJpeg(int(row["setting"][2:]))(original).jpeg
+            yield row, {"restored": jpeg, "original": original}
+
+
+def test_more_columns_and_cells(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = run(desk, "--set", "metrics=[psnr,ssim,psnrb,psnr_y,ssim_y]")
+    assert done.returncode == 0, done.stderr
+    text = (desk / "out" / "summary.md").read_text()
+    assert "PSNR (dB) / SSIM / PSNR-B (dB) / PSNR of luma (dB) / SSIM of luma, mean" in text
+    for row, pair in jpeg_rows(desk):
+        assert float(row["psnr_y"]) == pytest.approx(psnr_y(**pair), abs=1e-4)
+        assert float(row["ssim_y"]) == pytest.approx(ssim_y(**pair), abs=1e-6)
+    figures = [float(row["psnr_y"]) for row, _ in jpeg_rows(desk) if row["setting"] == "QF10"]
+    mean = float(summary(desk / "out")["JPEG", "QF10"]["psnr_y"])
+    assert mean == pytest.approx(np.mean(figures), abs=1e-4)
+    assert f"/ {mean:.2f} /" in text
+    assert tables.main(["join", "out"]) == 0
+    assert "PSNR of luma (dB)" in capsys.readouterr().out
+
+
+def test_fewer_metrics(desk: Path) -> None:
+    done = run(desk, "--set", "metrics=psnr")
+    assert done.returncode == 0, done.stderr
+    text = (desk / "out" / "summary.md").read_text()
+    assert "PSNR (dB), mean over the images." in text
+    assert not [line for line in text.splitlines() if line.startswith("| JPEG") and " / " in line]
+    jpeg = summary(desk / "out")["JPEG", "QF10"]
+    assert (jpeg["ssim"], jpeg["psnrb"]) == ("nan", "nan")
+
+
+@pytest.mark.parametrize("metrics", ["psnr,nice", "[psnr,psnr]", "[]"])
+def test_unknown_metrics_are_one_line(desk: Path, metrics: str) -> None:
+    assert f"--set metrics={metrics}: " in error_line(run(desk, "--set", f"metrics={metrics}"))
+    assert not (desk / "out").exists()
+
+
+FAKE = """
+import torch
+
+class LPIPS(torch.nn.Module):
+    def forward(self, x, y):
+        assert x.shape == y.shape == (1, 3, 40, 48) and 0 <= x.min() and x.max() <= 1
+        return (x - y).abs().mean()
+
+class DISTS(LPIPS):
+    def __init__(self):
+        raise OSError("<urlopen error no route to host>")
+"""
+
+
+def test_learned_metrics_are_those_of_the_package(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = types.ModuleType("piq")
+    exec(FAKE, vars(fake))
+    monkeypatch.setitem(sys.modules, "piq", fake)
+    done = run(desk, "--set", "metrics=psnr,lpips")
+    assert done.returncode == 0, done.stderr
+    for row, pair in jpeg_rows(desk):
+        difference = np.abs(pair["restored"].astype(float) - pair["original"]) / 255
+        assert float(row["lpips"]) == pytest.approx(difference.mean(), abs=1e-6)
+    done = run(desk, "--set", "metrics=dists")
+    assert "downloads its weights at first use, which failed (<urlopen" in error_line(done)
+
+
+def test_a_missing_package_is_one_line(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "piq", None)
+    done = run(desk, "--set", "metrics=psnr,lpips")
+    assert 'install it: pip install -e ".[metrics]"' in error_line(done)
+    assert not (desk / "out").exists()

@@ -47,14 +47,17 @@ def test_evaluation_merges_into_the_same_tables(tmp_path: Path, checkpoint: Path
     sets = tmp_path / "sets"
     for i in range(5):
         write_png(sets / "Mini" / f"{i}.png", photograph(40 + 8 * i, 64, seed=i))
+    theirs = shutil.copytree(sets / "Mini", tmp_path / "theirs" / "QF10").parent
+    (theirs / "QF10" / "4.png").unlink()
     (sets / "Mini" / "00 broken.png").write_bytes(b"not an image")
     outputs = []
     for processes in (0, 2):
         output = tmp_path / f"by{processes}"
         done = run_script(
             "test_color_IJCN.py",
-            *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
-            *("--device", "cpu", "--set", "qualities=[10, 90]", "save_images=all", "threads=1"),
+            *("--testsets", "Mini", "--checkpoint", checkpoint, f"again={checkpoint}"),
+            *("--method", f"X={theirs}", "--output", output, "--device", "cpu"),
+            *("--set", "qualities=[10, 90]", "save_images=all", "threads=1"),
             processes=processes,
             IJCN_TESTSETS=str(sets),
         )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,21 +94,11 @@ def pixel_hash(pixels: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def _records(path: Path) -> dict[Entry, Record]:
+def _records(path: Path) -> Iterator[tuple[Entry, Record]]:
     """Whole lines of a file; whatever else stands there, such as a half line, is passed over."""
-    found: dict[Entry, Record] = {}
-    try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        try:
-            entry, (figures, seconds) = json.loads(line)
-            found[Entry(*entry)] = Record(_figures(figures), float(seconds))
-        except (TypeError, ValueError, AttributeError):
-            continue
-    return found
-
-
-def _figures(found: Any) -> dict[str, float]:
-    return {str(name): float(value) for name, value in found.items()}
+    with suppress(OSError), path.open(encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            with suppress(TypeError, ValueError, AttributeError):
+                entry, (figures, seconds) = json.loads(line)
+                known = {str(name): float(value) for name, value in figures.items()}
+                yield Entry(*entry), Record(known, float(seconds))

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from utils.pictures import as_rgb
+
 CLASSES = {"lpips": "LPIPS", "dists": "DISTS"}
 """Names of the metrics, and of piq's classes.
 
@@ -66,5 +68,4 @@ class LearnedMetric:
 
 def _as_batch(image: NDArray[np.uint8]) -> torch.Tensor:
     """(H, W, 3) or (H, W), 8 bits -> (1, 3, H, W) in [0, 1]."""
-    colour = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
-    return torch.from_numpy(np.ascontiguousarray(colour.transpose(2, 0, 1)))[None].float() / 255
+    return torch.from_numpy(as_rgb(image).copy()).permute(2, 0, 1)[None].float() / 255

@@ -5,9 +5,11 @@ to 8 bits first; these functions refuse anything but uint8 so that this cannot b
 Arguments are keyword-only: PSNR-B is not symmetric, and a swap would go unnoticed.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -102,12 +104,7 @@ def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     return _decibels(_mean_squared_error(restored, original) + blocking_effect_factor(luma))
 
 
-def measure(
-    *,
-    restored: NDArray[np.uint8],
-    original: NDArray[np.uint8],
-    wanted: Collection[str] = Scores._fields,
-) -> Scores:
+def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scores:
     """All three metrics of one image; nan for a metric that is not defined at the image's size.
 
     SSIM needs both sides to be 11 or more, PSNR-B 8 or more. A single image in a folder that is
@@ -116,20 +113,11 @@ def measure(
     Args:
         restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.
         original: same shape, dtype and range.
-        wanted: the others are nan, and take no time; PSNR is always there.
 
     Raises:
         ValueError: not uint8 arrays of one of these shapes, or of different shapes.
     """
-    _check_pair(restored, original)
-    side = min(original.shape[:2])
-    has_ssim = "ssim" in wanted and side >= SSIM_WINDOW
-    has_psnrb = "psnrb" in wanted and side >= BLOCK
-    return Scores(
-        psnr=psnr(restored=restored, original=original),
-        ssim=ssim(restored=restored, original=original) if has_ssim else math.nan,
-        psnrb=psnrb(restored=restored, original=original) if has_psnrb else math.nan,
-    )
+    return Scores(*(METRICS[name](restored=restored, original=original) for name in Scores._fields))
 
 
 def psnr_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
@@ -149,17 +137,36 @@ def ssim_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float
         restored, original: as in :func:`ssim`; a gray image is its own luma.
     """
     _check_pair(restored, original)
-    if min(original.shape[:2]) < SSIM_WINDOW:
-        return math.nan
-    return ssim(restored=_luma(restored), original=_luma(original))
+    return METRICS["ssim"](restored=_luma(restored), original=_luma(original))
 
 
 def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image if image.ndim == 2 else luma_studio_range(image)
 
 
-MORE_METRICS = ("psnr_y", "ssim_y", "lpips", "dists")
-"""What can be measured besides `Scores`; the last two by utils.evaluation.learned_metrics."""
+def _nan_below(smallest_side: int, metric: Metric) -> Metric:
+    """A metric that is nan for pictures with a smaller side, which it would refuse."""
+
+    def measured(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+        _check_pair(restored, original)
+        if min(original.shape[:2]) < smallest_side:
+            return math.nan
+        return metric(restored=restored, original=original)
+
+    return measured
+
+
+Metric: TypeAlias = Callable[..., float]
+"""Of ``restored`` and ``original``, by keyword: see :func:`psnr`."""
+
+METRICS: dict[str, Metric] = {
+    "psnr": psnr,
+    "ssim": _nan_below(SSIM_WINDOW, ssim),
+    "psnrb": _nan_below(BLOCK, psnrb),
+    "psnr_y": psnr_y,
+    "ssim_y": ssim_y,
+}
+"""What an evaluation can measure; utils.evaluation.learned_metrics has more."""
 
 METRIC_TITLES = {
     "psnr": "PSNR (dB)",

@@ -11,19 +11,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_POLL_SECONDS = 0.1
-
-
-class _End:
-    """The last thing in a queue: why the source ended."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
 
 
 def prefetched(items: Iterable[Item], ahead: int) -> Generator[Item]:
@@ -37,40 +29,35 @@ def prefetched(items: Iterable[Item], ahead: int) -> Generator[Item]:
     """
     if ahead < 1:
         raise ValueError(f"ahead must be at least 1, got {ahead}")
-    ready: queue.Queue[Any] = queue.Queue(ahead)
+    ready: queue.Queue[tuple[list[Item], BaseException | None]] = queue.Queue(ahead)
     stopped = threading.Event()
-
-    def put(item: Any) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
 
     def produce() -> None:
         error: BaseException | None = None
         try:
             for item in items:
-                if not put(item):
+                ready.put(([item], None))
+                if stopped.is_set():
                     return
         except BaseException as caught:  # handed over, whatever it is
             error = caught
-        put(_End(error))
+        ready.put(([], error))
 
     # A daemon: a reader that hangs must not keep a stopped program alive.
     threading.Thread(target=produce, name="prefetch", daemon=True).start()
     try:
         while True:
-            item = ready.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if not item:
                 return
-            yield item
+            yield from item
     finally:
         stopped.set()
+        with suppress(queue.Empty):  # so that a thread that waits for room goes on
+            while True:
+                ready.get_nowait()
 
 
 def in_background(

@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from utils.evaluation.metrics import METRIC_TITLES, MORE_METRICS, Scores
-from utils.evaluation.paired import compare
+from utils.evaluation.metrics import METRIC_TITLES, Scores
 from utils.evaluation.published import PublishedRow, not_comparable, rows_for, without_chroma
 from utils.image_io import write_atomically
 
@@ -68,16 +67,33 @@ class SummaryRow:
         return {name: value for name, value in known.items() if not math.isnan(value)}
 
 
-class Measured(Protocol):
-    """What an evaluation found; utils.evaluation.evaluate.Evaluation is one."""
+@dataclass
+class Cost:
+    """What restoring took: seconds, pixels and images."""
 
-    @property
-    def results(self) -> Sequence[ImageResult]: ...
-    @property
-    def left_out(self) -> Mapping[str, set[str]]: ...
-    @property
-    def missing(self) -> Mapping[tuple[str, str], set[tuple[str, str]]]: ...
-    def summary(self) -> list[SummaryRow]: ...
+    seconds: float = 0.0
+    pixels: int = 0
+    images: int = 0
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found: figures per image, and a line for every image left out.
+
+    left_out: images that were not measured, by set. missing: (set, method) -> (setting, image) that
+    only this method lacks. costs: of each method.
+    """
+
+    results: list[ImageResult] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    left_out: dict[str, set[str]] = field(default_factory=dict)
+    missing: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    metric_seconds: float = 0.0
+
+    def summary(self) -> list[SummaryRow]:
+        """Averages over the images, see :func:`summarise`."""
+        return summarise(self.results)
 
 
 def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
@@ -94,30 +110,30 @@ def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
 
 def _average(dataset: str, setting: str, method: str, results: Sequence[ImageResult]) -> SummaryRow:
     scores = [result.scores for result in results]
-    others = [each for each in scores if not is_exact(each)]
+    others = [each for each in scores if each.psnr != math.inf]
     means = Scores(
         mean(each.psnr for each in others),
         mean(each.ssim for each in scores),
         mean(each.psnrb for each in others),
     )
-    names = dict.fromkeys(name for result in results for name in result.more)
     more = {
         # Luma may be equal where colours are not.
         name: mean(v for r in results if (v := r.more.get(name, math.nan)) != math.inf)
-        for name in names
+        for name in more_metrics(results)
     }
     exact = len(scores) - len(others)
     return SummaryRow(dataset, setting, method, len(scores), means, exact, more=more)
 
 
-def is_exact(scores: Scores) -> bool:
-    """Whether these are figures of an image that is reproduced to the last bit."""
-    return scores.psnr == math.inf
+def more_metrics(rows: Iterable[ImageResult | SummaryRow]) -> list[str]:
+    """The metrics that any of these rows has beside `Scores`, in the order of columns."""
+    found = {name for row in rows for name in row.more}
+    return [name for name in METRIC_TITLES if name in found]
 
 
 def write_tables(
     output: Path | None,
-    measured: Measured,
+    measured: Evaluation,
     published: Sequence[PublishedRow],
     title: str,
     weights: Mapping[str, Weights] | None = None,
@@ -137,52 +153,40 @@ def write_tables(
     summary = [
         replace(row, weights=weights.get(row.method, NO_WEIGHTS)) for row in measured.summary()
     ]
-    text = tables_text(summary, measured, published, title, protocol)
-    if output is not None:
-        write_atomically(output / "summary.csv", summary_text(summary))
-        write_atomically(output / "per_image.csv", images_text(measured.results, weights))
-        write_atomically(output / "summary.md", text)
-    return text
-
-
-def summary_text(summary: Sequence[SummaryRow]) -> str:
-    """A ``summary.csv``."""
-    names = _more_names(summary)
-    rows = (
+    text = _text(summary, measured, published, title, protocol)
+    if output is None:
+        return text
+    more = more_metrics(measured.results)
+    averages = (
         (
-            *(row.dataset, row.setting, row.method, row.images),
-            *(*_digits(row.scores), row.exact, *row.weights, *_more_digits(row.more, names)),
+            *(row.dataset, row.setting, row.method, row.images, *_digits(row, Scores._fields)),
+            *(row.exact, *row.weights, *_digits(row, more)),
         )
         for row in summary
     )
-    return csv_text((*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS, *names), rows)
-
-
-def images_text(results: Sequence[ImageResult], weights: Mapping[str, Weights]) -> str:
-    """A ``per_image.csv``."""
-    names = _more_names(results)
-    rows = (
+    images = (
         (
-            *(r.dataset, r.setting, r.method, r.image, *_digits(r.scores)),
-            *(*weights.get(r.method, NO_WEIGHTS), *_more_digits(r.more, names)),
+            *(r.dataset, r.setting, r.method, r.image, *_digits(r, Scores._fields)),
+            *(*weights.get(r.method, NO_WEIGHTS), *_digits(r, more)),
         )
-        for r in results
+        for r in measured.results
     )
-    return csv_text((*IMAGE_COLUMNS, *WEIGHTS_COLUMNS, *names), rows)
+    columns = (*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS, *more)
+    write_atomically(output / "summary.csv", csv_text(columns, averages))
+    columns = (*IMAGE_COLUMNS, *WEIGHTS_COLUMNS, *more)
+    write_atomically(output / "per_image.csv", csv_text(columns, images))
+    write_atomically(output / "summary.md", text)
+    return text
 
 
-def _more_names(rows: Iterable[ImageResult | SummaryRow]) -> list[str]:
-    found = {name for row in rows for name in row.more}
-    return [name for name in METRIC_TITLES if name in found]
+def _digits(row: ImageResult | SummaryRow, names: Iterable[str]) -> list[str]:
+    figures = {**row.scores._asdict(), **row.more}
+    return [f"{figures.get(name, math.nan):.{4 if 'psnr' in name else 6}f}" for name in names]
 
 
-def _more_digits(more: Mapping[str, float], names: Iterable[str]) -> list[str]:
-    return [f"{more.get(name, math.nan):.{4 if 'psnr' in name else 6}f}" for name in names]
-
-
-def tables_text(
+def _text(
     summary: Sequence[SummaryRow],
-    measured: Measured,
+    measured: Evaluation,
     published: Sequence[PublishedRow],
     title: str,
     protocol: str,
@@ -192,8 +196,7 @@ def tables_text(
     lines += [protocol, ""] if protocol else []
     for dataset in dict.fromkeys((*(row.dataset for row in summary), *measured.left_out)):
         rows = [row for row in summary if row.dataset == dataset]
-        count = max((row.images for row in rows), default=0)
-        lines += [f"## {dataset}, {counted(count, 'image')}", ""]
+        lines += [f"## {dataset}, {image_count(rows)}", ""]
         lines += [*table_of_set(rows, published), ""]
         results = [result for result in measured.results if result.dataset == dataset]
         lines += _exact_images(results)
@@ -205,6 +208,11 @@ def tables_text(
                 lines += [_missing_pictures(method, entries), ""]
         lines += _comparisons(results)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def image_count(rows: Iterable[SummaryRow]) -> str:
+    """Over how many images the rows of a set are at most, such as "29 images"."""
+    return counted(max((row.images for row in rows), default=0), "image")
 
 
 def _missing_pictures(method: str, entries: Iterable[tuple[str, str]]) -> str:
@@ -226,20 +234,15 @@ def _comparisons(results: Sequence[ImageResult]) -> list[str]:
         of_method.setdefault(result.setting, {})[result.image] = result.scores.psnr
     methods = [method for method in figures if method != JPEG]
     lines = []
-    for other in methods[1:]:
-        first = methods[0]
+    for first, other in ((methods[0], other) for other in methods[1:]):
         grid = [["setting", "images", "difference (dB)", "95 % interval", "won", "lost"]]
         for setting, images in figures[first].items():
             if found := compare(images, figures[other].get(setting, {})):
                 interval = "-"
                 if not math.isnan(found.low):
                     interval = f"{found.low:+.3f} to {found.high:+.3f}"
-                grid.append(
-                    [
-                        *(setting, str(found.images), f"{found.mean:+.3f}", interval),
-                        *(str(found.won), str(found.lost)),
-                    ]
-                )
+                counts = str(found.won), str(found.lost)
+                grid.append([setting, str(found.images), f"{found.mean:+.3f}", interval, *counts])
         if len(grid) > 1:
             lines += [
                 f"PSNR of {first} minus {other}, image by image: mean, its confidence interval "
@@ -251,11 +254,51 @@ def _comparisons(results: Sequence[ImageResult]) -> list[str]:
     return lines
 
 
+CONFIDENCE = 0.95
+
+
+class Paired(NamedTuple):
+    """Differences of a figure over the images that two methods share.
+
+    mean: of first - second. low, high: the confidence interval of this mean, nan for one image.
+    won, lost: on how many images the first is above, or below; the others are equal.
+    """
+
+    images: int
+    mean: float
+    low: float
+    high: float
+    won: int
+    lost: int
+
+
+def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Paired | None:
+    """Figures by image of two methods; None if they share no image with two finite ones.
+
+    The interval is Student's for paired differences: it takes the images for a sample of those
+    that one could have measured, and the mean difference for about normally distributed.
+    """
+    pairs = [(value, second[name]) for name, value in first.items() if name in second]
+    finite = [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
+    if not finite:
+        return None
+    differences = np.array([x - y for x, y in finite])
+    mean = float(differences.mean())
+    reach = math.nan
+    if len(finite) > 1:
+        from scipy import stats  # slow to import, needed here only
+
+        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1))
+        reach = quantile * float(differences.std(ddof=1)) / math.sqrt(len(finite))
+    won, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    return Paired(len(finite), mean, mean - reach, mean + reach, won, lost)
+
+
 def _exact_images(results: Sequence[ImageResult]) -> list[str]:
     """Which images are reproduced exactly, and what that means for the averages."""
     found: dict[str, list[str]] = {}
     for result in results:
-        if is_exact(result.scores):
+        if result.scores.psnr == math.inf:
             found.setdefault(f"{result.method} at {result.setting}", []).append(result.image)
     if not found:
         return []
@@ -267,21 +310,21 @@ def _exact_images(results: Sequence[ImageResult]) -> list[str]:
     return [f"Reproduced exactly: {lists}. {rule}", ""]
 
 
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names for a sentence, the first few of them."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence, the first ten of them."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
 
 
 def introduction(rows: Sequence[SummaryRow]) -> list[str]:
     """What the cells of tables with these rows hold."""
     example = example_of(row.setting for row in rows)
-    titles = " / ".join(METRIC_TITLES[name] for name in shown_metrics(rows))
+    titles = " / ".join(METRIC_TITLES[name] for name in _shown_metrics(rows))
     cells = f"{titles}, mean over the images."
     return [cells, "", example] if example else [cells]
 
 
-def shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
+def _shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
     """The metrics that a table's cells hold: those that any of its rows has."""
     found = {name for row in rows for name in row.figures}
     return tuple(name for name in METRIC_TITLES if name in found) or Scores._fields
@@ -289,14 +332,11 @@ def shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
 
 def example_of(settings: Iterable[str]) -> str:
     """One of the settings of two compressions in words, the one that shows most; else empty."""
-    twice = [
-        (setting, found)
-        for setting in settings
-        if (found := _TWICE.fullmatch(without_chroma(setting)[0]))
-    ]
+    labels = {setting: _LABEL.fullmatch(without_chroma(setting)[0]) for setting in settings}
+    twice = {setting: found for setting, found in labels.items() if found and found[2]}
     if not twice:
         return ""
-    telling, _ = max(twice, key=lambda pair: (pair[1][3] != "0", pair[1][1] != pair[1][2]))
+    telling = max(twice, key=lambda s: (twice[s][3] != "0", twice[s][1] != twice[s][2]))
     return f"{telling}: {explained(telling)}."
 
 
@@ -304,21 +344,19 @@ def explained(setting: str) -> str:
     """The label of a degradation in words; empty for any other text."""
     bare, sampling = without_chroma(setting)
     chroma = f", chroma {sampling}" if sampling else ""
-    if once := _ONCE.fullmatch(bare):
-        return f"compressed at quality {once[1]}{chroma}"
-    if not (twice := _TWICE.fullmatch(bare)):
+    if not (found := _LABEL.fullmatch(bare)):
         return ""
-    first, second, rows, columns = twice.groups()
-    if rows == columns == "0":
-        return f"compressed at quality {first}, again at {second} on the same grid{chroma}"
-    shift = f"{counted(int(rows), 'row')} and {counted(int(columns), 'column')}"
-    return (
-        f"compressed at quality {first}, shifted by {shift}, compressed again at {second}{chroma}"
-    )
+    first, second, rows, columns = found.groups()
+    words = f"compressed at quality {first}"
+    if second is not None and rows == columns == "0":
+        words += f", again at {second} on the same grid"
+    elif second is not None:
+        shift = f"{counted(int(rows), 'row')} and {counted(int(columns), 'column')}"
+        words += f", shifted by {shift}, compressed again at {second}"
+    return words + chroma
 
 
-_ONCE = re.compile(r"QF(\d+)")
-_TWICE = re.compile(r"QF(\d+)-(\d+)\+(\d+)\+(\d+)")
+_LABEL = re.compile(r"QF(\d+)(?:-(\d+)\+(\d+)\+(\d+))?")
 
 
 def counted(count: int, noun: str) -> str:
@@ -339,16 +377,10 @@ def read_summary(path: Path) -> list[SummaryRow]:
     """
 
     def row(cells: Mapping[str, str]) -> SummaryRow:
-        return SummaryRow(
-            cells["dataset"],
-            cells["setting"],
-            cells["method"],
-            int(cells["images"]),
-            _scores(cells),
-            int(cells.get("exact") or 0),
-            _weights(cells),
-            _more(cells),
-        )
+        place = cells["dataset"], cells["setting"], cells["method"]
+        images, exact = int(cells["images"]), int(cells.get("exact") or 0)
+        scores, more, weights = _measured(cells)
+        return SummaryRow(*place, images, scores, exact, weights, more)
 
     return _read_rows(path, SUMMARY_COLUMNS, row)
 
@@ -362,26 +394,23 @@ def read_images(path: Path) -> tuple[list[ImageResult], dict[str, Weights]]:
     weights: dict[str, Weights] = {}
 
     def row(cells: Mapping[str, str]) -> ImageResult:
-        if any(found := _weights(cells)):
+        scores, more, found = _measured(cells)
+        if any(found):
             weights[cells["method"]] = found
-        return ImageResult(
-            *(cells["dataset"], cells["setting"], cells["method"], cells["image"]),
-            *(_scores(cells), _more(cells)),
-        )
+        place = cells["dataset"], cells["setting"], cells["method"], cells["image"]
+        return ImageResult(*place, scores, more)
 
     return _read_rows(path, IMAGE_COLUMNS, row), weights
 
 
-def _scores(cells: Mapping[str, str]) -> Scores:
-    return Scores(*(float(cells[name]) for name in Scores._fields))
+def _measured(cells: Mapping[str, str]) -> tuple[Scores, dict[str, float], Weights]:
+    names = [name for name in METRIC_TITLES if cells.get(name)]
+    more = {name: float(cells[name]) for name in names if name not in Scores._fields}
+    scores = Scores(*(float(cells[name]) for name in Scores._fields))
+    return scores, more, Weights(*(cells.get(name) or "" for name in WEIGHTS_COLUMNS))
 
 
-def _more(cells: Mapping[str, str]) -> dict[str, float]:
-    return {name: float(cells[name]) for name in MORE_METRICS if cells.get(name)}
-
-
-def _weights(cells: Mapping[str, str]) -> Weights:
-    return Weights(*(cells.get(name) or "" for name in WEIGHTS_COLUMNS))
+Row = TypeVar("Row")
 
 
 def _read_rows(
@@ -390,8 +419,7 @@ def _read_rows(
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         try:
-            missing = set(columns) - set(reader.fieldnames or ())
-            if missing:
+            if missing := set(columns) - set(reader.fieldnames or ()):
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             rows = []
             for cells in reader:
@@ -402,9 +430,6 @@ def _read_rows(
             where = f"{path}, line {reader.line_num}"
             raise ValueError(f"{where}: no {path.name} of an evaluation, {error}") from error
     return rows
-
-
-Row = TypeVar("Row")
 
 
 def mean(values: Iterable[float]) -> float:
@@ -491,7 +516,7 @@ def _methods_down(
 ) -> list[str]:
     names = _names(rows)
     ours = {(row.method, row.setting): row for row in rows if row.setting in settings}
-    metrics = shown_metrics(rows)
+    metrics = _shown_metrics(rows)
     cells = {
         (names[method], setting): _own_cell(row, metrics) for (method, setting), row in ours.items()
     }
@@ -502,7 +527,7 @@ def _methods_down(
         rank.setdefault(names[method], math.inf if math.isnan(psnr) else psnr)
     for other in others:
         method = f"{other.method} (published{'' if other.blind else ', not blind'})"
-        figures = {"psnr": other.psnr, "ssim": other.ssim, "psnrb": other.psnrb}
+        figures = {name: getattr(other, name) for name in Scores._fields}
         cells[method, other.setting] = _cell(figures, metrics)
         if other.psnr is not None:
             rank.setdefault(method, other.psnr)
@@ -520,7 +545,7 @@ def _methods_down(
 
 def _settings_down(rows: Sequence[SummaryRow], settings: Sequence[str]) -> list[str]:
     names = _names(rows)
-    metrics = shown_metrics(rows)
+    metrics = _shown_metrics(rows)
     cells = {(row.method, row.setting): _own_cell(row, metrics) for row in rows}
     grid = [["setting", *names.values()]]
     grid += [[s, *(cells.get((method, s), "") for method in names)] for s in settings]
@@ -556,17 +581,13 @@ def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "| " + " | ".join("-" * w for w in widths) + " |", *lines[1:]]
 
 
-def _digits(scores: Scores) -> tuple[str, str, str]:
-    return f"{scores.psnr:.4f}", f"{scores.ssim:.6f}", f"{scores.psnrb:.4f}"
-
-
 def _own_cell(row: SummaryRow, metrics: Sequence[str]) -> str:
     return "exact" if row.exact == row.images else _cell(row.figures, metrics)
 
 
 def _cell(figures: Mapping[str, float | None], metrics: Sequence[str]) -> str:
-    def show(name: str) -> str:
-        value = figures.get(name)
-        return "-" if value is None else f"{value:.{2 if 'psnr' in name else 3}f}"
-
-    return " / ".join(map(show, metrics))
+    values = {name: figures.get(name) for name in metrics}
+    return " / ".join(
+        "-" if value is None else f"{value:.{2 if 'psnr' in name else 3}f}"
+        for name, value in values.items()
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +11,20 @@ import numpy as np
 import pytest
 
 from data.datasets import NamedImage, TestSet
-from data.degradation import DoubleJpeg, SingleJpeg
+from data.degradation import Degradation, DoubleJpeg, SingleJpeg
 from data.jpeg import JpegImage
-from tests.conftest import ROOT, photograph
-from utils.evaluation.evaluate import Evaluation, evaluate
+from tests.conftest import csv_rows, photograph
+from utils.evaluation.evaluate import (
+    Evaluation,
+    Method,
+    SaveImages,
+    Task,
+    Ways,
+    evaluate,
+    evaluate_methods,
+)
 from utils.evaluation.metrics import Scores, measure
-from utils.evaluation.published import PublishedRow, read_published, rows_for
+from utils.evaluation.published import PublishedRow
 from utils.evaluation.tables import ImageResult, read_summary, write_tables
 from utils.image_io import ImageError, read_image
 from utils.pictures import Window, busiest_window, side_by_side
@@ -32,18 +40,26 @@ def _gray_restorer(stored: JpegImage) -> np.ndarray:
     return np.full(size if stored.colors == "gray" else (*size, 3), 128, np.uint8)
 
 
-SETTINGS = [SingleJpeg(10), SingleJpeg(90)]
+SETTINGS: Sequence[Degradation] = [SingleJpeg(10), SingleJpeg(90)]
+
+
+def _evaluate(
+    sets: list[TestSet],
+    output: Path,
+    save_images: SaveImages = "none",
+    settings: Sequence[Degradation] = SETTINGS,
+    restore: Callable[[JpegImage], np.ndarray] = _gray_restorer,
+) -> Evaluation:
+    return evaluate(sets, settings, restore, output, save_images, progress=False)
 
 
 def test_rows_and_averages(tmp_path: Path) -> None:
     dataset = _set("A", (32, 48), (40, 40))
-    found = evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "none", progress=False)
+    found = _evaluate([dataset], tmp_path)
     rows = found.summary()
     assert [(r.setting, r.method, r.images) for r in rows] == [
-        ("QF10", "JPEG", 2),
-        ("QF10", "IJCN", 2),
-        ("QF90", "JPEG", 2),
-        ("QF90", "IJCN", 2),
+        *(("QF10", "JPEG", 2), ("QF10", "IJCN", 2)),
+        *(("QF90", "JPEG", 2), ("QF90", "IJCN", 2)),
     ]
     pairs = [SingleJpeg(90)(image.read()) for image in dataset]
     expected = np.mean([measure(restored=p.jpeg, original=p.original) for p in pairs], axis=0)
@@ -58,17 +74,9 @@ def test_rows_and_averages(tmp_path: Path) -> None:
 
 def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> None:
     for sizes in [((32, 48), (40, 40)), ((32, 48),)]:
-        found = evaluate(
-            [_set("A", *sizes)],
-            [DoubleJpeg(30, 50, (4, 4))],
-            _gray_restorer,
-            tmp_path,
-            "first",
-            False,
-        )
+        found = _evaluate([_set("A", *sizes)], tmp_path, "first", [DoubleJpeg(30, 50, (4, 4))])
         write_tables(tmp_path, found, [], "title")
-    with (tmp_path / "summary.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(tmp_path / "summary.csv")
     columns = ["dataset", "setting", "method", "images", "psnr", "ssim", "psnrb", "exact"]
     columns += ["weights", "weights_sha256"]
     assert list(rows[0]) == columns
@@ -76,8 +84,7 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
         ("QF30-50+4+4", "JPEG", "1"),
         ("QF30-50+4+4", "IJCN", "1"),
     ]
-    with (tmp_path / "per_image.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(tmp_path / "per_image.csv")
     columns = ["dataset", "setting", "method", "image", "psnr", "ssim", "psnrb"]
     assert list(rows[0]) == [*columns, "weights", "weights_sha256"]
     assert [r["image"] for r in rows] == ["im0", "im0"]
@@ -87,9 +94,9 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
 
 def test_pictures_of_the_first_setting_or_of_all(tmp_path: Path) -> None:
     dataset = _set("A", (32, 48))
-    evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "all", progress=False)
+    _evaluate([dataset], tmp_path, "all")
     assert len(list((tmp_path / "images").rglob("*.png"))) == 2
-    evaluate([dataset], SETTINGS, _gray_restorer, tmp_path, "first", progress=False)
+    _evaluate([dataset], tmp_path, "first")
     (picture,) = (tmp_path / "images").rglob("*.png")
     assert picture == tmp_path / "images" / "A" / "QF10" / "im0.png"
     assert (tmp_path / "comparison.png").exists()
@@ -98,7 +105,7 @@ def test_pictures_of_the_first_setting_or_of_all(tmp_path: Path) -> None:
 
 def test_gray_sets(tmp_path: Path) -> None:
     gray = TestSet("G", (NamedImage("one", lambda: photograph(40, 50)[:, :, 0]),))
-    found = evaluate([gray], SETTINGS, _gray_restorer, tmp_path, "all", progress=False)
+    found = _evaluate([gray], tmp_path, "all")
     assert not found.failures
     assert read_image(tmp_path / "images" / "G" / "QF10" / "one.png").shape == (40, 50)
     pair = SingleJpeg(90)(photograph(40, 50)[:, :, 0])
@@ -108,24 +115,6 @@ def test_gray_sets(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows["QF90", "JPEG"].scores, expected)
 
 
-def test_bad_images_are_left_out_and_counted(tmp_path: Path) -> None:
-    def unreadable() -> np.ndarray:
-        raise ImageError("broken.png: not an image")
-
-    images = (
-        NamedImage("good", lambda: photograph(32, 32)),
-        NamedImage("broken", unreadable),
-        NamedImage("small", lambda: photograph(7, 32)),
-    )
-    found = evaluate([TestSet("A", images)], SETTINGS, _gray_restorer, tmp_path, "none", False)
-    assert {r.image for r in found.results} == {"good"}
-    assert [
-        words in line
-        for words, line in zip(("not an image", "below 8"), found.failures, strict=True)
-    ] == [True] * 2
-    assert "Left out: 2" in write_tables(tmp_path, found, [], "title")
-
-
 def test_a_users_own_images_folder_is_never_touched(tmp_path: Path) -> None:
     mine = tmp_path / "images" / "holiday.txt"
     mine.parent.mkdir()
@@ -133,25 +122,12 @@ def test_a_users_own_images_folder_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "comparison.png").write_text("mine too")
     for wanted in ("none", "first"):
         with pytest.raises(ImageError, match="choose another --output"):
-            evaluate([_set("A", (32, 48))], SETTINGS, _gray_restorer, tmp_path, wanted, False)
+            _evaluate([_set("A", (32, 48))], tmp_path, wanted)
     assert mine.read_text() == "mine"
     assert (tmp_path / "comparison.png").read_text() == "mine too"
 
 
-def test_images_the_restorer_refuses_are_left_out(tmp_path: Path) -> None:
-    def refuses_small(stored: JpegImage) -> np.ndarray:
-        if stored.width < 40:
-            raise ValueError("too small for me")
-        return _gray_restorer(stored)
-
-    sets = [_set("A", (32, 32), (32, 48))]
-    found = evaluate(sets, SETTINGS, refuses_small, tmp_path, "none", False)
-    assert found.left_out == {"A": {"im0"}}
-    assert "A/im0 at QF10: too small for me" in found.failures
-    assert {r.image for r in found.results} == {"im1"}
-
-
-def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
+def test_images_the_restorer_refuses_are_left_out_alone_or_in_batches(tmp_path: Path) -> None:
     def by_its_first_level(stored: JpegImage) -> np.ndarray:
         if stored.width == 32:
             raise ValueError("too small for me")
@@ -160,23 +136,26 @@ def test_batches_give_what_single_images_give(tmp_path: Path) -> None:
 
     groups: list[int] = []
 
-    def together(many: list[JpegImage]) -> list[np.ndarray]:
-        groups.append(len(many))
-        return [by_its_first_level(stored) for stored in many]
+    def together(tasks: list[Task]) -> list[np.ndarray]:
+        groups.append(len(tasks))
+        return [by_its_first_level(task.stored) for task in tasks]
 
     sets = [_set("A", (40, 48), (32, 32), (48, 40), (24, 40))]
-    run = partial(evaluate, sets, SETTINGS, by_its_first_level, tmp_path, "none", False)
-    single = run()
-    batched = run(restore_many=together, batch=3)
-    assert groups == [3, 3, 2]  # the second holds a refused one: its images are tried singly
+    single = _evaluate(sets, tmp_path, restore=by_its_first_level)
+    method = Method("IJCN", lambda: Ways(together, 3))
+    batched = evaluate_methods(sets, SETTINGS, [method], tmp_path, "none", False)
+    # The first two hold refused ones: their images are tried singly.
+    assert [size for size in groups if size > 1] == [3, 3, 2]
     assert batched.results == single.results
     assert batched.failures == single.failures
-    assert len(single.failures) == 2
+    assert single.failures == [f"A/im1 at QF{q}: too small for me" for q in (10, 90)]
+    assert single.left_out == {"A": {"im1"}}
+    assert {r.image for r in single.results} == {"im0", "im2", "im3"}
 
 
 def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:
     settings = [DoubleJpeg(30, 30), DoubleJpeg(30, 30, (9, 9)), DoubleJpeg(30, 30, (4, 4))]
-    found = evaluate([_set("A", (9, 30))], settings, _gray_restorer, tmp_path, "none", False)
+    found = _evaluate([_set("A", (9, 30))], tmp_path, settings=settings)
     assert {r.setting for r in found.results} == {"QF30-30+0+0"}
     assert len(found.failures) == 2
     assert "30-30+4+4: 26x5 pixels, below 8 a side" in found.failures[1]
@@ -200,7 +179,7 @@ def test_exact_images_are_counted_and_named_not_averaged(tmp_path: Path) -> None
         NamedImage("flat", lambda: flat),
     )
     sets = [TestSet("A", images), TestSet("Flat", images[1:])]
-    found = evaluate(sets, [SingleJpeg(100)], _gray_restorer, tmp_path, "none", progress=False)
+    found = _evaluate(sets, tmp_path, settings=[SingleJpeg(100)])
     assert [r.scores.psnr for r in found.results if r.image == "flat"] == [math.inf] * 4
     rows = {(r.dataset, r.method): r for r in found.summary()}
     pair = SingleJpeg(100)(photograph(32, 48))
@@ -218,10 +197,12 @@ def test_exact_images_are_counted_and_named_not_averaged(tmp_path: Path) -> None
 
 
 def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
-    scores = Scores(30.0, 0.9, 29.0)
     found = Evaluation(
-        [ImageResult("A", "QF10", m, "a", scores) for m in ("JPEG", "IJCN")]
-        + [ImageResult("B", "QF10", m, "a", scores) for m in ("JPEG", "IJCN")]
+        [
+            ImageResult(dataset, "QF10", method, "a", Scores(30.0, 0.9, 29.0))
+            for dataset in ("A", "B")
+            for method in ("JPEG", "IJCN")
+        ]
     )
     published = [
         PublishedRow("A", "QF10", "FBCNN", 27.77, 0.803, None, "x"),
@@ -232,35 +213,11 @@ def test_table_shows_published_rows_of_known_sets(tmp_path: Path) -> None:
     assert "| FBCNN (published) | 27.77 / 0.803 / -" in text
     # By PSNR, JPEG first; then how far the best published figure is.
     rows = [line for line in text.split("## B")[0].splitlines() if line.startswith("|")]
-    assert [row.split("|")[1].strip() for row in rows][2:] == [
-        "JPEG",
-        "FBCNN (published)",
-        "IJCN",
-        "to best published",
-    ]
+    methods = [row.split("|")[1].strip() for row in rows][2:]
+    assert methods == ["JPEG", "FBCNN (published)", "IJCN", "to best published"]
     assert "| +2.23 dB (FBCNN)" in text
     assert text.index("FBCNN") < text.index("## B")
     assert "best" not in text.split("## B")[1]
-
-
-def test_many_settings_go_down_the_table(tmp_path: Path) -> None:
-    found = Evaluation(
-        [
-            ImageResult("A", f"QF{q}", m, "a", Scores(30.0, 0.9, 29.0))
-            for q in (10, 20, 30, 40, 50)
-            for m in ("JPEG", "IJCN")
-        ]
-    )
-    text = write_tables(tmp_path, found, [], "title")
-    assert text.splitlines()[6].startswith("| setting | JPEG")
-    assert len([line for line in text.splitlines() if line.startswith("| QF")]) == 5
-
-
-def test_published_figures_are_read() -> None:
-    rows = read_published(ROOT / "testsets" / "published.csv")
-    fbcnn = [r for r in rows_for(rows, "LIVE1_color", ["QF10"]) if r.method == "FBCNN"]
-    assert [(r.psnr, r.ssim, r.psnrb) for r in fbcnn] == [(27.77, 0.803, 27.51)]
-    assert any(r.ssim is None for r in rows)
 
 
 def test_busiest_window_finds_the_difference() -> None:

@@ -12,20 +12,30 @@ from tests.conftest import PATIENCE
 from utils.evaluation.pipeline import in_background, prefetched
 
 
-def test_prefetched_keeps_order_and_bound() -> None:
-    drawn: list[int] = []
+class Source:
+    """Counts up; notes what was drawn of it, and in which thread."""
 
-    def source() -> Iterator[int]:
-        for i in range(20):
-            drawn.append(i)
+    def __init__(self, end: int = 10**9) -> None:
+        self.end = end
+        self.drawn: list[int] = []
+        self.threads: set[threading.Thread] = set()
+
+    def __iter__(self) -> Iterator[int]:
+        for i in range(self.end):
+            self.drawn.append(i)
+            self.threads.add(threading.current_thread())
             yield i
 
-    items = prefetched(source(), 3)
+
+def test_prefetched_keeps_order_and_bound_beside_its_consumer() -> None:
+    source = Source(20)
+    items = prefetched(source, 3)
     assert next(items) == 0
     time.sleep(0.3)
     # The one taken, three in the queue, one in the producer's hand.
-    assert len(drawn) <= 5
+    assert len(source.drawn) <= 5
     assert list(items) == list(range(1, 20))
+    assert threading.current_thread() not in source.threads
 
 
 def test_prefetched_hands_errors_over_after_what_came_before() -> None:
@@ -39,31 +49,12 @@ def test_prefetched_hands_errors_over_after_what_came_before() -> None:
         next(items)
 
 
-def test_prefetched_runs_beside_its_consumer() -> None:
-    threads: set[int] = set()
-
-    def source() -> Iterator[int]:
-        for i in range(3):
-            threads.add(threading.get_ident())
-            yield i
-
-    assert list(prefetched(source(), 1)) == [0, 1, 2]
-    assert threads
-    assert threading.get_ident() not in threads
-
-
 def test_closing_stops_the_producer() -> None:
-    producers: list[threading.Thread] = []
-
-    def endless() -> Iterator[int]:
-        producers.append(threading.current_thread())
-        while True:
-            yield 1
-
-    items = prefetched(endless(), 2)
+    source = Source()
+    items = prefetched(source, 2)
     next(items)
-    items.close()  # type: ignore[attr-defined]
-    (producer,) = producers
+    items.close()
+    (producer,) = source.threads
     producer.join(PATIENCE)
     assert not producer.is_alive()
 
@@ -82,23 +73,17 @@ def test_in_background_keeps_order_with_several_threads() -> None:
 
 
 def test_in_background_draws_no_more_than_it_may() -> None:
-    drawn: list[int] = []
-    release = threading.Event()
-
-    def source() -> Iterator[int]:
-        for i in range(10):
-            drawn.append(i)
-            if len(drawn) == 4:
-                release.set()
-            yield i
+    source = Source(10)
+    deadline = time.monotonic() + PATIENCE
 
     def work(i: int) -> int:
-        release.wait(5)
+        while len(source.drawn) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
         return i
 
-    results = in_background(work, source(), 1, 3)
+    results = in_background(work, source, 1, 3)
     assert next(results) == 0
-    assert len(drawn) <= 5
+    assert len(source.drawn) <= 5
     assert list(results) == list(range(1, 10))
 
 

@@ -6,16 +6,18 @@ more digits than it prints.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from data.datasets import has_testset, open_testset
 from data.degradation import Degradation, DoubleJpeg, SingleJpeg
 from tests.conftest import ROOT, research_set
 from utils.evaluation.metrics import measure
-from utils.evaluation.published import read_published
+from utils.evaluation.published import PublishedRow, read_published, rows_for
 from utils.image_io import find_images, read_image
 
 SINGLE = {
@@ -44,20 +46,27 @@ SHIFTS = ((0, 0), (4, 4))
 SLOW = {"LIVE1_color": (), "BSDS500_color": pytest.mark.slow}
 
 
-def _check(paths: list[Path], degrade: Degradation, expected: tuple[float, ...]) -> None:
-    scores = []
-    for path in paths:
-        pair = degrade(read_image(path))
-        scores.append(measure(restored=pair.jpeg, original=pair.original))
-    means = np.mean(scores, axis=0)
+def _means(images: Iterable[NDArray[np.uint8]], degrade: Degradation) -> NDArray[np.float64]:
+    pairs = (degrade(image) for image in images)
+    return np.mean([measure(restored=p.jpeg, original=p.original) for p in pairs], axis=0)
+
+
+def _check(folder: Path, degrade: Degradation, expected: tuple[float, ...]) -> None:
+    means = _means(map(read_image, find_images(folder)), degrade)
     assert np.abs(means - expected).max() <= 0.001, f"{degrade.label}: {means}"
     assert abs(means[1] - expected[1]) <= 0.0002, f"{degrade.label}: {means}"
+
+
+def _published(dataset: str, quality: int) -> PublishedRow:
+    rows = read_published(ROOT / "testsets" / "published.csv")
+    (row,) = (r for r in rows_for(rows, dataset, [f"QF{quality}"]) if r.method == "JPEG")
+    return row
 
 
 @pytest.mark.parametrize("quality", [10, 20, 30, 40])
 @pytest.mark.parametrize("dataset", [pytest.param(n, marks=SLOW[n]) for n in SINGLE])
 def test_single_jpeg_rows(dataset: str, quality: int) -> None:
-    _check(find_images(research_set(dataset)), SingleJpeg(quality), SINGLE[dataset][quality])
+    _check(research_set(dataset), SingleJpeg(quality), SINGLE[dataset][quality])
 
 
 @pytest.mark.parametrize("quality", [10, 20, 30, 40])
@@ -66,15 +75,9 @@ def test_gray_rows_are_the_published_ones(dataset: str, quality: int) -> None:
     root = ROOT / "testsets"
     if not has_testset(dataset, root):
         pytest.skip(f"{dataset} is not here (python testsets/download.py Classic5 LIVE1_color)")
-    rows = read_published(ROOT / "testsets" / "published.csv")
-    (row,) = (
-        r for r in rows if (r.method, r.dataset, r.setting) == ("JPEG", dataset, f"QF{quality}")
-    )
-    scores = []
-    for image in open_testset(dataset, root):
-        pair = SingleJpeg(quality)(image.read())
-        scores.append(measure(restored=pair.jpeg, original=pair.original))
-    psnr, ssim, psnrb = np.mean(scores, axis=0)
+    images = (image.read() for image in open_testset(dataset, root))
+    psnr, ssim, psnrb = _means(images, SingleJpeg(quality))
+    row = _published(dataset, quality)
     assert psnr == pytest.approx(row.psnr, abs=0.0051)
     assert ssim == pytest.approx(row.ssim, abs=0.00051)
     assert psnrb == pytest.approx(row.psnrb, abs=0.0051)
@@ -86,14 +89,13 @@ def test_gray_rows_are_the_published_ones(dataset: str, quality: int) -> None:
 )
 def test_double_jpeg_rows(live1: Path, qualities: tuple[int, int], index: int) -> None:
     degrade = DoubleJpeg(*qualities, SHIFTS[index])
-    _check(find_images(live1), degrade, DOUBLE[qualities][index])
+    _check(live1, degrade, DOUBLE[qualities][index])
 
 
 def test_published_jpeg_rows_are_the_same_figures() -> None:
-    rows = [r for r in read_published(ROOT / "testsets" / "published.csv") if r.method == "JPEG"]
     for dataset, figures in SINGLE.items():
         for quality, (psnr, ssim, psnrb) in figures.items():
-            (row,) = (r for r in rows if (r.dataset, r.setting) == (dataset, f"QF{quality}"))
+            row = _published(dataset, quality)
             assert row.psnr == pytest.approx(psnr, abs=0.0051)
             assert row.ssim == pytest.approx(ssim, abs=0.00051)
             # BSDS500's printed PSNR-B are up to 0.013 dB off what the definition gives.

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from data.jpeg import decode_jpeg, encode_jpeg
 from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
 from tests.conftest import photograph, report_contents
-from utils.evaluation.evaluate import SummaryRow
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
+from utils.evaluation.tables import SummaryRow
 from utils.image_io import ImageError
 from utils.report import report
 from utils.report.report import ReportBuilder
