@@ -309,7 +309,7 @@ def test_views_are_measured_like_copies() -> None:
         *((ssim, 11, shape) for shape in ((10, 10, 3), (8, 30), (30, 9, 3))),
         *((psnrb, 8, shape) for shape in ((7, 30, 3), (30, 7), (1, 1, 3))),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_images_too_small_for_a_metric(
     metric: Metric, smallest: int, shape: tuple[int, ...]
