@@ -122,7 +122,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                         value=checkpoints[0],
                         label="Weights",
                         info="fast: about a sixth of the time on a CPU, somewhat less gain; "
-                        "drawn: text, comics, maps, screenshots",
+                        "drawn: dithered pictures, line art",
                     )
                     precision = gradio.Radio(
                         get_args(Precision),
