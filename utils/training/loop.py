@@ -217,7 +217,8 @@ class Trainer(Generic[Batch]):
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
-            profile = self._profile()
+            wants_profile = recipe.profile and self.world.is_main
+            profile = StepProfile(self.record, self.device) if wants_profile else None
             stream = self.batches.start(self.step)
             self.record.progress(self.step, recipe.schedule.steps, {})
             while not self._ended():
@@ -247,10 +248,6 @@ class Trainer(Generic[Batch]):
                 self.export(self.ema, "last")
             self._check_failure()
         return Outcome(self.step, self._ended())
-
-    def _profile(self) -> StepProfile | None:
-        wanted = self.recipe.profile and self.world.is_main
-        return StepProfile(self.folder, self.device, self.record.say) if wanted else None
 
     def _ended(self) -> bool:
         return self.recipe.schedule.done(self.step, self.minutes) >= 1

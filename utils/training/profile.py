@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from utils.image_io import write_atomically
+from utils.training.record import RunRecord
 
 PROFILE_FILE = "profile.txt"
 SKIPPED_STEPS = 20
@@ -24,11 +22,9 @@ class StepProfile:
     Call :meth:`step` after every training step. It slows the steps that it looks at.
     """
 
-    def __init__(self, folder: Path, device: torch.device, say: Callable[[str], None]) -> None:
-        """say: gets one line about the result."""
-        self._path = folder / PROFILE_FILE
+    def __init__(self, record: RunRecord, device: torch.device) -> None:
+        self._record = record
         self._cuda = device.type == "cuda"
-        self._say = say
         self._began = 0.0
         self._steps = 0
         self._profiler: Any = None
@@ -62,5 +58,5 @@ class StepProfile:
             line += f", of which the GPU works {busy:.1f} ms, in {count:.0f} kernels"
         order = "self_device_time_total" if self._cuda else "self_cpu_time_total"
         table = events.table(sort_by=order, row_limit=_ROWS, max_name_column_width=80)
-        write_atomically(self._path, f"{line}\n\n{table}\n")
-        self._say(f"{line}; {self._path} has its operations")
+        self._record.text(PROFILE_FILE, f"{line}\n\n{table}\n")
+        self._record.say(f"{line}; {PROFILE_FILE} has its operations")

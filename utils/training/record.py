@@ -97,6 +97,13 @@ class RunRecord:
                 for key, value in figures.items():
                     board.add_scalar(f"{Path(name).stem}/{key}", value, step)
 
+    def text(self, name: str, text: str) -> None:
+        """Write a text file, in the place of an earlier one."""
+        if not self.speaks:
+            return
+        with self._complaining():
+            write_atomically(self.folder / name, text)
+
     def picture(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
         """Keep the newest (H, W, 3) RGB picture of this name; all of them in TensorBoard."""
         if not self.speaks:
