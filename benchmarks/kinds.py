@@ -13,6 +13,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,12 +154,16 @@ def content_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
                 sorts = ["colour"] if colored else ["gray", "gray as colour"]
                 for sort in sorts:
                     pixels = picture[:, :, 0] if sort == "gray" else picture
-                    for quality in DRAWN_QUALITIES:
+                    samplings = [Sampling.S420, Sampling.S444] if colored else [Sampling.S420]
+                    for quality, sampling in product(DRAWN_QUALITIES, samplings):
                         yield Case(
                             f"drawn: {kind}",
-                            f"{seed} {sort} at {quality}",
+                            f"{seed} {sort} at {quality}"
+                            + (" 4:4:4" if sampling == Sampling.S444 else ""),
                             np.ascontiguousarray(pixels),
-                            lambda pixels, quality=quality: encode_jpeg(pixels, quality),  # type: ignore[misc]
+                            lambda pixels, quality=quality, sampling=sampling: encode_jpeg(  # type: ignore[misc]
+                                pixels, quality, sampling
+                            ),
                         )
     for name, picture in photographs.items():
         for quality in (10, *DRAWN_QUALITIES):

@@ -253,6 +253,45 @@ def _halftoned(photograph: Picture, rng: Rng) -> Picture:
     return _to_levels(toned, threshold, rng, levels=2)
 
 
+def _patterns(photograph: Picture, rng: Rng) -> Picture:
+    """Waves, stripes and rings of fine periods, the channels alike or each its own."""
+    rows, cols = np.mgrid[0 : photograph.shape[0], 0 : photograph.shape[1]].astype(np.float64)
+    lows, highs = np.sort(rng.integers(0, 256, (2, 3)), axis=0)
+    if rng.random() < 0.5:
+        lows, highs = np.zeros(3), np.full(3, 255)
+    square = rng.random() < 0.5
+    rings = rng.random() < 0.4
+    alike = rng.random() < 0.3
+    waves: list[NDArray[np.float64]] = []
+    for _ in range(3):
+        if not (alike and waves):
+            period = np.exp(rng.uniform(np.log(2), np.log(16)))
+            angle = rng.uniform(0, np.pi) if rng.random() < 0.6 else rng.integers(2) * np.pi / 2
+            turns = (rows * np.sin(angle) + cols * np.cos(angle)) / period
+            if rings:
+                turns = ((rows - rng.uniform(0, 99)) ** 2 + cols**2) / (30 * period)
+            wave = 0.5 + 0.5 * np.cos(2 * np.pi * (turns + rng.random()))
+            waves.append(np.round(wave) if square else wave)
+        else:
+            waves.append(waves[0])
+    return (lows + (highs - lows) * np.stack(waves, -1)).astype(np.uint8)
+
+
+def _noisy(photograph: Picture, rng: Rng) -> Picture:
+    """Grain on a photograph, gray or coloured; a photograph dithered at random; noise alone."""
+    planes = 1 if rng.random() < 0.3 else 3
+    side = photograph.shape[0]
+    draw = rng.random()
+    if draw < 0.35:
+        return _to_levels(_toned(photograph, rng), rng.random((side, side, planes)), rng)
+    source = np.full_like(photograph, 128) if draw < 0.6 else photograph
+    deviation = np.exp(rng.uniform(np.log(3), np.log(100)))
+    noise = rng.normal(0, deviation, (side, side, planes))
+    if rng.random() < 0.3:
+        noise *= rng.random((side, side, 1)) < rng.uniform(0.01, 0.2)
+    return (source + noise).clip(0, 255).astype(np.uint8)
+
+
 def _toned(photograph: Picture, rng: Rng) -> Picture:
     """Smoothed and with other contrast: a dithered picture's texture is the dither's own."""
     result = cv2.GaussianBlur(photograph, (0, 0), rng.uniform(0.3, 2.0))
@@ -278,5 +317,7 @@ KINDS: dict[str, Callable[[Picture, Rng], Any]] = {
     "error_diffused": _error_diffused,
     "ordered": _ordered,
     "halftoned": _halftoned,
+    "patterns": _patterns,
+    "noisy": _noisy,
 }
 """What :func:`drawn` can draw."""

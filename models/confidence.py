@@ -14,30 +14,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dct import BLOCK, LUMA_WEIGHTS, image_to_coefficients
+from models.dct import BLOCK, block_dct, rgb_to_ycbcr, scaled_in_ycbcr
 from models.level_check import BlockContext
 
 _COEFFICIENTS = BLOCK * BLOCK
-_STATISTICS = 8
-"""Least, largest, mean and deviation of a block's luma, in the JPEG and in the answer."""
+_COMPONENTS = 3
+_STATISTICS = 4
+"""Least, largest, mean and deviation of a block's samples in one component."""
 
-_LARGEST_OFFSET, _LARGEST_LEVEL = 1.0, 4.0
-_BEYOND = 0.1
-"""How far the sigmoid is stretched at either end: full trust and none are reached."""
+_LEAST_MOVE, _LARGEST_LEVEL = 1e-4, 4.0
+"""Of a coefficient, in steps of its table."""
 
-_START = 2.0
+_MIDDLE = 128
+"""Gray level that a JPEG's coefficients are relative to, T.81 A.3.1."""
+
+_START = 0.95
+"""Share with which training begins."""
 
 
 class Confidence(BlockContext):
-    """Tables, stored luma levels, the JPEG's picture, the answer -> a mixture of both.
+    """Tables, the JPEG's picture, the answer -> a mixture of both.
+
+    Luma and chroma are trusted apart: in 4:4:4 the answer may be right in one and smooth away the
+    colours of a screen in the other.
 
     width: channels in which a block's neighbourhood is described. Starts near full trust. Always
     computes in float32.
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__(2 * _COEFFICIENTS + _STATISTICS, 1, width, looks_around=True)
-        self.trust = nn.Conv2d(width, 1, 1)
+        features = _COMPONENTS * 2 * (_COEFFICIENTS + _STATISTICS)
+        super().__init__(features, _COMPONENTS, width, looks_around=True)
+        self.trust = nn.Conv2d(width, 2, 1)
         self.start()
 
     def start(self) -> None:
@@ -46,42 +54,63 @@ class Confidence(BlockContext):
         assert self.trust.bias is not None
         nn.init.constant_(self.trust.bias, _START)
 
-    def forward(self, tables: Tensor, y_coef: Tensor, jpeg: Tensor, answer: Tensor) -> Tensor:
+    def forward(self, tables: Tensor, jpeg: Tensor, answer: Tensor) -> Tensor:
         """
         Args:
             tables: B x 3 x 8 x 8 of Y, Cb, Cr.
-            y_coef: B x 1 x H/8 x W/8 x 8 x 8 stored luma levels.
             jpeg, answer: B x 3 x H x W, RGB, nominally in [0, 1].
 
         Returns:
-            RGB image (B, 3, H, W) in [0, 1].
+            RGB image (B, 3, H, W), not clamped.
         """
         jpeg, answer = jpeg.clamp(0, 1), answer.clamp(0, 1)
-        share = self.shares(tables, y_coef, jpeg, answer)
-        share = F.interpolate(share, scale_factor=BLOCK, mode="bilinear", align_corners=False)
-        return jpeg + share * (answer - jpeg)
+        shares = self.shares(tables, jpeg, answer)
+        shares = F.interpolate(shares, scale_factor=BLOCK, mode="bilinear", align_corners=False)
+        return jpeg + scaled_in_ycbcr(answer - jpeg, shares[:, [0, 1, 1]])
 
-    def shares(self, tables: Tensor, y_coef: Tensor, jpeg: Tensor, answer: Tensor) -> Tensor:
-        """(B, 1, H/8, W/8): how much of each block's change is kept, 0 to 1."""
-        coefficients, _ = image_to_coefficients(answer)
-        offsets = (coefficients / tables[:, :1, None, None] - y_coef).abs()
-        offsets = offsets.clamp(max=_LARGEST_OFFSET)
-        sizes = y_coef.abs().clamp(max=_LARGEST_LEVEL) / _LARGEST_LEVEL
-        numbers = torch.cat((_by_block(offsets), _by_block(sizes)), 1)
+    def shares(self, tables: Tensor, jpeg: Tensor, answer: Tensor) -> Tensor:
+        """(B, 2, H/8, W/8): how much of each block's change is kept, 0 to 1, of luma and chroma.
+
+        Blocks are of 8x8 pixels, for chroma too, whatever its sampling.
+        """
+        jpeg, answer = rgb_to_ycbcr(255 * jpeg), rgb_to_ycbcr(255 * answer)
+        steps = tables[:, :, None, None]
+        moves = (block_dct(answer - jpeg) / steps).abs().clamp(_LEAST_MOVE, 1).sqrt()
+        levels = (block_dct(jpeg - _MIDDLE) / steps).abs().clamp(max=_LARGEST_LEVEL)
+        numbers = torch.cat((_by_block(moves), _by_block(levels / _LARGEST_LEVEL)), 1)
         features = torch.cat((numbers, _statistics(jpeg), _statistics(answer)), 1)
-        trust: Tensor = self.trust(self.described(tables[:, :1], features))
-        return ((1 + 2 * _BEYOND) * trust.sigmoid() - _BEYOND).clamp(0, 1)
+        trust: Tensor = self.trust(self.described(tables, features))
+        return _clamped(trust)
+
+
+def _clamped(shares: Tensor) -> Tensor:
+    """To 0 to 1. Its gradient is zero only where it would lead further out.
+
+    A plain clamp has none outside at all. In training nearly all shares soon reach 1, and would
+    never leave it again.
+    """
+    if shares.requires_grad:
+        outside = shares.detach()
+        shares.register_hook(
+            lambda gradient: gradient.masked_fill(
+                ((outside > 1) & (gradient < 0)) | ((outside < 0) & (gradient > 0)), 0
+            )
+        )
+    return shares + (shares.clamp(0, 1) - shares).detach()
 
 
 def _by_block(levels: Tensor) -> Tensor:
-    """(B, 1, h, w, 8, 8) -> (B, 64, h, w)."""
-    return levels[:, 0].flatten(3).permute(0, 3, 1, 2)
+    """(B, P, h, w, 8, 8) -> (B, 64 * P, h, w)."""
+    return levels.flatten(4).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
 
-def _statistics(image: Tensor) -> Tensor:
-    """Least, largest, mean and standard deviation of each block's luma: (B, 4, h, w) of RGB."""
-    luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
-    mean = F.avg_pool2d(luma, BLOCK)
-    variance = (F.avg_pool2d(luma.square(), BLOCK) - mean.square()).clamp_min(1e-6)
-    largest = F.max_pool2d(luma, BLOCK)
-    return torch.cat((-F.max_pool2d(-luma, BLOCK), largest, mean, variance.sqrt()), 1)
+def _statistics(ycbcr: Tensor) -> Tensor:
+    """Least, largest, mean and standard deviation of each block: (B, 12, h, w), of (B, 3, H, W).
+
+    In units of 255 gray levels, from 0 for black to 1 for white.
+    """
+    ycbcr = ycbcr / 255
+    mean = F.avg_pool2d(ycbcr, BLOCK)
+    variance = (F.avg_pool2d(ycbcr.square(), BLOCK) - mean.square()).clamp_min(1e-6)
+    largest = F.max_pool2d(ycbcr, BLOCK)
+    return torch.cat((-F.max_pool2d(-ycbcr, BLOCK), largest, mean, variance.sqrt()), 1)

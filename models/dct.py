@@ -66,7 +66,10 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 
 def scaled_in_ycbcr(change: Tensor, factors: Tensor) -> Tensor:
-    """A change of RGB (B, 3, H, W), its Y, Cb and Cr parts times ``factors`` (B, 3, 1, 1)."""
+    """A change of RGB (B, 3, H, W), its Y, Cb and Cr parts times ``factors``.
+
+    factors: (B, 3, 1, 1), or (B, 3, H, W) for each pixel.
+    """
     # Not by way of YCbCr's middle of 128, which would cost small changes their last digits.
     red, green, blue = change.unbind(1)
     luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
@@ -84,10 +87,13 @@ def image_to_coefficients(image: Tensor) -> tuple[Tensor, Tensor]:
     libjpeg.
     """
     ycbcr = rgb_to_ycbcr(image * 255) - 128
-    basis = torch.from_numpy(dct_basis()).to(image.device, torch.float32)
-    chroma = F.avg_pool2d(ycbcr[:, 1:], 2)
-    y, c = (basis @ plane_to_blocks(plane) @ basis.T for plane in (ycbcr[:, :1], chroma))
-    return y, c
+    return block_dct(ycbcr[:, :1]), block_dct(F.avg_pool2d(ycbcr[:, 1:], 2))
+
+
+def block_dct(planes: Tensor) -> Tensor:
+    """Samples (..., 8h, 8w) -> their blocks' DCT coefficients (..., h, w, 8, 8), float32."""
+    basis = torch.from_numpy(dct_basis()).to(planes.device, torch.float32)
+    return basis @ plane_to_blocks(planes) @ basis.T
 
 
 class CoefficientsToImage(nn.Module):

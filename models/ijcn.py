@@ -304,7 +304,7 @@ class IJCN(nn.Module):
         with torch.autocast(known.tables.device.type, enabled=False):
             levels = Levels(known.stored.y.float(), known.stored.c.float())
             jpeg = self.first_image(known.tables, levels, known.detail)
-            return self.confidence(known.tables, levels.y, jpeg, image.float())
+            return self.confidence(known.tables, jpeg, image.float())
 
 
 def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:
