@@ -71,7 +71,7 @@ def _number(text: str) -> int | str:
 def _sampling(value: Any) -> Any:
     """``444`` or ``4:4:4``, as text or number."""
     digits = str(value).replace(":", "")
-    return next((each for each in Sampling if each.value.replace(":", "") == digits), value)
+    return next((each for each in Sampling if each.digits == digits), value)
 
 
 def _names_or_auto(value: Any) -> Any:

@@ -150,18 +150,24 @@ class _Block:
             )
 
     def appended(self, source: _Block, found: list[_Entry], depth: int) -> bytes:
-        """Copy a directory of another block of this order, with all its values; its new place."""
+        """Copy a directory of another block of this order, with all its values; its new place.
+
+        Of several entries with one tag the first is copied, and no more than twice the source in
+        all: a small file whose directories or values overlap must not become a huge block.
+        """
         copied = []
-        for entry in found:
+        for entry in reversed({entry.tag: entry for entry in reversed(found)}.values()):
+            end = entry.place + entry.size
+            room = 2 * len(source.data) - len(self.data)
+            if entry.size > 4 and (end > len(source.data) or entry.size > room):
+                continue
             raw = bytes(source.data[entry.at : entry.at + 12])
-            value = bytes(source.data[entry.place : entry.place + entry.size])
+            value = bytes(source.data[entry.place : end])
             if entry.tag in _DIRECTORIES and entry.kind in (4, 13) and depth < 2:
                 inner = source.directory(int.from_bytes(value[:4], self.order))
                 raw = raw[:8] + self.appended(source, inner, depth + 1)
-            elif entry.size > 4 and len(value) == entry.size:
+            elif entry.size > 4:
                 raw = raw[:8] + self._append(value)
-            elif entry.size > 4:  # it would lie beyond the end
-                continue
             copied.append(raw)
         count = len(copied).to_bytes(2, self.order)
         return self._append(count + b"".join(copied) + bytes(4))

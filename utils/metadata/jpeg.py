@@ -11,7 +11,7 @@ from utils.metadata import xmp
 from utils.metadata.exif import is_exif
 from utils.metadata.jpeg_segments import picture_end, segments
 from utils.metadata.png import comments as comments_of_png
-from utils.metadata.record import INCH, Density, Lost, Metadata, photoshop_names
+from utils.metadata.record import INCH, Density, Lost, Metadata
 from utils.metadata.trailers import further_pictures
 
 EXIF = b"Exif\0"  # a byte of any value follows
@@ -202,8 +202,13 @@ def names_beyond(metadata: Metadata) -> list[str]:
 
 
 def names_of_photoshop(metadata: Metadata) -> list[str]:
-    """IPTC and what else Photoshop's resources hold."""
-    return photoshop_names(metadata.photoshop) if metadata.photoshop else []
+    """IPTC and what else Photoshop's resources hold (Photoshop file formats, 2019)."""
+    resources = metadata.photoshop
+    if not resources:
+        return []
+    iptc, digest = (resources.count(b"8BIM" + number) for number in (b"\x04\x04", b"\x04\x25"))
+    other = resources.count(b"8BIM") > iptc + digest  # a digest of the IPTC
+    return ["IPTC"] * bool(iptc) + ["Photoshop's data (APP13)"] * (other or not iptc)
 
 
 def _cut(data: bytes, length: int) -> Iterator[bytes]:
