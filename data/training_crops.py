@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,6 +131,7 @@ class TrainingImages:
         return text
 
 
+@dataclass(eq=False)
 class TrainingCrops(Dataset[TrainingCrop]):
     """Endless random crops, each a pure function of (seed, index).
 
@@ -140,43 +142,28 @@ class TrainingCrops(Dataset[TrainingCrop]):
     proportion to the square error that JPEG leaves there. The PSNR of a whole image is that of its
     busy parts: its logarithm changes by the mean of the crops' logarithms, weighted by their shares
     of the image's error. Drawing crops by these shares spends no step on skies.
+
+    images: where photographs come from.
+    patch: side of a crop in pixels, a multiple of 64.
+    compression: makes the JPEG.
+    seed: with the index, all that a crop depends on.
+    view: models.restore.layouts.network_view.
+    candidates: see above.
+    drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
+    desaturated_share: crops, of the others, that are gray pictures with three channels.
     """
 
-    def __init__(
-        self,
-        images: TrainingImages,
-        patch: int,
-        compression: RandomCompression,
-        seed: int,
-        view: View,
-        candidates: int = 1,
-        drawn_share: float = 0.0,
-        desaturated_share: float = 0.0,
-    ) -> None:
-        """
-        Args:
-            images: where photographs come from.
-            patch: side of a crop in pixels, a multiple of 64.
-            compression: makes the JPEG.
-            seed: with the index, all that a crop depends on.
-            view: models.restore.layouts.network_view.
-            candidates: see above.
-            drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
-            desaturated_share: crops, of the others, that are gray pictures with three channels.
-        """
-        if patch < 64 or patch % 64:
-            raise ValueError(f"patch must be a positive multiple of 64, got {patch}")
-        if candidates < 1:
-            raise ValueError(f"candidates must be at least 1, got {candidates}")
-        self.images = images
-        self.patch = patch
-        self.compression = compression
-        self.seed = seed
-        self.view = view
-        self.candidates = candidates
-        self.drawn_share = drawn_share
-        self.desaturated_share = desaturated_share
-        self._share = images.pixels / images.pixels.sum()
+    images: TrainingImages
+    patch: int
+    compression: RandomCompression
+    seed: int
+    view: View
+    candidates: int = 1
+    drawn_share: float = 0.0
+    desaturated_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._share = self.images.pixels / self.images.pixels.sum()
 
     def __getitem__(self, index: int) -> TrainingCrop:
         rng = np.random.default_rng((self.seed, index))

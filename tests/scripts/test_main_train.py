@@ -135,11 +135,6 @@ def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> 
 def test_two_processes_follow_the_same_loss_curve_as_one(images: Path, tmp_path: Path) -> None:
     """The same global batch of four crops: in one process, and shared by two in two parts each."""
     changes = "data.batch=4", "optimisation.optimiser=adamw", "report_steps=1", "tensorboard=false"
-        "data.batch=4",
-        "optimisation.optimiser=adamw",
-        "report_steps=1",
-        "tensorboard=false",
-    )
     one = run_script(SCRIPT, *_arguments(images, tmp_path / "one", *changes))
     assert one.returncode == 0, one.stderr
     two = run_script(

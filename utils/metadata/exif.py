@@ -7,7 +7,7 @@ serialised: damaged tags stay as they are and harm no other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -137,17 +137,15 @@ class _Block:
 
     def directory(self, at: int) -> list[_Entry]:
         """The entries of an IFD, as many of those announced as lie within the block."""
-        return list(self._entries(at)) if at >= 8 else []
-
-    def _entries(self, at: int) -> Iterator[_Entry]:
-        for place in range(at + 2, at + 2 + 12 * self.number(at, 2), 12):
+        entries: list[_Entry] = []
+        for place in range(at + 2, at + 2 + 12 * self.number(at, 2), 12) if at >= 8 else ():
             if place + 12 > len(self.data):
-                return
+                break
             tag, kind, count = (self.number(place + i, n) for i, n in ((0, 2), (2, 2), (4, 4)))
             inside = _SIZES.get(kind, 0) * count <= 4
-            yield _Entry(
-                place, tag, kind, count, place + 8 if inside else self.number(place + 8, 4)
-            )
+            value = place + 8 if inside else self.number(place + 8, 4)
+            entries.append(_Entry(place, tag, kind, count, value))
+        return entries
 
     def appended(self, source: _Block, found: list[_Entry], depth: int) -> bytes:
         """Copy a directory of another block of this order, with all its values; its new place.

@@ -23,6 +23,16 @@ MULTI_PICTURE = b"MPF\0"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xFE
+_KINDS = (
+    (_APP1, EXIF),
+    (_APP1, XMP),
+    (_APP1, EXTENDED_XMP),
+    (_APP13, PHOTOSHOP),
+    (_APP2, ICC),
+    (_COM, b""),
+)
+"""Segments that are read: their codes, and how their payloads begin."""
+
 _LONGEST = 65533
 """A segment's 65,535 bytes, less those that state its length."""
 
@@ -33,35 +43,23 @@ _JFIF_UNITS = ("none", "inch", "cm")
 
 def read(data: bytes) -> Metadata:
     """Everything that a JPEG says besides its pixels, as stored."""
-    exifs: list[bytes] = []
-    packets: list[bytes] = []
-    extended: list[bytes] = []
-    resources: list[bytes] = []
-    profile: list[bytes] = []
-    comments: list[bytes] = []
+    found: dict[tuple[int, bytes], list[bytes]] = {kind: [] for kind in _KINDS}
     others: list[tuple[int, bytes]] = []
     left_out: list[Lost] = []
     density = None
     for code, payload, _ in segments(data):
-        if code == _APP1 and payload.startswith(EXIF):
-            exifs.append(payload[6:])
-        elif code == _APP1 and payload.startswith(XMP):
-            packets.append(payload[len(XMP) :])
-        elif code == _APP1 and payload.startswith(EXTENDED_XMP):
-            extended.append(payload[len(EXTENDED_XMP) :])
-        elif code == _APP13 and payload.startswith(PHOTOSHOP):
-            resources.append(payload[len(PHOTOSHOP) :])
-        elif code == _APP2 and payload.startswith(ICC):
-            profile.append(payload[len(ICC) :])
-        elif code == _COM:
-            comments.append(payload)
+        kind = next((k for k in _KINDS if k[0] == code and payload.startswith(k[1])), None)
+        if kind:
+            found[kind].append(payload[len(kind[1]) :])
         elif code == _APP0 and payload.startswith(b"JFIF\0"):
             density = density or _density(payload)
         elif code == _APP11:
-            kind = "content credentials (C2PA)" if b"c2pa" in payload else name(code, payload)
-            left_out.append(Lost(kind, "left out: made for the stored pixels only"))
+            what = "content credentials (C2PA)" if b"c2pa" in payload else name(code, payload)
+            left_out.append(Lost(what, "left out: made for the stored pixels only"))
         elif _is_kept(code, payload):
             others.append((code, payload))
+    exifs, packets, extended, resources, profile, comments = found.values()
+    exifs = [block[1:] for block in exifs]
     problems: list[str] = []
     whole = _profile(profile, problems)
     rest = _extended(extended, problems)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from utils.distributed import World
+from utils.distributed import ALONE, World
 from utils.training.optimisers import (
     OptimiserKind,
     build_optimisers,
@@ -108,48 +108,38 @@ class Outcome:
     finished: bool
 
 
+@dataclass(eq=False)
 class Trainer(Generic[Batch]):
     """Trains one network in one folder.
 
-    Args:
-        network: on its device. recipe: numbers of the optimisation. folder: where states go.
-        batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
-        validate: EMA network -> :class:`Validated`, called by every process; only the main
-            process's result counts. None: no validation.
-        export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by
-            the main process.
-        record: what the run tells people.
-        world: the processes that train together.
-        variant: what the network is, compared with that of the state a run is resumed from.
+    network: on its device. recipe: numbers of the optimisation. folder: where states go.
+    batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
+    validate: EMA network -> :class:`Validated`, called by every process; only the main process's
+        result counts. None: no validation.
+    export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by the
+        main process.
+    record: what the run tells people.
+    world: the processes that train together.
+    variant: what the network is, compared with that of the state a run is resumed from.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        folder: Path,
-        batches: Batches[Batch],
-        loss: Callable[[nn.Module, Batch], Loss],
-        validate: Callable[[nn.Module], Validated] | None,
-        export: Callable[[nn.Module, str], None],
-        record: RunRecord,
-        world: World | None = None,
-        variant: str = "",
-    ) -> None:
-        self.network = network
-        self.recipe = recipe
-        self.folder = folder
-        self.batches = batches
-        self.loss = loss
-        self.validate = validate
-        self.export = export
-        self.record = record
-        self.world = world or World()
-        self.variant = variant
-        self.device = next(network.parameters()).device
-        self.ema = copy.deepcopy(network).eval().requires_grad_(False)
+    network: nn.Module
+    recipe: Recipe
+    folder: Path
+    batches: Batches[Batch]
+    loss: Callable[[nn.Module, Batch], Loss]
+    validate: Callable[[nn.Module], Validated] | None
+    export: Callable[[nn.Module, str], None]
+    record: RunRecord
+    world: World = ALONE
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.device = next(self.network.parameters()).device
+        self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimisers = build_optimisers(
-            network,
+            self.network,
             recipe.optimiser,
             recipe.schedule.peak,
             recipe.weight_decay,

@@ -19,7 +19,6 @@ from PIL import Image, ImageOps
 from data.jpeg import decode_jpeg, encode_jpeg
 from jobs.restore_files import FileResult
 from tests import metadata_files as made
-from tests.browser import Visit, chromium
 from tests.conftest import ROOT, photograph
 from tests.metadata_files import segment
 from utils.metadata import exif, png, read_metadata, xmp
@@ -190,21 +189,6 @@ def test_large_profiles_open_in_libraries(file_format: str, restore: Restore) ->
     assert picture.avg() > 0
     if file_format != "png":
         assert picture.get("icc-profile-data") == profile
-
-
-@pytest.mark.parametrize("file_format", FORMATS)
-def test_large_profiles_open_in_browsers(
-    file_format: str, restore: Restore, tmp_path: Path
-) -> None:
-    profile = made.profile(1_300_000)
-    _, target = restore(made.jpeg(made.profile_segments(profile)), file_format)
-    page = tmp_path / "page.html"
-    page.write_text(f'<img src="{target.name}">')
-    with chromium() as browser:
-        visit = Visit(browser, page)
-        width = "document.images[0].decode().then(() => document.images[0].naturalWidth)"
-        assert visit.page.evaluate(width) == 70
-        visit.close()
 
 
 def test_parts_of_a_profile_may_come_in_any_order_and_must_be_whole() -> None:
