@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -153,14 +154,11 @@ def find_compression(image: NDArray[np.uint8]) -> CompressionTrace | None:
 
 def _grid_phase(luma: NDArray[np.float32]) -> tuple[int, int]:
     """(row, col) of the first whole block: the grid at which most coefficients are next to zero."""
-    scores = np.zeros((8, 8))
-    for row in range(8):
-        for col in range(8):
-            coefficients = _coefficients(luma, (row, col))
-            high = coefficients[:, _HIGH]
-            scores[row, col] = np.mean(np.abs(high) < 1.0)
-    best = int(np.argmax(scores))
-    return best // 8, best % 8
+
+    def score(phase: tuple[int, int]) -> float:
+        return float(np.mean(np.abs(_coefficients(luma, phase)[:, _HIGH]) < 1.0))
+
+    return max(product(range(8), range(8)), key=score)
 
 
 _HIGH = (np.add.outer(np.arange(8), np.arange(8)) >= 5).ravel()

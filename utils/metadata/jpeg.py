@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from utils.metadata import xmp
 from utils.metadata.exif import is_exif
-from utils.metadata.jpeg_segments import picture_end, segments
+from utils.metadata.jpeg_segments import picture_end, segment, segments
 from utils.metadata.png import comments as comments_of_png
 from utils.metadata.record import INCH, Density, Lost, Metadata
 from utils.metadata.trailers import further_pictures
@@ -180,10 +180,7 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
             lost.append(Lost("a comment", _TOO_LONG))
         else:
             parts.append((_COM, comment))
-    written = b"".join(
-        b"\xff" + bytes((code,)) + (len(payload) + 2).to_bytes(2, "big") + payload
-        for code, payload in parts
-    )
+    written = b"".join(segment(code, payload) for code, payload in parts)
     at = next((s.end for s in segments(encoded) if s.payload.startswith(b"JFIF\0")), 2)
     head = encoded[:at]
     if metadata.density and at > 2:

@@ -26,6 +26,11 @@ class Segment(NamedTuple):
     end: int
 
 
+def segment(code: int, payload: bytes) -> bytes:
+    """A segment as it stands in a file; its payload may have 65,533 bytes."""
+    return b"\xff" + bytes((code,)) + (len(payload) + 2).to_bytes(2, "big") + payload
+
+
 def segments(data: bytes) -> Iterator[Segment]:
     """The segments of a JPEG before its first scan, as far as they are whole."""
     position = 2

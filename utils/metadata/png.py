@@ -205,13 +205,12 @@ def _comment(comment: bytes, lost: list[Lost]) -> tuple[bytes, bytes]:
     if b"\0" in text:
         lost.append(Lost("a comment that is no text", "left out: PNG has no place for that"))
         return b"tEXt", b""
+    latin_1 = b"tEXt", b"Comment\0" + text
     try:
-        text.decode("ascii" if text.isascii() else "utf-8")
+        text.decode()
     except UnicodeDecodeError:
-        return b"tEXt", b"Comment\0" + text
-    if text.isascii():
-        return b"tEXt", b"Comment\0" + text
-    return b"iTXt", b"Comment\0\0\0\0\0" + text
+        return latin_1
+    return latin_1 if text.isascii() else (b"iTXt", b"Comment\0\0\0\0\0" + text)
 
 
 def _physical(density: Density) -> bytes:
