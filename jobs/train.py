@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -224,10 +223,8 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
 
 
 def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
-    pairs: Mapping[str, tuple[object, object]] = {
-        name: (value, getattr(here, name)) for name, value in dataclasses.asdict(there).items()
-    }
-    return ", ".join(f"{n} {a} there, {b} here" for n, (a, b) in pairs.items() if a != b)
+    pairs = ((n, value, getattr(here, n)) for n, value in dataclasses.asdict(there).items())
+    return ", ".join(f"{n} {a} there, {b} here" for n, a, b in pairs if a != b)
 
 
 def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
