@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
-from models import IJCN, IJCNConfig, Restorer
+from models import IJCN, IJCNConfig, Restorer, save_checkpoint
 
 # A job runner may have started this process with interrupts ignored, which children would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -202,6 +202,14 @@ def restorer() -> Restorer:
     model = tiny_network()
     model.start_from_jpeg()
     return Restorer(model, precision="float32", leave_fine=False)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of :func:`tiny_network`'s weights; tables call them "tiny"."""
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(tiny_network(), path, half=True)
+    return path
 
 
 @pytest.fixture(scope="session")

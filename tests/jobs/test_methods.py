@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from data.degradation import SingleJpeg
-from data.jpeg import decode_jpeg
 from jobs import tables
 from jobs.methods import name_of
 from models import IJCN, save_checkpoint
@@ -364,11 +363,6 @@ def test_paired_differences() -> None:
     assert compare({"a": 2.0}, {"b": 1.0}) is None
 
 
-def test_what_jpegqs_is_given_is_the_jpeg_of_the_table() -> None:
-    pair = SingleJpeg(30)(photograph(33, 47))
-    assert np.array_equal(decode_jpeg(pair.stored.data), pair.jpeg)
-
-
 # Metrics on request
 
 
@@ -405,12 +399,6 @@ def test_fewer_metrics(desk: Path) -> None:
     assert not [line for line in text.splitlines() if line.startswith("| JPEG") and " / " in line]
     jpeg = summary(desk / "out")["JPEG", "QF10"]
     assert (jpeg["ssim"], jpeg["psnrb"]) == ("nan", "nan")
-
-
-@pytest.mark.parametrize("metrics", ["psnr,nice", "[psnr,psnr]", "[]"])
-def test_unknown_metrics_are_one_line(desk: Path, metrics: str) -> None:
-    assert f"--set metrics={metrics}: " in error_line(run(desk, "--set", f"metrics={metrics}"))
-    assert not (desk / "out").exists()
 
 
 FAKE = """

@@ -15,16 +15,8 @@ import numpy as np
 import pytest
 
 from data.jpeg import encode_jpeg
-from models import save_checkpoint
-from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script, tiny_network
+from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script
 from utils.image_io import read_image, write_png
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    save_checkpoint(tiny_network(), path, half=True)
-    return path
 
 
 def _pictures(folder: Path) -> dict[str, np.ndarray]:

@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from data.jpeg import Sampling, encode_jpeg
-from models import save_checkpoint
 from tests.conftest import (
     PATIENCE,
     ROOT,
@@ -23,16 +22,8 @@ from tests.conftest import (
     error_line,
     photograph,
     run_script,
-    tiny_network,
 )
 from utils.image_io import read_image, write_png
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    save_checkpoint(tiny_network(), path, half=True)
-    return path
 
 
 @pytest.fixture
@@ -69,20 +60,8 @@ def test_color_writes_tables_pictures_and_run_file(
     assert run["precision"] == "float32"
     assert len(run["checkpoint_sha256"]) == 64
     assert run["versions"]["torch"]
-
-
-def test_double_measures_every_pair_and_shift(tmp_path: Path, sets: Path, checkpoint: Path) -> None:
-    output = tmp_path / "out"
-    done = run_script(
-        "test_colordouble_IJCN.py",
-        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", output),
-        *("--set", "save_images=none"),
-        IJCN_TESTSETS=str(sets),
-    )
-    assert done.returncode == 0, done.stderr
-    settings = {r["setting"] for r in csv_rows(output / "summary.csv")}
-    assert settings == {f"QF{a}-{b}+{s}+{s}" for a in (30, 50) for b in (30, 50) for s in (0, 4)}
-    assert not (output / "images").exists()
+    heading = (output / "summary.md").read_text().splitlines()[0]
+    assert heading == f"# JPEG restoration: compressed once, {checkpoint.name}"
 
 
 def test_default_set_is_announced_when_live1_is_absent(tmp_path: Path, checkpoint: Path) -> None:
@@ -96,10 +75,13 @@ def test_default_set_is_announced_when_live1_is_absent(tmp_path: Path, checkpoin
     assert csv_rows(tmp_path / "out" / "summary.csv")[0]["dataset"] == "Sample"
 
 
-def test_bad_images_give_exit_code_1_and_the_others_go_on(
-    tmp_path: Path, sets: Path, checkpoint: Path
+def test_bad_images_are_one_line_each_and_the_others_go_on(
+    tmp_path: Path, sets: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    whole = (sets / "Mini" / "one.png").read_bytes()
     (sets / "Mini" / "broken.png").write_bytes(b"broken")
+    (sets / "Mini" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (sets / "Mini" / "cut.bmp").write_bytes(b"BM" + bytes(40))
     write_png(sets / "Mini" / "small.png", photograph(7, 32))
     done = run_script(
         "test_color_IJCN.py",
@@ -109,9 +91,10 @@ def test_bad_images_give_exit_code_1_and_the_others_go_on(
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("left out:") == 2
-    assert "Left out: 2" in done.stdout
+    assert done.stderr.count("left out:") == 4
+    assert "Left out: 4" in done.stdout
     assert csv_rows(tmp_path / "out" / "summary.csv")[0]["images"] == "2"
+    assert capfd.readouterr().err == "", "OpenCV and other C libraries are silent"
 
 
 @pytest.mark.parametrize(
@@ -121,8 +104,6 @@ def test_bad_images_give_exit_code_1_and_the_others_go_on(
         (("--checkpoint", "nowhere.pth"), "nowhere.pth not found"),
         (("--checkpoint", "README.md"), "neither"),
         (("--opt", "nowhere.yml"), "option file nowhere.yml"),
-        (("--set", "qualites=[10]"), "did you mean qualities?"),
-        (("--set", "qualities=[0]"), "qualities.0"),
         (("--set", "nonsense"), "expected key=value"),
         (("--device", "tpu"), "device"),
     ],
@@ -137,21 +118,21 @@ def test_usage_errors_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("typed", "words"),
     [
-        (
-            ("--strength", "abc"),
-            "--strength abc: strength: input should be a valid number, got",
-        ),
-        (("--below", "9.5"), "--below 9.5: below: input should be a valid integer, got 9.5"),
-        (("--threads", "all"), "--threads all"),
-        (("--format", "bmp"), "--format: invalid choice: 'bmp'"),
-        (("--max_memory",), "--max_memory: expected one argument"),
-        (("--set", "keep_cmyk=true"), "add --format tiff or --format jpg"),
+        ("--strength abc", "--strength abc: strength: input should be a valid number, got"),
+        ("--below 9.5", "--below 9.5: below: input should be a valid integer, got 9.5"),
+        ("--below 101", "--below 101: below: input should be less than or equal to 100"),
+        ("--quality 0", "--quality 0: quality: input should be greater than or equal to 1"),
+        ("--max_memory -1", "--max_memory -1: max_memory: input should be greater than 0"),
+        ("--threads all", "--threads all"),
+        ("--format bmp", "--format: invalid choice: 'bmp'"),
+        ("--max_memory", "--max_memory: expected one argument"),
+        ("--set keep_cmyk=true", "add --format tiff or --format jpg"),
     ],
 )
-def test_mistyped_arguments_are_one_line(arguments: tuple[str, ...], words: str) -> None:
-    done = run_script("test_real_IJCN.py", "--input", "a.jpg", *arguments)
+def test_mistyped_arguments_are_one_line(typed: str, words: str) -> None:
+    done = run_script("test_real_IJCN.py", "--input", "a.jpg", *typed.split())
     assert words in error_line(done)
     assert done.stderr.count("\n") == 1
 
@@ -214,17 +195,6 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path, igno
     assert not list(output.glob("*.part"))
     for path in output.glob("*.png"):
         assert read_image(path).shape == (400, 400, 3)
-
-
-@pytest.mark.parametrize(
-    "script",
-    ["test_color_IJCN.py", "test_colordouble_IJCN.py", "test_real_IJCN.py", "main_train_IJCN.py"],
-)
-def test_help_shows_examples(script: str) -> None:
-    done = run_script(script, "--help")
-    assert done.returncode == 0
-    assert "examples:" in done.stdout
-    assert f"python {script}" in done.stdout
 
 
 def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, checkpoint: Path) -> None:
@@ -326,23 +296,6 @@ def test_real_never_puts_its_json_in_the_place_of_a_picture(
         assert done.stderr.splitlines()[-1] == "error: --json /dev/full: No space left on device"
 
 
-def test_other_sampling_modes_are_measured_too(
-    tmp_path: Path, sets: Path, checkpoint: Path
-) -> None:
-    done = run_script(
-        "test_color_IJCN.py",
-        *("--testsets", "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
-        *("--set", "qualities=[50]", "--set", "sampling=4:4:4"),
-        IJCN_TESTSETS=str(sets),
-    )
-    assert done.returncode == 0, done.stderr
-    rows = csv_rows(tmp_path / "out" / "summary.csv")
-    assert {row["images"] for row in rows if row["method"] == "tiny"} == {"2"}
-    assert {row["setting"] for row in rows} == {"QF50_444"}
-    heading = (tmp_path / "out" / "summary.md").read_text().splitlines()[0]
-    assert heading == f"# JPEG restoration: compressed once, {checkpoint.name}"
-
-
 def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Path) -> None:
     done = run_script(
         "test_color_IJCN.py",
@@ -353,16 +306,6 @@ def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Pat
     assert len(list((tmp_path / "demo" / "images").rglob("*.png"))) == 12
     assert read_image(tmp_path / "demo" / "comparison.png").shape[2] == 3
     assert "| tiny " in (tmp_path / "demo" / "summary.md").read_text()
-
-
-@pytest.mark.parametrize("inputs", ["nowhere.jpg", "empty", "none*.jpg"])
-def test_real_refuses_missing_inputs(inputs: str, tmp_path: Path, checkpoint: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    done = run_script(
-        "test_real_IJCN.py",
-        *("--input", tmp_path / inputs, "--output", tmp_path / "out", "--checkpoint", checkpoint),
-    )
-    assert inputs in error_line(done)
 
 
 @pytest.mark.parametrize("ignored", [False, True], ids=["foreground", "started with it ignored"])
@@ -464,19 +407,3 @@ def test_folders_that_cannot_be_measured_safely_are_one_line(
     )
     assert words in error_line(done)
     assert _listing(tmp_path) == before
-
-
-def test_damaged_pictures_are_one_line_each_without_a_word_of_opencv(
-    tmp_path: Path, sets: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    whole = (sets / "Mini" / "one.png").read_bytes()
-    (sets / "Mini" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (sets / "Mini" / "cut.bmp").write_bytes(b"BM" + bytes(40))
-    done = run_script(
-        "test_color_IJCN.py",
-        *("--testsets", sets / "Mini", "--checkpoint", checkpoint, "--output", tmp_path / "out"),
-        *("--set", "qualities=[50]"),
-    )
-    assert done.returncode == 1
-    assert done.stderr.count("left out:") == 2
-    assert capfd.readouterr().err == ""  # what C libraries write

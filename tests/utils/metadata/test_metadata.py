@@ -446,7 +446,6 @@ def test_what_follows_the_first_picture_is_named(
     for found, expected in zip(result.left_out, words, strict=True):
         assert found.startswith(expected)
     assert ("only the file's first picture is restored" in result.message) == bool(words)
-    json.dumps(result.as_json())
     with Image.open(target) as image:
         assert getattr(image, "n_frames", 1) == 1
     expected_pixels = decode_jpeg(content).astype(int)
