@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping
@@ -169,6 +170,38 @@ def run_script(
         env={**environment, **variables},
         cwd=cwd,
     )
+
+
+def started(
+    *words: object, cwd: Path = ROOT, ignoring: bool = False, **variables: str
+) -> subprocess.Popen[str]:
+    """A Python process that runs a script of the project; what it prints is kept.
+
+    ignoring: as nohup and job runners start it, with interrupts ignored.
+    """
+    shell = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignoring else []
+    return subprocess.Popen(
+        [*shell, sys.executable, *map(str, words)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
+    )
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait for what a process brings about, which must not end meanwhile."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by their paths in it."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -110,11 +110,6 @@ class DownloadError(Exception):
     """A set that cannot be had; the message is one line: what, why, what to do."""
 
 
-# ---------------------------------------------------------------------------------------------
-# Known images
-# ---------------------------------------------------------------------------------------------
-
-
 class KnownImage(NamedTuple):
     """One row of the manifest: an image of a set, whatever its file format."""
 
@@ -188,11 +183,6 @@ def write_manifest(root: Path, path: Path) -> dict[str, int]:
     writer.writerows(row for group in rows.values() for row in group)
     write_atomically(path, text.getvalue())
     return counts
-
-
-# ---------------------------------------------------------------------------------------------
-# Sets on disk
-# ---------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -289,10 +279,6 @@ def inspect_set(source: Source, folder: Path, known: Sequence[KnownImage]) -> Re
     report.missing = [image for image in absent.values() if image not in claimed]
     return report
 
-
-# ---------------------------------------------------------------------------------------------
-# Download
-# ---------------------------------------------------------------------------------------------
 
 ATTEMPTS = 5
 """Tries in a row that bring nothing before a download is given up."""
@@ -398,10 +384,6 @@ def _bare(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", PureWindowsPath(urlsplit(url).path).name)
 
 
-# ---------------------------------------------------------------------------------------------
-# Archives
-# ---------------------------------------------------------------------------------------------
-
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
@@ -464,11 +446,6 @@ def _wanted(name: str, pattern: str) -> bool:
     path = PureWindowsPath(name)  # it takes both kinds of slashes, and no case for another
     visible = not path.name.startswith(".")
     return visible and path.suffix.lower() in IMAGE_SUFFIXES and path.match(pattern)
-
-
-# ---------------------------------------------------------------------------------------------
-# Command line
-# ---------------------------------------------------------------------------------------------
 
 
 def _parser() -> Parser:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from data.jpeg import JpegError, JpegImage, read_jpeg
@@ -141,32 +141,24 @@ class Desk:
         done = re.sub(r" \[\(.*?\)\]", "", result.message)
         done = done.replace("decoded, not restored: ", "**Not restored**, shown as it is: ")
         if restored:
-            by = f"with {Path(checkpoint).name}, backbone in {_name(restorer.precision)}"
+            precision = str(restorer.precision).removeprefix("torch.")
+            by = f"with {Path(checkpoint).name}, backbone in {precision}"
             many = f", in {restorer.tiles} tiles" if restorer.tiles > 1 else ""
             part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
             done = f"Restored in {result.seconds:.1f} s {by}{many}{part}.\n\n{done}"
         orientation = read_metadata(data).orientation
         facts = f"{done}\n\n{_facts(data, orientation)}"
-        before = folder / "before" / target.name
-        shows_both = restored and _write_before(data, before)
-        return Shown(path, facts, before if shows_both else None, target, restored)
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")
+        before = None
+        if restored:
+            with suppress(JpegError, ImageError):  # which other programs would not show
+                pixels = as_looked_at(data, target.name)
+                before = folder / "before" / target.name
+                write_png(before, pixels)
+        return Shown(path, facts, before, target, restored)
 
 
 def _failed(path: Path, problem: str) -> Shown:
     return Shown(path, f"**Not restored**: {problem}", restored=False, problem=problem)
-
-
-def _write_before(data: bytes, picture: Path) -> bool:
-    """Write a file as other programs show it, unless they would not."""
-    try:
-        write_png(picture, as_looked_at(data, picture.name))
-    except (JpegError, ImageError):
-        return False
-    return True
 
 
 def _facts(data: bytes, orientation: int) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks import fuzz
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from jobs import restore_files as job
-from jobs.plan_files import FileJob, plan_files
+from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
 from tests.conftest import ROOT, photograph
@@ -351,15 +351,3 @@ def test_damaged_files_never_escape(tmp_path: Path) -> None:
     assert found >= {"restored", "failed"}
     names = {"mutated.jpg", *(f"restored.{each}" for each in formats)}
     assert {path.name for path in tmp_path.iterdir()} == names
-
-
-def test_a_tree_goes_through_with_one_bar(
-    restorer: Restorer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_png(tmp_path / "in" / "not.jpg", IMAGE)
-    (tmp_path / "in" / "a.jpg").write_bytes(encode_jpeg(IMAGE, 50))
-    (tmp_path / "in" / "bad.jpg").write_bytes(b"bad")
-    jobs = plan_files([tmp_path / "in"], tmp_path / "out").jobs
-    results = job.restore_files(jobs, restorer, SETTINGS)
-    assert [result.status for result in results] == ["restored", "failed", "restored"]
-    assert "MP/s" in capsys.readouterr().err
