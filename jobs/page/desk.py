@@ -25,7 +25,6 @@ from models.restore.restorer import Precision
 from models.restore.tiling import tiles
 from options.schema import OptionsError
 from utils.image_io import ImageError, write_png
-from utils.metadata import read_metadata
 from utils.picture_files import picture_size
 
 
@@ -146,8 +145,13 @@ class Desk:
             many = f", in {restorer.tiles} tiles" if restorer.tiles > 1 else ""
             part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
             done = f"Restored in {result.seconds:.1f} s {by}{many}{part}.\n\n{done}"
-        orientation = read_metadata(data).orientation
-        facts = f"{done}\n\n{_facts(data, orientation)}"
+        # Of the result, as the file may say that it is to be turned.
+        width, height = picture_size(target.read_bytes()) or (0, 0)
+        facts = f"{done}\n\n**{width} x {height}** pixels, {len(data) / 1000:.0f} kB, "
+        if is_jpeg(data):
+            facts += jpeg_facts(read_jpeg(data, collect_warnings=True))
+        else:
+            facts += "not a JPEG file"
         before = None
         if restored:
             with suppress(JpegError, ImageError):  # which other programs would not show
@@ -161,30 +165,13 @@ def _failed(path: Path, problem: str) -> Shown:
     return Shown(path, f"**Not restored**: {problem}", restored=False, problem=problem)
 
 
-def _facts(data: bytes, orientation: int) -> str:
-    """What a file says of itself, as Markdown."""
-    if is_jpeg(data):
-        try:
-            return jpeg_facts(read_jpeg(data, collect_warnings=True), len(data), orientation)
-        except JpegError as error:
-            return str(error)
-    width, height = _as_looked_at(picture_size(data) or (0, 0), orientation)
-    return f"**{width} x {height}** pixels, {len(data) / 1000:.0f} kB, not a JPEG file"
-
-
-def _as_looked_at(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Width and height of a stored picture once it is turned (EXIF 2.32, 4.6.4 A)."""
-    return (size[1], size[0]) if orientation >= 5 else size
-
-
-def jpeg_facts(stored: JpegImage, size: int, orientation: int = 1) -> str:
-    """What a JPEG of ``size`` bytes says of itself, as Markdown."""
+def jpeg_facts(stored: JpegImage) -> str:
+    """What a JPEG says of its colours and its quality, as Markdown."""
     estimate = estimate_quality(stored)
     about = "" if estimate.exact else "about "
-    width, height = _as_looked_at((stored.width, stored.height), orientation)
     sampling = f", chroma {stored.sampling.value}" if stored.sampling else ""
     lines = [
-        f"**{width} x {height}** pixels, {size / 1000:.0f} kB, {stored.colors}{sampling}",
+        f"{stored.colors}{sampling}",
         "",
         f"**Quality {about}{estimate.quality}** (libjpeg's scale, from the quantisation tables"
         + ("" if estimate.exact else ", which are not libjpeg's")
