@@ -405,7 +405,6 @@ def test_what_follows_the_first_picture_is_named(
     for found, expected in zip(result.left_out, words, strict=True):
         assert found.startswith(expected)
     assert ("only the file's first picture is restored" in result.message) == bool(words)
-    json.dumps(result.as_json())
     with Image.open(target) as image:
         assert getattr(image, "n_frames", 1) == 1
         difference = np.asarray(image.convert("RGB"), int) - decode_jpeg(content)
