@@ -233,13 +233,8 @@ class IJCN(nn.Module):
         Raises:
             ValueError: shapes that do not belong together.
         """
-        _check_shapes(qts, y_coef, c_coef)
-        return self.restored(qts, y_coef, c_coef, chroma_detail)
-
-    def restored(
-        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
-    ) -> IJCNOutput:
-        """:meth:`forward` without its look at the shapes, which no exported graph can hold."""
+        if not torch.compiler.is_exporting():  # no graph can hold these checks
+            _check_shapes(qts, y_coef, c_coef)
         tables, levels = self.corrected(qts, y_coef, c_coef)
         first = self.first_image(tables, levels, chroma_detail)
         known = Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
