@@ -15,7 +15,7 @@ from models import IJCN, IJCNConfig, load_checkpoint
 from models.dct import ZIGZAG, rgb_to_ycbcr, scaled_in_ycbcr
 from models.dual_attention import ChannelAttention, DualAttention
 from models.logm import LOGM, Levels
-from models.qtgm import component_scales, residual_scale
+from models.qtgm import component_scales, expected_error
 from tests.conftest import GOLDEN, TINY, tiny_network
 
 TOLERANCE = {"y_pred": 2e-5, "c_pred": 2e-5, "image": 1e-4}
@@ -153,10 +153,10 @@ def test_training_works_after_inference_on_the_same_size() -> None:
     model(*inputs).image.sum().backward()
 
 
-def test_residual_scale_follows_the_tables() -> None:
+def test_expected_error_follows_the_tables() -> None:
     tables = torch.full((3, 3, 8, 8), 20.0)
     tables[0], tables[2] = 1.0, 80.0
-    fine, middle, coarse = residual_scale(tables).flatten().tolist()
+    fine, middle, coarse = expected_error(tables).tolist()
     assert middle == pytest.approx(1)
     assert fine < 0.3
     assert 1.5 < coarse < 2.5
@@ -167,7 +167,7 @@ def test_each_component_is_scaled_by_its_own_table() -> None:
     for quality in range(1, 101):
         luma, chroma = (torch.from_numpy(t.copy()).float() for t in standard_tables(quality))
         tables = torch.stack((luma, chroma, chroma))[None]
-        scales, one = component_scales(tables).flatten(), residual_scale(tables)[0, 0, 0, 0]
+        scales, one = component_scales(tables).flatten(), expected_error(tables)[0]
         assert (scales / one - 1).abs().max() < 0.03
     coarse = torch.from_numpy(standard_tables(10)[1].copy()).float()
     apart = torch.stack((luma, coarse, chroma))[None]
