@@ -48,8 +48,8 @@ def test_it_learns_where_the_answer_harms() -> None:
     spoilt = clean.clone()
     spoilt[..., 64:] = (spoilt[..., 64:] + 0.05 * torch.randn_like(spoilt[..., 64:])).clamp(0, 1)
     confidence = Confidence(8)
-    optimiser = torch.optim.Adam(confidence.parameters(), 2e-3)
-    for _ in range(150):
+    optimiser = torch.optim.Adam(confidence.parameters(), 5e-3)
+    for _ in range(200):
         optimiser.zero_grad()
         mixed = confidence(tables, levels, jpeg, spoilt)
         (mixed - clean).square().mean().backward()
