@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dct import BLOCK, LUMA_WEIGHTS, image_to_coefficients
+from models.dct import BLOCK, image_to_coefficients, luma_of
 from models.level_check import BlockContext
 
 _COEFFICIENTS = BLOCK * BLOCK
@@ -80,7 +80,7 @@ def _by_block(levels: Tensor) -> Tensor:
 
 def _statistics(image: Tensor) -> Tensor:
     """Least, largest, mean and standard deviation of each block's luma: (B, 4, h, w) of RGB."""
-    luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
+    luma = luma_of(image)
     mean = F.avg_pool2d(luma, BLOCK)
     variance = (F.avg_pool2d(luma.square(), BLOCK) - mean.square()).clamp_min(1e-6)
     largest = F.max_pool2d(luma, BLOCK)

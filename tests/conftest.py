@@ -27,7 +27,9 @@ import torch
 from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
+from data.degradation import SingleJpeg
 from models import IJCN, IJCNConfig, Restorer, save_checkpoint
+from models.restore.restorer import network_input
 
 # A job runner may have started this process with interrupts ignored, which children would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -107,6 +109,23 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     )
     waves[height // 3 : height // 2, width // 4 : width // 2] = (200, 40, 60)
     return np.clip(waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
+
+
+def smooth(height: int = 75, width: int = 133) -> NDArray[np.uint8]:
+    """A colour picture without noise: chroma filters of decoders then hardly differ."""
+    rows, cols = np.mgrid[:height, :width] / 40
+    waves = [np.sin(rows + i) + np.cos(cols * (1 + i / 3)) for i in range(3)]
+    return (128 + 50 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def network_case(
+    quality: int, side: int = 64, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tables, luma and chroma levels of a JPEG in float32; its original (1, 3, H, W) in [0, 1]."""
+    pair = SingleJpeg(quality)(photograph(side, side, seed))
+    qts, y_coef, c_coef, _ = network_input(pair.stored)
+    clean = torch.from_numpy(pair.original).permute(2, 0, 1)[None] / 255
+    return qts.float(), y_coef.float(), c_coef.float(), clean
 
 
 def run_main(
