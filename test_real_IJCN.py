@@ -11,7 +11,7 @@ from data.datasets import DatasetError, testset_folder
 from jobs.dry_run import Prospect, as_table, look_at_files
 from jobs.file_records import check_json, for_people, tell, write_json, write_records
 from jobs.network import USAGE_ERRORS, Session, open_session
-from jobs.pipes import Pipes, check_pipes, pipes
+from jobs.pipes import Pipes, pipes
 from jobs.plan_files import Plan, plan_files
 from jobs.restore_files import FileResult, OutputSettings, restore_files
 from jobs.without_effect import memory_without_effect, options_without_effect
@@ -66,54 +66,33 @@ def main() -> int:
     parser.add_argument(
         "--suffix", metavar="TEXT", help="write NAME_TEXT.png beside each source instead: _clean"
     )
-    parser.add_argument(
-        "--strength", type=number, metavar="0..1", help="how much of the change to apply (1: all)"
-    )
-    parser.add_argument("--quality", type=number, metavar="1..100", help="of webp and jpg (95)")
-    parser.add_argument(
-        "--below",
-        type=number,
-        metavar="1..100",
-        help="restore only files whose estimated quality is below; others are decoded",
-    )
-    parser.add_argument(
-        "--dry_run",
-        action="store_true",
-        default=None,
-        help="only a table of what would be done; nothing is written but --json",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", default=None, help="restore again what is there"
-    )
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        default=None,
-        help="beside each result, a picture before | restored of the crop that changed most",
-    )
-    parser.add_argument(
-        "--max_memory", type=number, metavar="GIB", help="default: half of what is free; GPU: 80 %%"
-    )
-    parser.add_argument(
-        "--max_pixels", type=number, metavar="MEGAPIXELS", help="refuse larger pictures (200)"
-    )
+    for name, values, text in (
+        ("strength", "0..1", "how much of the change to apply (1: all)"),
+        ("quality", "1..100", "of webp and jpg (95)"),
+        ("below", "1..100", "restore only files of a lower estimated quality; decode the others"),
+        ("max_memory", "GIB", "default: half of what is free; GPU: 80 %%"),
+        ("max_pixels", "MEGAPIXELS", "refuse larger pictures (200)"),
+    ):
+        parser.add_argument(f"--{name}", type=number, metavar=values, help=text)
+    for name, text in (
+        ("dry_run", "only a table of what would be done; nothing is written but --json"),
+        ("overwrite", "restore again what is there"),
+        ("compare", "beside each result, a picture before | restored of what changed most"),
+    ):
+        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     parser.add_argument(
         "--json", dest="json_report", metavar="FILE", help='report for programs; "-": on stdout'
     )
     args = parser.parse_args()
 
     def body() -> int:
-        named = (
-            *("input", "format", "quality", "suffix", "overwrite", "compare", "below", "dry_run"),
-            *("max_memory", "max_pixels", "json_report", "strength"),
-        )
         if args.input and args.testsets:
             raise OptionsError("give --input or --testsets, not both")
-        options = read_options(RealTestOptions, args, named)
+        options = read_options(RealTestOptions, args)
         root = from_project(options.testsets_folder)
         inputs = options.input or _sets(options.testsets, root, args.testsets is None)
-        check_pipes(options, inputs)
-        idle = options_without_effect(options, given_options(args, named), inputs)
+        _, given = given_options(RealTestOptions, args)
+        idle = options_without_effect(options, given, inputs)
         with pipes(options, inputs) as files:
             return _run(options, files, idle)
 
@@ -123,7 +102,11 @@ def main() -> int:
 def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
     """Restore the files, or look at them only; the exit code. idle: options without effect."""
     plan = plan_files(
-        *(files.inputs, files.output, options.format, options.all_pictures, options.compare),
+        files.inputs,
+        files.output,
+        options.format,
+        options.all_pictures,
+        options.compare,
         options.suffix,
     )
     if files.writes and len(plan.jobs) + len(plan.problems) != 1:
@@ -143,8 +126,7 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
             options.assume_quality,
             options.keep_cmyk,
         )
-        least = session.restorer.least_memory()
-        plan.hints += memory_without_effect(options.max_memory, least)
+        plan.hints += memory_without_effect(options.max_memory, session.restorer.least_memory())
         if options.dry_run:
             return _look(options, session, plan, settings, files)
         if options.suffix is None or options.report:
@@ -154,9 +136,7 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
         results = restore_files(
             plan.jobs, session.restorer, settings, writers, session.world, _faster(options, session)
         )
-        results += [
-            FileResult(problem.source, None, "failed", problem.message) for problem in plan.problems
-        ]
+        results += [FileResult(p.source, None, "failed", p.message) for p in plan.problems]
         complete = all(result.status != "failed" for result in results)
         if session.world.is_main:
             if files.writes and complete:
@@ -180,7 +160,7 @@ def _look(
         print(line, file=for_people(options))
     for hint in plan.hints:
         print(f"note: {hint}", file=sys.stderr)
-    write_json([prospect.as_json() for prospect in prospects], options.json_report)
+    write_json(prospects, options.json_report)
     return EXIT_FAILED_IMAGES if any(p.decision == "refused" for p in prospects) else 0
 
 

@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from data.jpeg import Sampling, encode_jpeg  # noqa: E402
-from jobs.restore_files import FileJob, OutputSettings, restore_file  # noqa: E402
-from models.restore.layouts import StoredInk, StoredJpeg  # noqa: E402
-from models.restore.parts import require_path  # noqa: E402
-from utils.arguments import Parser  # noqa: E402
-from utils.image_io import find_images  # noqa: E402
-from utils.metadata import Density, Metadata, jpeg, png  # noqa: E402
-from utils.picture_files import Format  # noqa: E402
+from data.jpeg import Sampling, encode_jpeg
+from jobs.restore_files import FileJob, OutputSettings, restore_file
+from models.restore.layouts import StoredInk, StoredJpeg
+from models.restore.parts import require_path
+from utils.arguments import Parser
+from utils.image_io import find_images
+from utils.metadata import Density, Metadata, jpeg, png
+from utils.picture_files import Format
 
 EXAMPLES = """examples:
   python benchmarks/fuzz.py --files 20000

@@ -13,6 +13,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -21,15 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-PROJECT = Path(__file__).resolve().parent.parent
-if str(PROJECT) not in sys.path:
-    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser  # noqa: E402
-from data.costly_encoders import COSTLY_ENCODERS, missing_package  # noqa: E402
-from data.datasets import DatasetError, open_testset  # noqa: E402
-from data.drawn import KINDS, drawn, to_gray  # noqa: E402
-from data.jpeg import (  # noqa: E402
+from benchmarks.command_line import benchmark_parser, photographs
+from data.costly_encoders import COSTLY_ENCODERS, missing_package
+from data.datasets import DatasetError
+from data.drawn import KINDS, drawn, to_gray
+from data.jpeg import (
     PILLOW_SAMPLINGS,
     JpegImage,
     Sampling,
@@ -37,17 +36,11 @@ from data.jpeg import (  # noqa: E402
     encode_with_tables,
     read_jpeg,
 )
-from data.tables import (  # noqa: E402
-    Tables,
-    mozjpeg_tables,
-    preset_tables,
-    scaled,
-    standard_tables,
-    wild_tables,
-)
-from models import CheckpointError, Restorer, load_checkpoint  # noqa: E402
-from utils.evaluation.metrics import psnr  # noqa: E402
-from utils.image_io import write_atomically  # noqa: E402
+from data.tables import Tables, mozjpeg_tables, preset_tables, scaled, standard_tables, wild_tables
+from models import CheckpointError, Restorer, load_checkpoint
+from utils.evaluation.metrics import psnr
+from utils.image_io import write_atomically
+from utils.pictures import as_rgb
 
 EXAMPLES = """examples:
   python benchmarks/kinds.py
@@ -87,19 +80,15 @@ class Outcome(NamedTuple):
     levels_not_zero: float
 
 
-def table_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
+def table_cases(sources: dict[str, Picture]) -> Iterator[Case]:
     """Photographs, with every set of tables."""
 
     def with_tables(
         group: str, label: str, tables: Tables, sampling: Sampling = Sampling.S420
     ) -> Iterator[Case]:
-        for name, picture in photographs.items():
-            yield Case(
-                f"{group}, {sampling.value}",
-                f"{label} {name}",
-                picture,
-                lambda pixels: encode_with_tables(pixels, tables, sampling),
-            )
+        encode = partial(encode_with_tables, tables=tables, sampling=sampling)
+        for name, picture in sources.items():
+            yield Case(f"{group}, {sampling.value}", f"{label} {name}", picture, encode)
 
     for sampling in (Sampling.S420, Sampling.S444):
         for index, tables in enumerate(wild_tables()[1]):
@@ -118,26 +107,24 @@ def table_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
             yield from with_tables("mozjpeg's tables", f"set {index} at {quality}", tables)
 
 
-def encoder_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
+def _costly(pixels: Picture, encoder: str, quality: int) -> bytes:
+    return COSTLY_ENCODERS[encoder](pixels, quality, Sampling.S420)
+
+
+def encoder_cases(sources: dict[str, Picture]) -> Iterator[Case]:
     """Photographs by encoders that do not round to the nearest level."""
     for encoder, quality in (("trellis", 40), ("trellis", 75), ("jpegli", 75)):
         if missing_package(encoder):
             print(f"{encoder} left out: {missing_package(encoder)} missing", file=sys.stderr)
             continue
-        for name, picture in photographs.items():
-            yield Case(
-                f"{encoder} at {quality}",
-                name,
-                picture,
-                lambda pixels, encoder=encoder, quality=quality: COSTLY_ENCODERS[encoder](  # type: ignore[misc]
-                    pixels, quality, Sampling.S420
-                ),
-            )
+        encode = partial(_costly, encoder=encoder, quality=quality)
+        for name, picture in sources.items():
+            yield Case(f"{encoder} at {quality}", name, picture, encode)
 
 
-def content_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
+def content_cases(sources: dict[str, Picture]) -> Iterator[Case]:
     """Drawn pictures in colour and gray, and photographs without colour."""
-    pictures = list(photographs.values())
+    pictures = list(sources.values())
     for kind in KINDS:
         for seed in range(SEEDS):
             source = pictures[seed % len(pictures)]
@@ -151,8 +138,7 @@ def content_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
                 if attempt > 40:  # black on white has no colour either way
                     break
             for colored, picture in found.items():
-                sorts = ["colour"] if colored else ["gray", "gray as colour"]
-                for sort in sorts:
+                for sort in ["colour"] if colored else ["gray", "gray as colour"]:
                     pixels = picture[:, :, 0] if sort == "gray" else picture
                     samplings = [Sampling.S420, Sampling.S444] if colored else [Sampling.S420]
                     for quality, sampling in product(DRAWN_QUALITIES, samplings):
@@ -161,18 +147,13 @@ def content_cases(photographs: dict[str, Picture]) -> Iterator[Case]:
                             f"{seed} {sort} at {quality}"
                             + (" 4:4:4" if sampling == Sampling.S444 else ""),
                             np.ascontiguousarray(pixels),
-                            lambda pixels, quality=quality, sampling=sampling: encode_jpeg(  # type: ignore[misc]
-                                pixels, quality, sampling
-                            ),
+                            partial(encode_jpeg, quality=quality, sampling=sampling),
                         )
-    for name, picture in photographs.items():
+    for name, picture in sources.items():
         for quality in (10, *DRAWN_QUALITIES):
-            yield Case(
-                "gray photographs as colour",
-                f"{name} at {quality}",
-                to_gray(picture),
-                lambda pixels, quality=quality: encode_jpeg(pixels, quality),  # type: ignore[misc]
-            )
+            encode = partial(encode_jpeg, quality=quality)
+            group = "gray photographs as colour"
+            yield Case(group, f"{name} at {quality}", to_gray(picture), encode)
 
 
 def measured(case: Case, restorer: Restorer) -> Outcome:
@@ -203,23 +184,8 @@ def levels_found_again(stored: JpegImage, restored: Picture) -> tuple[float, flo
     return float(same.mean()), float(same[present].mean()) if present.any() else 1.0
 
 
-def _photographs(testset: str, count: int, side: int) -> dict[str, Picture]:
-    """The middle of the first ``count`` pictures, smaller than a whole for the sake of time."""
-    chosen = {}
-    for each in list(open_testset(testset, PROJECT / "testsets"))[:count]:
-        picture = each.read()
-        if picture.ndim == 2:
-            picture = np.repeat(picture[:, :, None], 3, axis=2)
-        top, left = (max(0, (n - side) // 2) for n in picture.shape[:2])
-        chosen[each.name] = np.ascontiguousarray(picture[top : top + side, left : left + side])
-    return chosen
-
-
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES)
-    parser.add_argument(
-        "--testset", default="Sample", metavar="NAME", help="photographs: see testsets/README.md"
-    )
+    parser = benchmark_parser(__doc__, EXAMPLES, measures=True)
     parser.add_argument("--pictures", type=int, default=3, metavar="N", help="how many (default 3)")
     parser.add_argument("--side", type=int, default=256, help="pixels of their middle (256)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th case")
@@ -229,11 +195,12 @@ def main() -> int:
     if min(args.pictures, args.every) < 1 or args.side < 64:
         parser.error("--pictures and --every start at 1, --side at 64")
     try:
-        photographs = _photographs(args.testset, args.pictures, args.side)
+        found = photographs(args.testset, args.side, args.pictures)
+        sources = {name: as_rgb(picture) for name, picture in found.items()}
         restorer = Restorer(load_checkpoint(args.checkpoint))
     except (DatasetError, CheckpointError) as error:
         parser.error(str(error))
-    cases = [*table_cases(photographs), *encoder_cases(photographs), *content_cases(photographs)]
+    cases = [*table_cases(sources), *encoder_cases(sources), *content_cases(sources)]
     known = list(dict.fromkeys(case.group for case in cases))
     for name in args.groups or []:
         if name not in known:

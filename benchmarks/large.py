@@ -16,19 +16,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-PROJECT = Path(__file__).resolve().parent.parent
-if str(PROJECT) not in sys.path:
-    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser  # noqa: E402
-from benchmarks.speed import machine, peak_mebibytes  # noqa: E402
-from data.jpeg import encode_jpeg, read_jpeg  # noqa: E402
-from jobs.plan_files import FileJob  # noqa: E402
-from jobs.restore_files import OutputSettings, restore_file  # noqa: E402
-from models import Restorer, load_checkpoint  # noqa: E402
-from utils.image_io import write_png  # noqa: E402
+from benchmarks.command_line import benchmark_parser, coffee
+from benchmarks.speed import machine, peak_mebibytes
+from data.jpeg import encode_jpeg, read_jpeg
+from jobs.plan_files import FileJob
+from jobs.restore_files import OutputSettings, restore_file
+from models import CheckpointError, Restorer, load_checkpoint
+from utils.image_io import write_png
 
 EXAMPLES = """examples:
   python benchmarks/large.py
@@ -52,8 +49,10 @@ def main() -> int:
     )
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not args.checkpoint.is_file():
-        parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
+    try:
+        load_checkpoint(args.checkpoint)
+    except CheckpointError as error:
+        parser.error(str(error))
     if args.one:
         print(json.dumps(_restore_one(args.one, args.checkpoint, args.max_memory)))
         return 0
@@ -76,7 +75,7 @@ def _sizes(args: argparse.Namespace) -> None:
             height = round((megapixels * 1e6 / 1.5) ** 0.5)
             width = round(megapixels * 1e6 / height)
             path = Path(folder) / "picture.jpg"
-            path.write_bytes(encode_jpeg(picture(height, width), QUALITY))
+            path.write_bytes(encode_jpeg(coffee(height, width), QUALITY))
             command = [sys.executable, __file__, "--one", str(path)]
             command += ["--checkpoint", str(args.checkpoint), "--max_memory", str(args.max_memory)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -94,7 +93,7 @@ def _sizes(args: argparse.Namespace) -> None:
 def _restore_one(path: Path, checkpoint: Path, max_memory: float) -> dict[str, float]:
     """Seconds and peak memory of one file; a small one before it warms up."""
     restorer = Restorer(load_checkpoint(checkpoint), max_memory=max_memory)
-    restorer.restore(read_jpeg(encode_jpeg(picture(64, 64), QUALITY)))
+    restorer.restore(read_jpeg(encode_jpeg(coffee(64, 64), QUALITY)))
     job = FileJob(path, path.with_suffix(".png"))
     start = time.perf_counter()
     result = restore_file(job, restorer, OutputSettings(overwrite=True))
@@ -106,7 +105,7 @@ def _restore_one(path: Path, checkpoint: Path, max_memory: float) -> dict[str, f
 
 def _seams(args: argparse.Namespace) -> None:
     """JPEG, restored whole, and the difference that tiles of 256 pixels make, amplified."""
-    stored = read_jpeg(encode_jpeg(picture(768, 1024), QUALITY))
+    stored = read_jpeg(encode_jpeg(coffee(768, 1024), QUALITY))
     for precision in ("float32", "auto"):
         restorer = Restorer(load_checkpoint(args.checkpoint), precision=precision)
         whole = restorer.restore_in_tiles(stored, 4096)
@@ -120,22 +119,6 @@ def _seams(args: argparse.Namespace) -> None:
     shown = np.clip(128 + 64 * (tiled.astype(int) - whole), 0, 255).astype(np.uint8)
     write_png(args.seams, np.concatenate((tiled, shown), axis=1))
     print(f"restored in tiles | difference x 64: {args.seams}")
-
-
-def picture(height: int, width: int) -> NDArray[np.uint8]:
-    """A photograph (scikit-image's coffee) mirrored as often as it takes."""
-    from skimage import data
-
-    photo = np.asarray(data.coffee())
-    rows, cols = (
-        _mirrored(n, wanted) for n, wanted in zip(photo.shape[:2], (height, width), strict=True)
-    )
-    return photo[rows][:, cols]
-
-
-def _mirrored(length: int, wanted: int) -> NDArray[np.intp]:
-    position = np.arange(wanted) % (2 * length)
-    return np.minimum(position, 2 * length - 1 - position)
 
 
 if __name__ == "__main__":

@@ -18,19 +18,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-PROJECT = Path(__file__).resolve().parent.parent
-if str(PROJECT) not in sys.path:
-    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser  # noqa: E402
-from data.cmyk import ink_to_rgb  # noqa: E402
-from data.datasets import DatasetError, TestSet, open_testset  # noqa: E402
-from data.degradation import DoubleJpeg, SingleJpeg  # noqa: E402
-from data.jpeg import Sampling, read_jpeg  # noqa: E402
-from data.pixels import find_compression  # noqa: E402
-from models import Restorer, load_checkpoint  # noqa: E402
-from utils.evaluation.metrics import luma_studio_range, psnr  # noqa: E402
-from utils.pictures import as_rgb  # noqa: E402
+from benchmarks.command_line import benchmark_parser, gain, jpeg_quality, mean_and_lowest
+from data.cmyk import ink_to_rgb
+from data.datasets import DatasetError, TestSet, open_testset
+from data.degradation import DoubleJpeg, SingleJpeg
+from data.jpeg import Sampling, read_jpeg
+from data.pixels import find_compression
+from models import CheckpointError, Restorer, load_checkpoint
+from utils.evaluation.metrics import luma_studio_range
+from utils.pictures import as_rgb
+from utils.project import PROJECT
 
 EXAMPLES = """examples:
   python benchmarks/layouts.py --testset LIVE1_color
@@ -53,27 +52,24 @@ CUT = (3, 5)
 
 
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES)
-    parser.add_argument(
-        "--testset", default="Sample", metavar="NAME", help="see testsets/README.md"
-    )
+    parser = benchmark_parser(__doc__, EXAMPLES, measures=True)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th picture")
-    parser.add_argument("--qualities", type=int, nargs="+", default=QUALITIES, metavar="QF")
+    parser.add_argument(
+        "--qualities", type=jpeg_quality, nargs="+", default=QUALITIES, metavar="QF"
+    )
     parser.add_argument(
         "--samplings", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="rows to make"
     )
     parser.add_argument("--skip_layouts", action="store_true", help="leave out the first table")
     parser.add_argument("--skip_pixels", action="store_true", help="leave out the second")
     args = parser.parse_args()
-    if not args.checkpoint.is_file():
-        parser.error(f"checkpoint {args.checkpoint} not found; give --checkpoint")
     try:
         testset = open_testset(args.testset, PROJECT / "testsets")
-    except DatasetError as error:
+        # What the network itself does, also where files are fine enough to be left alone.
+        restorer = Restorer(load_checkpoint(args.checkpoint), leave_fine=False)
+    except (DatasetError, CheckpointError) as error:
         parser.error(str(error))
     testset = TestSet(testset.name, tuple(testset)[:: max(1, args.every)])
-    # What the network itself does, also where files are fine enough to be left alone.
-    restorer = Restorer(load_checkpoint(args.checkpoint), leave_fine=False)
     count = len(tuple(testset))
     print(f"{testset.name}, {count} pictures, {args.checkpoint.name}, {restorer.precision}")
     if not args.skip_layouts:
@@ -98,20 +94,20 @@ def _layouts(
                 for each in testset:
                     image = each.read()
                     if name == CMYK:
-                        gains.append(_gain_of_inks(_inks(as_rgb(image)), quality, restorer))
+                        gains.append(_gain_of_inks(inks(as_rgb(image)), quality, restorer))
                         continue
                     if name == GRAY and image.ndim == 3:
                         image = luma_studio_range(image)
                     pair = SingleJpeg(quality, sampling)(image)
                     restored = restorer.restore(pair.stored)
-                    gains.append(_gain(pair.jpeg, restored, pair.original))
-                cells.append(_cell(gains))
+                    gains.append(gain(pair.jpeg, restored, pair.original))
+                cells.append(mean_and_lowest(gains))
                 bar.update()
             tqdm.write(f"| {name} | {' | '.join(cells)} |", file=sys.stdout)
             sys.stdout.flush()
 
 
-def _inks(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def inks(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Four inks of a picture, 60 % of its gray in black."""
     ink = 255.0 - rgb
     black = 0.6 * ink.min(2, keepdims=True)
@@ -124,7 +120,7 @@ def _gain_of_inks(ink: NDArray[np.uint8], quality: int, restorer: Restorer) -> f
     Image.fromarray(ink, "CMYK").save(stream, "JPEG", quality=quality)
     stored = read_jpeg(stream.getvalue())
     original = ink_to_rgb(ink, None)
-    return _gain(restorer.decoded(stored), restorer.restore(stored), original)
+    return gain(restorer.decoded(stored), restorer.restore(stored), original)
 
 
 def _pixels(testset: TestSet, restorer: Restorer) -> None:
@@ -139,21 +135,11 @@ def _pixels(testset: TestSet, restorer: Restorer) -> None:
                     np.ascontiguousarray(x[CUT[0] :, CUT[1] :]) for x in (pair.jpeg, pair.original)
                 )
                 found += find_compression(pixels) is not None
-                gains.append(_gain(pixels, restorer.restore_pixels(pixels), original))
+                gains.append(gain(pixels, restorer.restore_pixels(pixels), original))
                 bar.update()
-            line = f"| {degradation.label} | {_cell(gains)} | {found} of {count} |"
+            line = f"| {degradation.label} | {mean_and_lowest(gains)} | {found} of {count} |"
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
-
-
-def _gain(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], original: NDArray[np.uint8]
-) -> float:
-    return psnr(restored=after, original=original) - psnr(restored=before, original=original)
-
-
-def _cell(gains: list[float]) -> str:
-    return f"{np.mean(gains):+.2f} ({min(gains):+.2f})"
 
 
 if __name__ == "__main__":

@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-PROJECT = Path(__file__).resolve().parent.parent
-if str(PROJECT) not in sys.path:
-    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser  # noqa: E402
-from data.datasets import DatasetError, open_testset  # noqa: E402
-from data.jpeg import decode_jpeg, encode_jpeg  # noqa: E402
-from models import Restorer, load_checkpoint  # noqa: E402
-from utils.evaluation.metrics import psnr  # noqa: E402
+from benchmarks.command_line import (
+    benchmark_parser,
+    gain,
+    jpeg_quality,
+    mean_and_lowest,
+    photographs,
+)
+from data.datasets import DatasetError
+from data.jpeg import decode_jpeg, encode_jpeg
+from models import CheckpointError, Restorer, load_checkpoint
 
 EXAMPLES = """examples:
   python benchmarks/resized.py
@@ -41,24 +44,22 @@ NEVER = "never poorer"
 
 
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES)
+    parser = benchmark_parser(__doc__, EXAMPLES, measures=True)
     parser.add_argument(
-        "--testset", default="Sample", metavar="NAME", help="see testsets/README.md"
+        "--first", type=jpeg_quality, default=30, metavar="QF", help="of the JPEG (30)"
     )
-    parser.add_argument("--first", type=int, default=30, metavar="QF", help="of the JPEG (30)")
-    parser.add_argument("--assumed", type=int, nargs="+", default=[30, 50, 70], metavar="QF")
+    parser.add_argument(
+        "--assumed", type=jpeg_quality, nargs="+", default=[30, 50, 70], metavar="QF"
+    )
     parser.add_argument("--side", type=int, default=192, help="pixels of their middle (192)")
     args = parser.parse_args()
-    if any(not 1 <= quality <= 100 for quality in (args.first, *args.assumed)) or args.side < 64:
-        parser.error("qualities lie in 1..100, --side starts at 64")
+    if args.side < 64:
+        parser.error("--side starts at 64")
     try:
-        originals = [
-            _middle(each.read(), args.side)
-            for each in open_testset(args.testset, PROJECT / "testsets")
-        ]
-    except DatasetError as error:
+        originals = list(photographs(args.testset, args.side).values())
+        restorer = Restorer(load_checkpoint(args.checkpoint))
+    except (DatasetError, CheckpointError) as error:
         parser.error(str(error))
-    restorer = Restorer(load_checkpoint(args.checkpoint))
     print(f"{args.testset}, {len(originals)} pictures, QF {args.first}, {args.checkpoint.name}\n")
     print(f"| picture | saved as | as it is | {' | '.join(f'{q}' for q in args.assumed)} |")
     print(f"| --- | --- | --- |{' --- |' * len(args.assumed)}")
@@ -71,18 +72,12 @@ def main() -> int:
             wanted, pixels = (_changed(image, change) for image in (original, once))
             if saved != "PNG":
                 pixels = decode_jpeg(encode_jpeg(pixels, 95))
-            before = psnr(restored=pixels, original=wanted)
             answers = [restorer.restore_pixels(pixels, q) for q in (None, *args.assumed)]
-            gains.append([psnr(restored=a, original=wanted) - before for a in answers])
-        cells = [f"{np.mean(each):+.2f} ({min(each):+.2f})" for each in zip(*gains, strict=True)]
+            gains.append([gain(pixels, answer, wanted) for answer in answers])
+        cells = [mean_and_lowest(each) for each in zip(*gains, strict=True)]
         tqdm.write(f"| {change} | {saved} | {' | '.join(cells)} |", file=sys.stdout)
         sys.stdout.flush()
     return 0
-
-
-def _middle(image: Picture, side: int) -> Picture:
-    top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
 def _changed(image: Picture, change: str) -> Picture:

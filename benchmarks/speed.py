@@ -21,26 +21,26 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-PROJECT = Path(__file__).resolve().parent.parent
-if str(PROJECT) not in sys.path:
-    sys.path.insert(0, str(PROJECT))  # run as a script, only benchmarks/ would be searched
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser  # noqa: E402
-from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset  # noqa: E402
-from data.degradation import Degraded, SingleJpeg  # noqa: E402
-from data.jpeg import JpegImage  # noqa: E402
-from jobs.methods import JPEGQS, smooth  # noqa: E402
-from models import IJCN, CheckpointError, load_checkpoint  # noqa: E402
-from models.restore.restorer import Restorer, network_input, pick_device, pick_precision  # noqa: E402
-from utils.evaluation.evaluate import evaluate  # noqa: E402
-from utils.evaluation.metrics import measure, psnr  # noqa: E402
-from utils.memory import keep_freed_memory  # noqa: E402
+from benchmarks.command_line import benchmark_parser, coffee, gain
+from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset
+from data.degradation import Degraded, SingleJpeg
+from data.jpeg import JpegImage
+from jobs.methods import JPEGQS, smooth
+from models import IJCN, CheckpointError, load_checkpoint
+from models.restore.restorer import Precision, Restorer, network_input, pick_device, pick_precision
+from utils.evaluation.evaluate import evaluate
+from utils.evaluation.metrics import measure
+from utils.memory import keep_freed_memory
+from utils.project import PROJECT
 
 EXAMPLES = """examples:
   make bench
@@ -52,10 +52,7 @@ EXAMPLES = """examples:
 Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
 MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
 PUBLISHED = "published size"
-CONVOLUTIONS = {
-    "convolution, bfloat16": torch.bfloat16,
-    "convolution, float32": torch.float32,
-}
+CONVOLUTION = "convolution"
 """What measures the ceiling, in the precision of the fastest mode."""
 CONVOLUTION_FLOPS = 2.0 * 9 * 256 * 256 * 256 * 384
 
@@ -73,14 +70,12 @@ class Case:
         """As the table shows it."""
         return f"{self.network}, {self.mode}"
 
-    def restore(self) -> Callable[[JpegImage], object]:
+    def restore(self) -> Callable[[JpegImage], NDArray[np.uint8]]:
         """What turns a stored JPEG into pixels in this way."""
         model = load_network(self.network)
         if self.mode == "as published":
             return partial(_as_published, model.eval().to(pick_device(self.device)))
-        precision: Literal["float32", "bfloat16"] = (
-            "float32" if self.mode == "float32" else "bfloat16"
-        )
+        precision: Precision = "float32" if self.mode == "float32" else "bfloat16"
         compiled = self.mode.endswith("compiled")
         return Restorer(model, self.device, precision, compile=compiled).restore
 
@@ -90,7 +85,7 @@ def load_network(network: str) -> IJCN:
     return IJCN() if network == PUBLISHED else load_checkpoint(network)
 
 
-def _as_published(model: IJCN, stored: JpegImage) -> np.ndarray:
+def _as_published(model: IJCN, stored: JpegImage) -> NDArray[np.uint8]:
     device = next(model.parameters()).device
     qts, y_coef, c_coef, detail = network_input(stored)
     image = model(qts.to(device), y_coef.to(device), c_coef.to(device), detail).image
@@ -120,17 +115,14 @@ def main() -> int:
     )
     parser.add_argument("--serve", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    try:
-        usual = _default_modes(args.device)
-    except ValueError as error:
-        parser.error(str(error))
-    args.modes = args.modes or usual
     args.networks = [*args.checkpoint, *([PUBLISHED] if args.published else [])]
     try:
+        usual = _default_modes(args.device)
         for network in () if args.serve else args.checkpoint:
             load_network(network)
-    except CheckpointError as error:
+    except (ValueError, CheckpointError) as error:
         parser.error(str(error))
+    args.modes = args.modes or usual
     try:
         width, height = (int(part) for part in args.size.split("x"))
     except ValueError:
@@ -140,11 +132,11 @@ def main() -> int:
         for network in args.networks
         for mode in (MODES if args.serve else args.modes)
     ]
-    image, pair = _pair(height, width)
+    pair = SingleJpeg(30)(coffee(height, width))
     if args.serve:
         _serve(args, cases, pair)
         return 0
-    _restoring(args, cases, image, pair)
+    _restoring(args, cases, pair)
     if args.evaluation:
         _evaluating(args)
     return 0
@@ -156,15 +148,13 @@ def _default_modes(device: str) -> tuple[Mode, ...]:
     return MODES[:3] if native else MODES[:2]
 
 
-def _restoring(
-    args: argparse.Namespace, cases: list[Case], image: np.ndarray, pair: Degraded
-) -> None:
+def _restoring(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> None:
     device = pick_device(args.device)
-    facts = {network: _facts(network, image, pair) for network in args.networks}
+    facts = {network: _facts(network, pair) for network in args.networks}
     jpegqs = shutil.which(JPEGQS)
     with ExitStack() as stack:
         half = any(mode.startswith("bfloat16") for mode in args.modes)
-        convolution = f"convolution, {'bfloat16' if half else 'float32'}"
+        convolution = f"{CONVOLUTION}, {'bfloat16' if half else 'float32'}"
         names = [*(case.name for case in cases), convolution]
         workers = {name: stack.enter_context(_Worker(name, args)) for name in names}
         work: dict[str, Callable[[], float]] = {
@@ -172,7 +162,7 @@ def _restoring(
         }
         if jpegqs:
             work[JPEGQS] = partial(_timed, partial(smooth, jpegqs, pair.stored.data), device)
-        metrics = partial(measure, restored=pair.jpeg, original=image)
+        metrics = partial(measure, restored=pair.jpeg, original=pair.original)
         work["PSNR + SSIM + PSNR-B"] = partial(_timed, metrics, device)
         for run in work.values():
             run()  # warms up
@@ -191,16 +181,17 @@ def _restoring(
     for case in cases:
         median = medians[case.name]
         base = medians[next(c.name for c in cases if c.network == case.network)]
-        speed = facts[case.network].flops / median
-        gain = "-" if case.network == PUBLISHED else f"{facts[case.network].gain:.2f}"
+        operations, decibels = facts[case.network]
+        speed = operations / median
+        gained = "-" if case.network == PUBLISHED else f"{decibels:.2f}"
         print(
             f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.3f} | "
-            f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} | {gain} |",
+            f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} | {gained} |",
             flush=True,
         )
     if jpegqs:
-        gain = f"{_gain(smooth(jpegqs, pair.stored.data), image, pair):.2f}"
-        print(f"| {JPEGQS}, file to file | {medians[JPEGQS]:.3f} | - | - | - | - | {gain} |")
+        gained = f"{gain(pair.jpeg, smooth(jpegqs, pair.stored.data), pair.original):.2f}"
+        print(f"| {JPEGQS}, file to file | {medians[JPEGQS]:.3f} | - | - | - | - | {gained} |")
     print(f"| PSNR + SSIM + PSNR-B | {medians['PSNR + SSIM + PSNR-B']:.3f} | - | - | - | - | - |\n")
     first, *others = cases
     for other in others:
@@ -211,25 +202,13 @@ def _restoring(
             )
 
 
-class _Facts(NamedTuple):
-    """Floating point operations of one picture, a multiplication and an addition counted each.
-
-    gain: of PSNR over the JPEG.
-    """
-
-    flops: float
-    gain: float
-
-
-def _gain(restored: np.ndarray, image: np.ndarray, pair: Degraded) -> float:
-    return psnr(restored=restored, original=image) - psnr(restored=pair.jpeg, original=image)
-
-
-def _facts(network: str, image: np.ndarray, pair: Degraded) -> _Facts:
+def _facts(network: str, pair: Degraded) -> tuple[float, float]:
+    """Floating point operations of one picture, a multiplication and an addition counted each; and
+    the gain over the JPEG."""
     model = load_network(network).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         restored = _as_published(model, pair.stored)
-    return _Facts(float(counter.get_total_flops()), _gain(restored, image, pair))
+    return float(counter.get_total_flops()), gain(pair.jpeg, restored, pair.original)
 
 
 def _convolution(device: torch.device, precision: torch.dtype) -> Callable[[], object]:
@@ -260,55 +239,27 @@ def _evaluation_set(name: str) -> tuple[str, list[NamedImage]]:
     """The built-in set where the one that is wanted is not found."""
     root = PROJECT / "testsets"
     name = name if has_testset(name, root) else SAMPLE
-    return name, [NamedImage(i.name, partial(_same, i.read())) for i in open_testset(name, root)]
+    images = open_testset(name, root)
+    return name, [NamedImage(each.name, partial(np.asarray, each.read())) for each in images]
 
 
 def _evaluate_once(args: argparse.Namespace, case: Case) -> float:
+    """Seconds of a whole evaluation; the published scripts do one step after the other."""
     name, images = _evaluation_set(args.evaluation)
     restore = case.restore()
+    start = time.perf_counter()
     if case.mode == "as published":
-        return _evaluated_as_published(images, restore)
-    return _evaluated(TestSet(name, tuple(images)), restore)
-
-
-def _evaluated_as_published(
-    images: list[NamedImage], restore: Callable[[JpegImage], object]
-) -> float:
-    start = time.perf_counter()
-    for each in images:
-        pair = SingleJpeg(10)(each.read())
-        restored = np.asarray(restore(pair.stored))
-        measure(restored=pair.jpeg, original=pair.original)
-        measure(restored=restored, original=pair.original)
+        for each in images:
+            pair = SingleJpeg(10)(each.read())
+            measure(restored=pair.jpeg, original=pair.original)
+            measure(restored=restore(pair.stored), original=pair.original)
+    else:
+        testsets = [TestSet(name, tuple(images))]
+        found = evaluate(
+            testsets, [SingleJpeg(10)], restore, Path("unused"), "none", progress=False
+        )
+        assert not found.failures
     return time.perf_counter() - start
-
-
-def _evaluated(testset: TestSet, restore: Callable[[JpegImage], object]) -> float:
-    start = time.perf_counter()
-    found = evaluate(
-        [testset],
-        [SingleJpeg(10)],
-        restore,  # type: ignore[arg-type]
-        Path("unused"),
-        "none",
-        progress=False,
-    )
-    assert not found.failures
-    return time.perf_counter() - start
-
-
-def _same(image: np.ndarray) -> np.ndarray:
-    return image
-
-
-def _pair(height: int, width: int) -> tuple[np.ndarray, Degraded]:
-    """A photograph at quality 30: scikit-image's coffee, cut or mirrored to size."""
-    from skimage import data
-
-    photo = np.asarray(data.coffee())[:height, :width]
-    rows, cols = height - photo.shape[0], width - photo.shape[1]
-    image = np.pad(photo, ((0, rows), (0, cols), (0, 0)), mode="symmetric")
-    return image, SingleJpeg(30)(image)
 
 
 class _Worker:
@@ -349,8 +300,9 @@ class _Worker:
 def _serve(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> None:
     """Body of a :class:`_Worker`, or of one whole evaluation."""
     device = pick_device(args.device)
-    if args.serve in CONVOLUTIONS:
-        work = _convolution(device, CONVOLUTIONS[args.serve])
+    kind, _, precision = args.serve.partition(", ")
+    if kind == CONVOLUTION:
+        work = _convolution(device, getattr(torch, precision))
     else:
         (case,) = (each for each in cases if each.name == args.serve)
         if args.evaluation:
@@ -385,12 +337,8 @@ def peak_mebibytes() -> float:
 
 
 def machine() -> str:
-    name = (
-        torch.cpu.get_capabilities().get("cpu_name")
-        if hasattr(torch.cpu, "get_capabilities")
-        else None
-    )
-    return str(name or platform.processor() or platform.machine())
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return str(known.get("cpu_name") or platform.processor() or platform.machine())
 
 
 if __name__ == "__main__":

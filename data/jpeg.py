@@ -32,6 +32,7 @@ from data.jpeg_markers import (
     JpegError,
     Usable,
     component_count,
+    read_only,
     require_jpeg_marker,
     usable_part,
 )
@@ -61,6 +62,11 @@ class Sampling(Enum):
     S440 = "4:4:0"
     S411 = "4:1:1"
 
+    @property
+    def digits(self) -> str:
+        """Without colons, such as ``420``."""
+        return self.value.replace(":", "")
+
 
 @dataclass(frozen=True, eq=False)
 class Component:
@@ -85,9 +91,7 @@ class Component:
         if self.table.min() < 1:
             raise ValueError("a table holds a quantisation step below 1")
         for name in ("levels", "table"):
-            view = getattr(self, name).view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +155,7 @@ class JpegImage:
     def decoded(self) -> NDArray[np.uint8] | None:
         """:func:`decode_jpeg` of ``data``, (H, W) if gray, decoded once; read-only. None where that
         cannot be had."""
-        pixels = self._pixels
-        gray = pixels is not None and self.color_transform is ColorTransform.GRAY
-        return pixels[:, :, 0] if pixels is not None and gray else pixels
+        return self._pixels
 
     def decoded_ink(self) -> NDArray[np.uint8] | None:
         """The inks of CMYK or YCCK, see :data:`data.cmyk.Ink`; None where they cannot be had."""
@@ -165,9 +167,11 @@ class JpegImage:
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8] | None:
-        if len(self.components) != 4:
-            return self._decoded_by(decode_jpeg)
-        return None if self._inks is None else _locked(self.ink_in_rgb(self._inks))
+        if len(self.components) == 4:
+            return None if self._inks is None else read_only(self.ink_in_rgb(self._inks))
+        pixels = self._decoded_by(decode_jpeg)
+        gray = self.color_transform is ColorTransform.GRAY
+        return pixels[:, :, 0] if gray and pixels is not None else pixels
 
     @cached_property
     def _inks(self) -> NDArray[np.uint8] | None:
@@ -179,13 +183,7 @@ class JpegImage:
                 pixels = decode(self.data)
         except JpegError:
             return None
-        return _locked(pixels) if pixels.shape[:2] == (self.height, self.width) else None
-
-
-def _locked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    view = pixels.view()
-    view.flags.writeable = False
-    return view
+        return read_only(pixels) if pixels.shape[:2] == (self.height, self.width) else None
 
 
 _SAMPLING_OF_RATIO = {
@@ -194,14 +192,6 @@ _SAMPLING_OF_RATIO = {
     (2, 2): Sampling.S420,
     (1, 2): Sampling.S440,
     (4, 1): Sampling.S411,
-}
-
-_CV2_SAMPLING = {
-    Sampling.S444: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    Sampling.S422: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-    Sampling.S420: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    Sampling.S440: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
-    Sampling.S411: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
 }
 
 # libjpeg's J_COLOR_SPACE, jpeglib.h.
@@ -235,7 +225,12 @@ def read_jpeg(
     if isinstance(source, bytes):
         data, name = source, BYTES
     else:
-        data, name = _file_bytes(Path(source))
+        name = str(Path(source))
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            reason = error.strerror or error
+            raise JpegError(f"{name}: {reason}; give a readable JPEG file") from error
     usable = usable_part(data, name)
     try:
         with _as_file(usable.data) as path, stderr_lines(collect_warnings) as lines:
@@ -267,7 +262,8 @@ def encode_jpeg(rgb: NDArray[np.uint8], quality: int, sampling: Sampling = Sampl
     pixels = rgb if rgb.ndim == 2 else np.ascontiguousarray(rgb[:, :, ::-1])
     options = [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
     if rgb.ndim == 3:
-        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _CV2_SAMPLING[sampling]]
+        factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling.digits}")
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
     done, data = cv2.imencode(".jpg", pixels, options)
     if not done:
         raise ValueError(f"libjpeg cannot encode an image of shape {rgb.shape}")
@@ -339,7 +335,6 @@ def _ink(data: bytes) -> NDArray[np.uint8]:
     Raises:
         JpegError: it cannot be decoded.
     """
-    require_jpeg_marker(data[:3], BYTES)
     try:
         return decode_ink(usable_part(data, BYTES).data + END)
     except OSError as error:
@@ -356,14 +351,6 @@ def _decoded(data: bytes | bytearray) -> NDArray[Any] | None:
 
 def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
-
-
-def _file_bytes(path: Path) -> tuple[bytes, str]:
-    """What a file holds and how messages name it."""
-    try:
-        return path.read_bytes(), str(path)
-    except OSError as error:
-        raise JpegError(f"{path}: {error.strerror or error}; give a readable JPEG file") from error
 
 
 @contextmanager
@@ -404,14 +391,8 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
         rows, cols = info.height_in_blocks, info.width_in_blocks
         blocks = np.asarray(plane).reshape(rows, 8, cols, 8).swapaxes(1, 2)
         levels, table = _without_zero_steps(np.ascontiguousarray(blocks, dtype=np.int16), table)
-        components.append(
-            Component(
-                levels,
-                table,
-                int(info.h_samp_factor),
-                int(info.v_samp_factor),
-            )
-        )
+        factors = int(info.h_samp_factor), int(info.v_samp_factor)
+        components.append(Component(levels, table, *factors))
     return JpegImage(
         int(stored.image_width),
         int(stored.image_height),

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from utils.metadata.jpeg_segments import FRAME_HEADERS, MARKER, segments
+
+Array = TypeVar("Array", bound=NDArray[Any])
 
 
 class JpegError(ValueError):
@@ -21,6 +25,13 @@ class JpegError(ValueError):
 
 BYTES = "these bytes"
 """How messages name a JPEG that is no file."""
+
+
+def read_only(array: Array) -> Array:
+    """A view of an array that refuses changes."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,8 @@ def scan_header(data: bytes) -> JpegHeader:
 
 def component_count(data: bytes) -> int:
     """Components that the first frame header states, found without looking at scans; 0: none."""
-    position = 2
-    while (match := _MARKER.search(data, position)) is not None:
-        code, after = data[match.start() + 1], match.end()
-        if code in _FRAME_HEADERS:
-            return data[after + 7] if len(data) > after + 7 else 0
-        position = after + max(2, int.from_bytes(data[after : after + 2], "big"))
-    return 0
+    frame = next((s.payload for s in segments(data) if s.code in FRAME_HEADERS), b"")
+    return frame[5] if len(frame) > 5 else 0
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -84,14 +90,11 @@ def require_jpeg_marker(head: bytes, name: str) -> None:
 
 
 # Marker codes, T.81 table B.1.
-# Not stuffing, fill, TEM, restart. Linear: \xff+ would start again at each byte of a run.
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]", re.DOTALL)
 _RESTARTS = re.compile(rb"\xff[\xd0-\xd7]")
 _RST7 = 0xD7
 END = b"\xff\xd9"
 """The marker that ends a JPEG (EOI)."""
 _DHT, _DAC, _SOI, _EOI, _SOS, _DQT, _DNL, _DRI = 0xC4, 0xCC, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD
-_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 _SKIPPED = frozenset({*range(0xE0, 0xF0), 0xFE, _DNL})  # application data, comments
 _HUFFMAN_SEQUENTIAL, _PROGRESSIVE, _HUFFMAN = {0xC0, 0xC1}, {0xC2, 0xCA}, {0xC0, 0xC1, 0xC2}
 _SUPPORTED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
@@ -177,7 +180,7 @@ class _Markers:
         self._unknown_markers = 0
         self._bridged, self._restart = 0, _RST7
         position = 2
-        while (match := _MARKER.search(data, position)) is not None:
+        while (match := MARKER.search(data, position)) is not None:
             start, position = match.span()
             code = data[start + 1]
             if code == _EOI:
@@ -336,7 +339,7 @@ class _Markers:
                 raise _Fault("a scan whose Huffman table is missing or impossible")
 
     _READERS: ClassVar = {
-        **dict.fromkeys(_FRAME_HEADERS, _read_frame),
+        **dict.fromkeys(FRAME_HEADERS, _read_frame),
         _DQT: _read_quantisation,
         _DHT: _read_huffman,
         _DAC: _read_conditioning,
@@ -377,8 +380,7 @@ def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32]], ..
         values = np.frombuffer(body[position + 1 : after], ">u2" if wide else np.uint8)
         table = np.empty(64, np.int32)
         table[_NATURAL] = values
-        table.flags.writeable = False
-        tables.append((slot, table.reshape(8, 8)))
+        tables.append((slot, read_only(table.reshape(8, 8))))
         position = after
     return tuple(tables)
 

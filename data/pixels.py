@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -153,14 +154,11 @@ def find_compression(image: NDArray[np.uint8]) -> CompressionTrace | None:
 
 def _grid_phase(luma: NDArray[np.float32]) -> tuple[int, int]:
     """(row, col) of the first whole block: the grid at which most coefficients are next to zero."""
-    scores = np.zeros((8, 8))
-    for row in range(8):
-        for col in range(8):
-            coefficients = _coefficients(luma, (row, col))
-            high = coefficients[:, _HIGH]
-            scores[row, col] = np.mean(np.abs(high) < 1.0)
-    best = int(np.argmax(scores))
-    return best // 8, best % 8
+
+    def score(phase: tuple[int, int]) -> float:
+        return float(np.mean(np.abs(_coefficients(luma, phase)[:, _HIGH]) < 1.0))
+
+    return max(product(range(8), range(8)), key=score)
 
 
 _HIGH = (np.add.outer(np.arange(8), np.arange(8)) >= 5).ravel()
@@ -175,22 +173,8 @@ def _coefficients(luma: NDArray[np.float32], phase: tuple[int, int]) -> NDArray[
     return (_BASIS @ (blocks.reshape(-1, 8, 8) - 128) @ _BASIS.T).reshape(-1, 64)
 
 
-def _dct_matrix() -> NDArray[np.float32]:
-    return np.asarray(cv2.dct(np.eye(8, dtype=np.float32), flags=cv2.DCT_ROWS).T, np.float32)
-
-
-_BASIS = _dct_matrix()
-
-
-def _luma_table(quality: int) -> NDArray[np.float32]:
-    """libjpeg's luma table, (64,) in natural order."""
-    if quality not in _TABLES:
-        stored = read_jpeg(encode_jpeg(np.zeros((8, 8), np.uint8), quality))
-        _TABLES[quality] = stored.components[0].table.reshape(64).astype(np.float32)
-    return _TABLES[quality]
-
-
-_TABLES: dict[int, NDArray[np.float32]] = {}
+_BASIS = np.asarray(cv2.dct(np.eye(8, dtype=np.float32), flags=cv2.DCT_ROWS).T, np.float32)
+"""Of the DCT: a row for each frequency."""
 
 
 def _quality(coefficients: NDArray[np.float32]) -> int | None:
@@ -203,7 +187,7 @@ def _quality(coefficients: NDArray[np.float32]) -> int | None:
     low[0] = False  # DC levels of smooth pictures say little
     best: tuple[float, int] | None = None
     for quality in range(1, 96):
-        table = _luma_table(quality)
+        table = standard_tables(quality)[0].ravel().astype(np.float32)
         used = low & (table >= 3)
         if used.sum() < 5:
             break
@@ -223,15 +207,11 @@ def _quality(coefficients: NDArray[np.float32]) -> int | None:
     return best[1] if best is not None and best[0] > _LEAST_FIT else None
 
 
-def _padded(image: NDArray[np.uint8], phase: tuple[int, int]) -> NDArray[np.uint8]:
-    """``phase`` rows and columns more at the top and left, mirrored, so that the grid fits."""
-    return np.asarray(
-        cv2.copyMakeBorder(image, phase[0], 0, phase[1], 0, cv2.BORDER_REFLECT), np.uint8
-    )
-
-
 def _encode_again(image: NDArray[np.uint8], trace: CompressionTrace) -> bytes:
-    return encode_jpeg(_padded(image, trace.phase), trace.quality, trace.sampling)
+    """With rows and columns more at the top and left, mirrored, so that the grid fits."""
+    rows, cols = trace.phase
+    padded = cv2.copyMakeBorder(image, rows, 0, cols, 0, cv2.BORDER_REFLECT)
+    return encode_jpeg(np.asarray(padded, np.uint8), trace.quality, trace.sampling)
 
 
 def _faithfulness(window: NDArray[np.uint8], trace: CompressionTrace) -> float:

@@ -8,6 +8,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,6 +131,7 @@ class TrainingImages:
         return text
 
 
+@dataclass(eq=False)
 class TrainingCrops(Dataset[TrainingCrop]):
     """Endless random crops, each a pure function of (seed, index).
 
@@ -139,43 +142,28 @@ class TrainingCrops(Dataset[TrainingCrop]):
     proportion to the square error that JPEG leaves there. The PSNR of a whole image is that of its
     busy parts: its logarithm changes by the mean of the crops' logarithms, weighted by their shares
     of the image's error. Drawing crops by these shares spends no step on skies.
+
+    images: where photographs come from.
+    patch: side of a crop in pixels, a multiple of 64.
+    compression: makes the JPEG.
+    seed: with the index, all that a crop depends on.
+    view: models.restore.layouts.network_view.
+    candidates: see above.
+    drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
+    desaturated_share: crops, of the others, that are gray pictures with three channels.
     """
 
-    def __init__(
-        self,
-        images: TrainingImages,
-        patch: int,
-        compression: RandomCompression,
-        seed: int,
-        view: View,
-        candidates: int = 1,
-        drawn_share: float = 0.0,
-        desaturated_share: float = 0.0,
-    ) -> None:
-        """
-        Args:
-            images: where photographs come from.
-            patch: side of a crop in pixels, a multiple of 64.
-            compression: makes the JPEG.
-            seed: with the index, all that a crop depends on.
-            view: models.restore.layouts.network_view.
-            candidates: see above.
-            drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
-            desaturated_share: crops, of the others, that are gray pictures with three channels.
-        """
-        if patch < 64 or patch % 64:
-            raise ValueError(f"patch must be a positive multiple of 64, got {patch}")
-        if candidates < 1:
-            raise ValueError(f"candidates must be at least 1, got {candidates}")
-        self.images = images
-        self.patch = patch
-        self.compression = compression
-        self.seed = seed
-        self.view = view
-        self.candidates = candidates
-        self.drawn_share = drawn_share
-        self.desaturated_share = desaturated_share
-        self._share = images.pixels / images.pixels.sum()
+    images: TrainingImages
+    patch: int
+    compression: RandomCompression
+    seed: int
+    view: View
+    candidates: int = 1
+    drawn_share: float = 0.0
+    desaturated_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._share = self.images.pixels / self.images.pixels.sum()
 
     def __getitem__(self, index: int) -> TrainingCrop:
         rng = np.random.default_rng((self.seed, index))
@@ -215,32 +203,22 @@ class TrainingCrops(Dataset[TrainingCrop]):
         errors = np.array([_jpeg_error(place) for place in places]) + 1e-3  # none may be exact
         return places[rng.choice(len(places), p=errors / errors.sum())]
 
-    def per_second(self, count: int = 48) -> float:
+    def per_second(self) -> float:
         """Crops that one process makes in a second, measured."""
         self[0]
         start = time.perf_counter()
-        for index in range(count):
+        for index in range(48):
             self[index]
-        return count / (time.perf_counter() - start)
+        return 48 / (time.perf_counter() - start)
 
 
-class _Indices:
+def _indices(first_step: int, batch: int, parts: int, own: Sequence[int]) -> Iterator[list[int]]:
     """Crop indices of this process's micro-batches, from a step on, without end."""
-
-    def __init__(self, first_step: int, batch: int, parts: int, own: Sequence[int]) -> None:
-        self.first_step = first_step
-        self.batch = batch
-        self.parts = parts
-        self.own = own
-
-    def __iter__(self) -> Iterator[list[int]]:
-        size = self.batch // self.parts
-        step = self.first_step
-        while True:
-            for part in self.own:
-                start = step * self.batch + part * size
-                yield list(range(start, start + size))
-            step += 1
+    size = batch // parts
+    for step in count(first_step):
+        for part in own:
+            start = step * batch + part * size
+            yield list(range(start, start + size))
 
 
 def crop_batches(
@@ -268,16 +246,17 @@ def crop_batches(
         DatasetError: an image that could be read at first cannot be read any more, or a worker
             died.
     """
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
     loader = DataLoader(
         crops,
-        batch_sampler=_Indices(first_step, batch, parts, own),
+        batch_sampler=_indices(first_step, batch, parts, own),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_start_worker,
         # Forked workers share the images in memory; where there is no fork they get copies.
-        multiprocessing_context="fork" if workers and _can_fork() else None,
+        multiprocessing_context="fork" if workers and can_fork else None,
     )
     return _with_plain_errors(iter(loader))
 
@@ -315,10 +294,6 @@ def default_workers(device: torch.device, processes: int) -> int:
     if device.type == "cpu":
         return 0
     return max(1, min(8, (os.cpu_count() or 1) // processes - 1))
-
-
-def _can_fork() -> bool:
-    return "fork" in multiprocessing.get_all_start_methods()
 
 
 def _start_worker(worker: int) -> None:

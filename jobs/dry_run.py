@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,11 +83,6 @@ class Prospect:
     colors: str = ""
     sampling: str = ""
     quality: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """For programs: plain types."""
-        target = None if self.target is None else str(self.target)
-        return {**self.__dict__, "source": str(self.source), "target": target}
 
 
 def look_at_files(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -36,9 +37,20 @@ class Origin(NamedTuple):
             hashlib.sha256(data).hexdigest(), hashlib.sha256(place).hexdigest()[:16], dict(recipe)
         )
 
-    def as_json(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        """For the result's file; said: what is to be told again when it is there already."""
-        return {**self._asdict(), "said": dict(said)}
+    def as_json(self, said: Said) -> dict[str, Any]:
+        """For the result's file."""
+        return {**self._asdict(), "said": asdict(said)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of a result, and said again when it is there already: see FileResult."""
+
+    status: str = ""
+    message: str = ""
+    layout: str = ""
+    left_out: tuple[str, ...] = ()
+    left_alone: bool = False
 
 
 class Earlier(NamedTuple):
@@ -46,27 +58,10 @@ class Earlier(NamedTuple):
 
     verdict: "same": this file's result, as it would be made now. "older": this file's, from
     another content of it or made otherwise, which may be replaced. "stranger": somebody else's.
-    said: what was said of the result, "" and () where it is a stranger's.
     """
 
     verdict: Verdict
-    status: str
-    message: str
-    layout: str
-    left_out: tuple[str, ...]
-    left_alone: bool
-
-    def require_replaceable(self, place: Path) -> None:
-        """See that only this file's own result would be replaced.
-
-        Raises:
-            ImageError: it is not.
-        """
-        if self.verdict == "stranger":
-            raise ImageError(
-                f"{place} is there already and is not known as a result of this file; choose "
-                "another --output, or give --overwrite to replace it"
-            )
+    said: Said = Said()
 
 
 def earlier_result(place: Path, origin: Origin) -> Earlier:
@@ -80,15 +75,14 @@ def earlier_result(place: Path, origin: Origin) -> Earlier:
     except OSError as error:
         raise ImageError(f"{place}: {error.strerror or error}; choose another --output") from error
     if found is None:
-        return Earlier("stranger", "", "", "", (), False)
+        return Earlier("stranger")
+    own = found.get("source") == origin.source
+    if not own or found.get("recipe") != origin.recipe:
+        return Earlier("older" if own or found.get("place") == origin.place else "stranger")
     said = found.get("said")
     said = said if isinstance(said, dict) else {}
-    words = [str(said.get(key, "")) for key in ("status", "message", "layout")]
+    status, message, layout = (str(said.get(key, "")) for key in ("status", "message", "layout"))
     names = said.get("left_out", ())
     left_out = tuple(map(str, names)) if isinstance(names, Sequence) else ()
-    own = found.get("source") == origin.source
-    if own and found.get("recipe") == origin.recipe:
-        verdict: Verdict = "same"
-    else:
-        verdict = "older" if own or found.get("place") == origin.place else "stranger"
-    return Earlier(verdict, words[0], words[1], words[2], left_out, said.get("left_alone") is True)
+    left_alone = said.get("left_alone") is True
+    return Earlier("same", Said(status, message, layout, left_out, left_alone))

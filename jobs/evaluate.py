@@ -74,7 +74,7 @@ def evaluation_main(
     args = parser.parse_args()
 
     def body() -> int:
-        return _run(read_options(schema, args, ("method",)), args)
+        return _run(read_options(schema, args), args)
 
     return run_script(body, (*USAGE_ERRORS, DatasetError, MetricError))
 

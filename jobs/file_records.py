@@ -6,9 +6,11 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
+from jobs.dry_run import Prospect
 from jobs.network import Session, describe_network
 from jobs.plan_files import FileJob
 from jobs.report import report_files
@@ -53,7 +55,7 @@ def write_records(
 
     has_folder = options.suffix is None and str(options.output) != "-"
     steps = [
-        (True, lambda: write_json([r.as_json() for r in results], options.json_report)),
+        (True, lambda: write_json(results, options.json_report)),
         (has_folder, lambda: write_run_file(options.output / "run.yml", run)),
         (options.report, report),
     ]
@@ -73,14 +75,14 @@ def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def write_json(rows: list[dict[str, Any]], path: Path | None) -> None:
-    """Write rows for programs, "-" being stdout, unless ``path`` is None.
+def write_json(rows: Sequence[FileResult | Prospect], path: Path | None) -> None:
+    """Write results for programs, "-" being stdout, unless ``path`` is None.
 
     Raises:
         ImageError: the place cannot be written.
     """
     # Escaped, names that are not Unicode survive too.
-    text = json.dumps(rows, indent=2) + "\n"
+    text = json.dumps([asdict(row) for row in rows], indent=2, default=str) + "\n"
     if str(path) == "-":
         print(text, end="")
     elif path is not None and _is_device(path):

@@ -89,10 +89,7 @@ def name_of(path: Path) -> str:
 
 def _name_on_card(file: str) -> str:
     """The row "name" of the card of a file; empty without one."""
-    try:
-        text = (ZOO / "README.md").read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    text = (ZOO / "README.md").read_text(encoding="utf-8")
     _, _, rest = text.partition(f"## {file}\n")
     found = re.search(r"^\| name \| (.+?) \|$", rest.partition("\n## ")[0], re.MULTILINE)
     return found[1] if found else ""
@@ -129,11 +126,11 @@ def other_methods(
     methods: list[Method] = []
     notes: list[str] = []
     for text in given:
-        name, equals, folder = text.partition("=")
+        name, _, folder = text.partition("=")
         if text == JPEGQS:
             methods.append(_jpegqs())
             continue
-        if not equals or not name or not folder:
+        if not name or not folder:
             raise OptionsError(
                 f"--method {text}: expected NAME=FOLDER, such as FBCNN=results/fbcnn, or {JPEGQS}"
             )

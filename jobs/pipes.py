@@ -55,29 +55,25 @@ class Pipes:
             raise ImageError(f"--output -: {error.strerror or error}") from error
 
 
-def check_pipes(options: RealTestOptions, inputs: Sequence[Path]) -> None:
-    """See that stdin and stdout serve one thing each.
+@contextmanager
+def pipes(options: RealTestOptions, inputs: Sequence[Path]) -> Iterator[Pipes]:
+    """Files in the place of stdin and stdout, removed at the end; stdin is read at once.
 
     Raises:
-        OptionsError: they cannot.
+        OptionsError: stdin and stdout cannot serve one thing each.
     """
     to_pipe = options.output == PIPE
+    if not to_pipe and PIPE not in inputs:
+        yield Pipes(Path(), inputs, options.output)
+        return
     if to_pipe and (options.compare or options.report or str(options.json_report) == "-"):
         raise OptionsError(
             "--output - writes the picture alone to stdout; leave out --compare, --report and "
             "--json -, or give a folder"
         )
-    if (to_pipe or PIPE in inputs) and world_from_environment().size > 1:
+    if world_from_environment().size > 1:
         raise OptionsError("stdin and stdout serve one process; start it without torchrun")
-    if options.suffix is not None and (to_pipe or PIPE in inputs):
+    if options.suffix is not None:
         raise OptionsError("--suffix names results beside files; stdin and stdout have no place")
-
-
-@contextmanager
-def pipes(options: RealTestOptions, inputs: Sequence[Path]) -> Iterator[Pipes]:
-    """Files in the place of stdin and stdout, removed at the end; stdin is read at once."""
-    if options.output != PIPE and PIPE not in inputs:
-        yield Pipes(Path(), inputs, options.output)
-        return
     with tempfile.TemporaryDirectory() as name:
         yield Pipes(Path(name), inputs, options.output)

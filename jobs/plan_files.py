@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from options.schema import OptionsError
-from utils.image_io import IMAGE_SUFFIXES, find_images
+from utils.image_io import IMAGE_SUFFIXES, file_identity, find_images
 from utils.picture_files import Format
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
@@ -82,9 +82,9 @@ def plan_files(
             ):
                 files.setdefault(found.source.absolute(), found)
     if suffix:
-        _assign_beside(list(files.values()), suffix, file_format, plan)
+        plan.jobs = _beside(list(files.values()), f"{suffix}.{file_format}")
     else:
-        _assign(list(files.values()), output, file_format, plan)
+        _assign(list(files.values()), output, f".{file_format}", plan)
     _protect_sources(plan.jobs)
     if compare:
         plan.jobs = _with_comparisons(plan.jobs)
@@ -180,9 +180,8 @@ def _key(target: Path) -> str:
     return str(target).casefold()
 
 
-def _assign(files: list[_Found], output: Path, file_format: Format, plan: Plan) -> None:
+def _assign(files: list[_Found], output: Path, suffix: str, plan: Plan) -> None:
     """Give each file the shortest name that no other one wants."""
-    suffix = f".{file_format}"
     options = [
         (
             found.name.with_suffix(suffix),
@@ -205,20 +204,15 @@ def _assign(files: list[_Found], output: Path, file_format: Format, plan: Plan) 
         plan.jobs.append(FileJob(found.source, output / name))
 
 
-def _assign_beside(files: list[_Found], suffix: str, file_format: Format, plan: Plan) -> None:
+def _beside(files: list[_Found], ending: str) -> list[FileJob]:
     """Name each result after its source, with the source's own suffix where two would be one."""
-    ending = f"{suffix}.{file_format}"
-    short = {found.source: found.source.with_name(found.source.stem + ending) for found in files}
-    wanted = Counter(map(_key, short.values()))
-    for found in files:
-        if wanted[_key(short[found.source])] > 1:
-            short[found.source] = found.source.with_name(found.source.name + ending)
-    results = {_key(target.absolute()) for target in short.values()}
-    plan.jobs += [
-        FileJob(source, target)
-        for source, target in short.items()
-        if _key(source.absolute()) not in results
-    ]
+    jobs = [FileJob(f.source, f.source.with_name(f.source.stem + ending)) for f in files]
+    wanted = Counter(_key(job.target) for job in jobs)
+    for i, job in enumerate(jobs):
+        if wanted[_key(job.target)] > 1:
+            jobs[i] = FileJob(job.source, job.source.with_name(job.source.name + ending))
+    results = {_key(job.target.absolute()) for job in jobs}
+    return [job for job in jobs if _key(job.source.absolute()) not in results]
 
 
 def _protect_sources(jobs: Sequence[FileJob]) -> None:
@@ -227,9 +221,9 @@ def _protect_sources(jobs: Sequence[FileJob]) -> None:
     Raises:
         OptionsError: a target is one of them.
     """
-    sources = {_identity(job.source) for job in jobs} - {None}
+    sources = {file_identity(job.source) for job in jobs} - {None}
     for job in jobs:
-        if _identity(job.target) in sources:
+        if file_identity(job.target) in sources:
             raise OptionsError(
                 f"{job.target} is one of the files to restore, which are never overwritten; "
                 "choose another --output"
@@ -238,27 +232,18 @@ def _protect_sources(jobs: Sequence[FileJob]) -> None:
 
 def _with_comparisons(jobs: list[FileJob]) -> list[FileJob]:
     """A name for each comparison that is neither a result's, nor a source's."""
-    sources = {_identity(job.source) for job in jobs} - {None}
+    sources = {file_identity(job.source) for job in jobs} - {None}
     taken = {_key(job.target) for job in jobs}
     planned = []
     for job in jobs:
         stem, number = job.target.stem, 1
         place = job.target.with_name(f"{stem}.compare.png")
-        while _key(place) in taken or _identity(place) in sources:
+        while _key(place) in taken or file_identity(place) in sources:
             number += 1
             place = job.target.with_name(f"{stem}.compare{number}.png")
         taken.add(_key(place))
         planned.append(FileJob(job.source, job.target, place))
     return planned
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of an existing file, links followed."""
-    try:
-        stat = path.stat()
-    except (OSError, ValueError):
-        return None
-    return stat.st_dev, stat.st_ino
 
 
 def _exists(path: Path) -> bool:

@@ -28,7 +28,6 @@ class FileProgress:
         self._bar = tqdm(total=count, disable=hidden, dynamic_ncols=True, bar_format=_FORMAT)
         self._start = time.perf_counter()
         self._files = 0
-        self._done = 0.0
         self._pixels = 0
 
     def part(self, done: int, total: int) -> None:
@@ -36,7 +35,7 @@ class FileProgress:
         if total >= LARGE_PIXELS:
             self._tell()
         # A picture of several parts begins again; the bar waits for it.
-        self._move(max(self._done, self._files + done / total))
+        self._move(max(self._bar.n, self._files + done / total))
 
     def finished(self, pixels: int, name: str) -> None:
         """A file is written."""
@@ -44,7 +43,7 @@ class FileProgress:
         self._pixels += pixels
         speed = self._pixels / (time.perf_counter() - self._start) / 1e6
         self._bar.set_postfix_str(f"{speed:.2f} MP/s, {name}", refresh=False)
-        self._move(max(self._done, self._files))
+        self._move(max(self._bar.n, self._files))
 
     def __enter__(self) -> FileProgress:
         return self
@@ -53,8 +52,7 @@ class FileProgress:
         self._bar.close()
 
     def _move(self, done: float) -> None:
-        self._bar.update(done - self._done)
-        self._done = done
+        self._bar.update(done - self._bar.n)
         elapsed = time.perf_counter() - self._start
         if done and elapsed * self._count / done > LONG_SECONDS:
             self._tell()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal, Protocol
@@ -19,20 +19,16 @@ from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
 from data.quality import estimate_quality
-from jobs.earlier_results import Earlier, Origin, earlier_result
+from jobs.earlier_results import Origin, Said, earlier_result
 from jobs.plan_files import FileJob
 from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
 from models.restore.layouts import RestoreError, StoredInk, UnsupportedLayoutError
 from models.restore.parts import has_ink
+from models.restore.restorer import Restorer
 from utils.distributed import ALONE, World
 from utils.evaluation.pipeline import in_background
-from utils.image_io import (
-    ImageError,
-    encode_png,
-    read_image_bytes,
-    write_atomically,
-)
+from utils.image_io import ImageError, encode_png, read_image_bytes, write_atomically
 from utils.metadata import Lost, read_metadata, told
 from utils.metadata.origin import with_origin
 from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
@@ -65,12 +61,6 @@ class CanRestore(Protocol):
     def decoded(self, stored: JpegImage) -> NDArray[np.uint8]: ...
     @property
     def strength(self) -> float: ...
-
-
-class TellsProgress(CanRestore, Protocol):
-    """One that calls ``progress`` with pixels done and pixels of the picture."""
-
-    progress: Callable[[int, int], None] | None
 
 
 @dataclass(frozen=True)
@@ -126,15 +116,10 @@ class FileResult:
         (decoded, as there is nothing to restore), "decoded" (as it cannot be), "failed"."""
         return "left alone" if self.left_alone else self.earlier or self.status
 
-    def as_json(self) -> dict[str, Any]:
-        """For programs: plain types."""
-        target = None if self.target is None else str(self.target)
-        return {**asdict(self), "source": str(self.source), "target": target}
-
 
 def restore_files(
     jobs: Sequence[FileJob],
-    restorer: TellsProgress,
+    restorer: Restorer,
     settings: OutputSettings,
     writers: int = 1,
     world: World = ALONE,
@@ -202,45 +187,47 @@ class Restored:
     data: bytes
     origin: Origin
     answer: Answer
-    seconds: float
+    seconds: float = 0.0
 
 
 def begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
     """Read and restore a file, writing nothing; a result at once if there is nothing to write."""
     start = time.perf_counter()
     try:
-        data = _read_bytes(job.source, settings.max_pixels)
-        origin = Origin.of(job.source, data, settings.recipe)
-        if job.target.exists() and not settings.overwrite:
-            earlier = earlier_result(job.target, origin)
-            if earlier.verdict == "same":
-                return _skipped(job, data, origin, earlier, start)
-            earlier.require_replaceable(job.target)
-        return _restore(job, data, origin, restorer, settings, start)
+        found = _begun(job, restorer, settings)
     except Exception as error:  # of whatever kind: a bad file stops no other
-        return _failed(job, error, time.perf_counter() - start)
+        found = _failed(job, error)
+    return replace(found, seconds=time.perf_counter() - start)
 
 
-def _skipped(
-    job: FileJob, data: bytes, origin: Origin, earlier: Earlier, start: float
-) -> FileResult:
+def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
+    data = _read_bytes(job.source, settings.max_pixels)
+    origin = Origin.of(job.source, data, settings.recipe)
+    if job.target.exists() and not settings.overwrite:
+        earlier = earlier_result(job.target, origin)
+        if earlier.verdict == "same":
+            return _skipped(job, data, origin, earlier.said)
+        if earlier.verdict == "stranger":
+            raise ImageError(
+                f"{job.target} is there already and is not known as a result of this file; choose "
+                "another --output, or give --overwrite to replace it"
+            )
+    answer = _of_file(job, data, restorer, settings)
+    if job.comparison is None or answer.status != "restored":
+        answer.before = None
+    elif answer.before is None:
+        answer.notes.append("no comparison: other programs cannot decode this file")
+    return Restored(job, settings, data, origin, answer)
+
+
+def _skipped(job: FileJob, data: bytes, origin: Origin, said: Said) -> FileResult:
     """A result that is there already, with what was said of it; a missing comparison is made."""
-    notes = [earlier.message] if earlier.message else []
-    if earlier.status == "restored" and job.comparison is not None:
+    notes = [said.message] if said.message else []
+    if said.status == "restored" and job.comparison is not None:
         before = as_rgb(as_looked_at(data, str(job.source)))
         after = as_rgb(as_looked_at(job.target.read_bytes(), str(job.target)))
         notes += _write_comparison(job.comparison, before, after, origin, overwrite=False)
-    return FileResult(
-        job.source,
-        job.target,
-        "skipped",
-        "; ".join(notes),
-        earlier.layout,
-        seconds=time.perf_counter() - start,
-        left_out=earlier.left_out,
-        earlier=earlier.status,
-        left_alone=earlier.left_alone,
-    )
+    return _result(job, "skipped", replace(said, message="; ".join(notes)))
 
 
 def _finished(found: Restored | FileResult) -> FileResult:
@@ -249,46 +236,30 @@ def _finished(found: Restored | FileResult) -> FileResult:
         return found
     start = time.perf_counter()
     try:
-        pixels, notes, left_out = _write(found)
+        result = _written(found)
     except Exception as error:  # as above
-        return _failed(found.job, error, found.seconds + time.perf_counter() - start)
-    return FileResult(
-        found.job.source,
-        found.job.target,
-        found.answer.status,
-        "; ".join(notes),
-        found.answer.layout,
-        pixels,
-        found.seconds + time.perf_counter() - start,
-        tuple(loss.what for loss in left_out),
-        left_alone=found.answer.left_alone,
-    )
+        result = _failed(found.job, error)
+    return replace(result, seconds=found.seconds + time.perf_counter() - start)
 
 
-def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
-    """How many pixels were written, what is to be said, and what was left out."""
+def _written(found: Restored) -> FileResult:
     job, settings, answer = found.job, found.settings, found.answer
-    notes = list(answer.notes)
     metadata = read_metadata(found.data)
     if answer.profile_used:
         metadata = replace(metadata, icc_profile=None)
-    notes += metadata.problems
     upright = turned(answer.image, metadata.orientation)
     alpha = None if answer.alpha is None else turned(answer.alpha, metadata.orientation)
+    notes = [*answer.notes, *metadata.problems]
     left_out = [*metadata.left_out]
+
+    def said() -> Said:
+        names = tuple(loss.what for loss in left_out)
+        return Said(answer.status, "; ".join(notes), answer.layout, names, answer.left_alone)
 
     def origin(lost: list[Lost]) -> dict[str, Any]:
         left_out.extend(lost)
         notes.extend(told(left_out))
-        return found.origin.as_json(
-            {
-                "status": answer.status,
-                "message": "; ".join(notes),
-                "layout": answer.layout,
-                "left_out": [loss.what for loss in left_out],
-                "left_alone": answer.left_alone,
-            }
-        )
+        return found.origin.as_json(said())
 
     write_picture(
         job.target, upright, settings.file_format, settings.quality, metadata, alpha, origin
@@ -303,7 +274,21 @@ def _write(found: Restored) -> tuple[int, list[str], list[Lost]]:
             as_rgb(turned(image, metadata.orientation)) for image in (answer.before, shown)
         )
         notes += _write_comparison(job.comparison, before, after, found.origin, settings.overwrite)
-    return upright.shape[0] * upright.shape[1], notes, left_out
+    return _result(job, answer.status, said(), upright.shape[0] * upright.shape[1])
+
+
+def _result(job: FileJob, status: Status, said: Said, pixels: int = 0) -> FileResult:
+    return FileResult(
+        job.source,
+        job.target,
+        status,
+        said.message,
+        said.layout,
+        pixels,
+        left_out=said.left_out,
+        earlier=said.status if status == "skipped" else "",
+        left_alone=said.left_alone,
+    )
 
 
 def _write_comparison(
@@ -320,12 +305,13 @@ def _write_comparison(
             return []
         if verdict == "stranger":
             return [f"{place.name} is there already and was left as it is"]
-    picture = encode_png(_comparison(before, after))
-    write_atomically(place, with_origin(picture, origin.as_json({})))
+    window = busiest_window(before, after)
+    picture = encode_png(side_by_side((before, after), ("before", "restored"), window))
+    write_atomically(place, with_origin(picture, origin.as_json(Said())))
     return []
 
 
-def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
+def _failed(job: FileJob, error: Exception) -> FileResult:
     message = str(error).removeprefix(f"{job.source}: ").removeprefix("these bytes: ")
     if isinstance(error, MemoryError):
         message = "not enough memory; give a smaller --max_memory, or a machine with more"
@@ -334,36 +320,25 @@ def _failed(job: FileJob, error: Exception, seconds: float) -> FileResult:
     elif not isinstance(error, JpegError | ImageError | RestoreError):
         words = " ".join(message.split())[:200]
         message = f"unexpected {type(error).__name__} ({words}); please report it, with the file"
-    return FileResult(job.source, job.target, "failed", message, seconds=seconds)
+    return FileResult(job.source, job.target, "failed", message)
 
 
-def _restore(
-    job: FileJob,
-    data: bytes,
-    origin: Origin,
-    restorer: CanRestore,
-    settings: OutputSettings,
-    start: float,
-) -> Restored:
-    compare = job.comparison is not None
+def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSettings) -> Answer:
     if is_jpeg(data):
-        answer = _of_jpeg(data, restorer, settings, compare)
-    else:
-        size = picture_size(data)
-        if size is not None:
-            _check_size(*size, settings.max_pixels)
-        notes: list[str] = []
-        pixels = _read_pixels(data, job.source, notes)
-        _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
-        alpha, losses = read_extras(data)
-        answer = _of_pixels(pixels, restorer, settings)
-        answer.notes[:0] = notes + losses
-        answer.alpha = alpha
-    if not compare or answer.status != "restored":
-        answer.before = None
-    elif answer.before is None:
-        answer.notes.append("no comparison: other programs cannot decode this file")
-    return Restored(job, settings, data, origin, answer, time.perf_counter() - start)
+        return _of_jpeg(data, restorer, settings, job.comparison is not None)
+    size = picture_size(data)
+    if size is not None:
+        _check_size(*size, settings.max_pixels)
+    lines: list[str] = []
+    try:
+        with stderr_lines() as lines:  # what decoders complain of
+            pixels = read_image_bytes(data, str(job.source))
+    except ImageError as error:
+        raise ImageError("; ".join([str(error), *lines])) from error
+    _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
+    alpha, losses = read_extras(data)
+    answer = _of_pixels(pixels, restorer, settings)
+    return replace(answer, notes=[*lines, *losses, *answer.notes], alpha=alpha)
 
 
 def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compare: bool) -> Answer:
@@ -375,34 +350,34 @@ def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compar
     _check_size(stored.width, stored.height, settings.max_pixels)
     notes = [f"damaged: {warning}" for warning in stored.warnings]
     layout = f"{stored.width}x{stored.height} {stored.colors} {sampling_of(stored)}".strip()
-    finer = _is_finer_than_assumed(stored, settings.assume_quality)
-    before = stored.decoded() if compare or finer else None
-    if finer and before is not None:
+    assumed = settings.assume_quality
+    # Taken for a copy of a poorer JPEG; files of inks never are.
+    is_copy = assumed and not has_ink(stored) and estimate_quality(stored).quality > assumed
+    before = stored.decoded() if compare or is_copy else None
+    if is_copy and before is not None:
         answer = _of_pixels(before, restorer, settings)
         return replace(answer, notes=notes + answer.notes, layout=layout)
     keeps_ink = settings.keep_cmyk and has_ink(stored)
     status: Status = "restored"
-    left_alone = False
+    reason = _not_below(stored, settings.below)
     try:
-        reason = _not_below(stored, settings.below)
-        untouched = bool(reason)
         if not reason and restorer.leaves(stored):
             reason = UNCHANGED if max(shares_of_change(stored)) else FINE
         if reason:
-            status, left_alone = "decoded", True
+            status = "decoded"
             notes.append(f"decoded, not restored: {reason}")
         if keeps_ink:
-            ink = stored.decoded_ink() if untouched else None
+            ink = stored.decoded_ink() if reason else None
             image = restorer.restore_ink(stored) if ink is None else ink
         else:
-            image = restorer.decoded(stored) if untouched else restorer.restore(stored)
+            image = restorer.decoded(stored) if reason else restorer.restore(stored)
     except UnsupportedLayoutError as error:
         decoded = stored.decoded()
         if decoded is None:
             raise
         image, status = decoded, "decoded"
         notes.append(f"decoded, not restored: {error}")
-    answer = Answer(image, status, notes, layout, left_alone, before=before)
+    answer = Answer(image, status, notes, layout, bool(reason), before=before)
     if keeps_ink:
         answer.shown = stored.ink_in_rgb(image)
         notes.append("kept as CMYK")
@@ -425,13 +400,6 @@ def _of_pixels(pixels: NDArray[np.uint8], restorer: CanRestore, settings: Output
         return Answer(pixels, "decoded", [*notes, f"not restored: {reason}"], layout, True)
     image = restorer.restore_source(source.stored, source.offset, pixels)
     return Answer(image, "restored", notes, layout, before=pixels)
-
-
-def _is_finer_than_assumed(stored: JpegImage, assumed: int | None) -> bool:
-    """Whether a file is to be taken for a copy of a poorer JPEG; those of inks never are."""
-    return (
-        assumed is not None and not has_ink(stored) and estimate_quality(stored).quality > assumed
-    )
 
 
 def _not_below(stored: JpegImage, below: int | None) -> str:
@@ -460,18 +428,6 @@ def as_looked_at(data: bytes, name: str) -> NDArray[np.uint8]:
     return turned(pixels, read_metadata(data).orientation)
 
 
-def _read_pixels(data: bytes, path: Path, notes: list[str]) -> NDArray[np.uint8]:
-    """The pixels of a file that is no JPEG; what its decoder complains of is added to notes."""
-    lines: list[str] = []
-    try:
-        with stderr_lines() as lines:
-            pixels = read_image_bytes(data, str(path))
-    except ImageError as error:
-        raise ImageError("; ".join([str(error), *lines])) from error
-    notes += lines
-    return pixels
-
-
 def _read_bytes(path: Path, max_pixels: int) -> bytes:
     limit = 100_000_000 + 8 * max_pixels  # 16-bit RGBA without compression
     try:
@@ -496,8 +452,3 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
     if max(width, height) > LIBJPEG_SIDE:
         raise ImageError(f"{width}x{height} pixels: no side may exceed {LIBJPEG_SIDE}; cut it")
-
-
-def _comparison(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    pair = before, after
-    return side_by_side(pair, ("before", "restored"), busiest_window(*pair))

@@ -213,7 +213,7 @@ def is_reported(kind: Kind, dataset: str) -> bool:
 def _options(args: argparse.Namespace, kind: Kind, **more: object) -> AnyEvaluation:
     """The options of a protocol's file, with what the command line says, and more arguments."""
     given = {**vars(args), "opt": PROJECT / kind.option_file, "testsets": None, "output": None}
-    return read_options(kind.schema, argparse.Namespace(**{**given, **more}), ("method",))
+    return read_options(kind.schema, argparse.Namespace(**{**given, **more}))
 
 
 def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_chec
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.restorer import pick_device, pick_precision
-from options.schema import OptionsError, TrainOptions
+from options.schema import LossOptions, OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.training.loop import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
@@ -47,17 +46,11 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
 USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """What a training needs, checked before anything is written."""
-
-    network: IJCN
-    data: TrainingData
-    validation: Validation | None
+_Prepared = tuple[IJCN, TrainingData, Validation | None]
 
 
 def _prepare(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
-    """Read and check everything; in every process, with the outcome agreed on."""
+    """Read and check all before anything is written; in every process, its outcome agreed on."""
     prepared: _Prepared | None = None
     problem: Exception | None = None
     try:
@@ -86,7 +79,7 @@ def _read_all(options: TrainOptions, resume: bool, world: World, device: torch.d
     validation = Validation(options, device, world) if options.validation else None
     if world.is_main:
         require_writable(folder)
-    return _Prepared(network, data, validation)
+    return network, data, validation
 
 
 def _train_connected(
@@ -104,8 +97,8 @@ def _train_connected(
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    prepared = _prepare(options, resume, world, device)
-    network, data = prepared.network, prepared.data
+    network, data, validation = _prepare(options, resume, world, device)
+    precision = pick_precision(options.precision, device)
     folder = options.output / options.name
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
         network.to(device)
@@ -113,15 +106,17 @@ def _train_connected(
         for line in data.describe() if world.is_main else ():
             record.say(line)
         million = sum(p.numel() for p in network.parameters()) / 1e6
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         record.say(
-            f"{million:.2f} M parameters on {world.size} x {_device_name(device)}, "
-            f"{str(pick_precision(options.precision, device)).removeprefix('torch.')} backbone"
+            f"{million:.2f} M parameters on {world.size} x {name}, "
+            f"{str(precision).removeprefix('torch.')} backbone"
         )
 
         def export(ema: nn.Module, stem: str) -> None:
+            assert isinstance(ema, IJCN)
             path = folder / f"{stem}.safetensors"
             try:
-                save_checkpoint(_as_ijcn(ema), path, notes={"run": options.name})
+                save_checkpoint(ema, path, notes={"run": options.name})
             except OSError as error:
                 record.say(f"warning: {path} cannot be written ({error.strerror or error})")
 
@@ -130,8 +125,8 @@ def _train_connected(
             _recipe(options, max_minutes),
             folder,
             Batches(data.batches, data.batch),
-            StepLoss(options, device),
-            prepared.validation,
+            StepLoss(options.loss, device, precision),
+            validation,
             export=export,
             record=record,
             world=world,
@@ -144,7 +139,6 @@ def _train_connected(
                     f"the processes do not see the same {folder}; put output on a shared disk"
                 )
         if options.optimisation.compile:
-            precision = pick_precision(options.precision, device)
             crops = data.batch // data.parts
             _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
@@ -160,15 +154,15 @@ def _train_connected(
 class StepLoss:
     """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch."""
 
-    def __init__(self, options: TrainOptions, device: torch.device) -> None:
+    def __init__(self, options: LossOptions, device: torch.device, precision: torch.dtype) -> None:
         self.device = device
         self.loss = RestorationLoss(
-            penalty=options.loss.penalty,
-            epsilon=options.loss.epsilon,
-            first_weight=options.loss.first_weight,
-            level_weight=options.loss.level_weight,
-            balance=options.loss.balance_qualities,
-            autocast=pick_precision(options.precision, device),
+            options.penalty,
+            options.epsilon,
+            options.first_weight,
+            options.level_weight,
+            options.balance_qualities,
+            precision,
         )
 
     def __call__(self, network: nn.Module, batch: TrainingBatch) -> Loss:
@@ -229,10 +223,8 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
 
 
 def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
-    pairs: Mapping[str, tuple[object, object]] = {
-        name: (value, getattr(here, name)) for name, value in dataclasses.asdict(there).items()
-    }
-    return ", ".join(f"{n} {a} there, {b} here" for n, (a, b) in pairs.items() if a != b)
+    pairs = ((n, value, getattr(here, n)) for n, value in dataclasses.asdict(there).items())
+    return ", ".join(f"{n} {a} there, {b} here" for n, a, b in pairs if a != b)
 
 
 def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
@@ -280,12 +272,3 @@ def _compile(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         record.say(f"going on without torch.compile: {reason}")
     network.zero_grad(set_to_none=True)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-def _as_ijcn(network: nn.Module) -> IJCN:
-    assert isinstance(network, IJCN)
-    return network

@@ -46,25 +46,22 @@ class Validation:
                 f"validation.folder: {error} (--set validation.folder=my/validation)"
             ) from error
         self.total = len(entries)
-        images = []
-        kinds: dict[str, list[Degraded]] = {name: [] for name in ("found_tables", "drawn")}
+        self.cases: dict[str, list[Degraded]] = {f"QF{q}": [] for q in self.options.qualities}
+        kinds: dict[str, list[Degraded]] = {"found_tables": [], "drawn": []}
         for index in world.share(self.total):
             image = entries[index].read()
             if image.ndim == 2:
                 image = np.repeat(image[:, :, None], 3, axis=2)
             top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
             crop = np.ascontiguousarray(image[top : top + side, left : left + side])
-            images.append(crop)
+            for quality in self.options.qualities:
+                self.cases[f"QF{quality}"].append(SingleJpeg(quality)(crop))
             rng = np.random.default_rng((_KINDS_SEED, index, 0))
             kinds["found_tables"].append(_with_found_tables(crop, rng))
             quality = int(rng.integers(30, 93))
             # Square, as drawn pictures are.
             least = min(crop.shape[:2])
             kinds["drawn"].append(SingleJpeg(quality)(drawn(crop[:least, :least], rng)))
-        self.cases = {
-            quality: [SingleJpeg(quality)(image) for image in images]
-            for quality in self.options.qualities
-        }
         self.kinds = kinds if self.options.other_kinds else {}
 
     def __call__(self, network: nn.Module) -> Validated:
@@ -72,32 +69,17 @@ class Validation:
         restorer = Restorer(network, self.device, self.precision, leave_fine=False)
         sums = []
         pictures: dict[str, NDArray[np.uint8]] = {}
-        for quality, cases in self.cases.items():
+        for name, cases in (self.cases | self.kinds).items():
             restored = [restorer.restore(case.stored) for case in cases]
             sums.append(_gains(restored, cases))
-            if self.options.pictures and self.world.is_main:
-                pictures[f"QF{quality}"] = self._panel(quality, cases, restored)
-        for cases in self.kinds.values():
-            sums.append(_gains([restorer.restore(case.stored) for case in cases], cases))
-        totals = self.world.sums(sums, self.device)
-        names = [
-            *(f"gain_QF{quality}" for quality in self.cases),
-            *(f"gain_{k}" for k in self.kinds),
-        ]
-        means = {name: total / self.total for name, total in zip(names, totals, strict=True)}
-        figures = dict(list(means.items())[: len(self.cases)])
-        watched = dict(list(means.items())[len(self.cases) :])
-        return Validated(figures, pictures, watched)
-
-    def _panel(
-        self, quality: int, cases: list[Degraded], restored: list[NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:
-        rows = [
-            (case.jpeg, image, case.original) for case, image in zip(cases, restored, strict=True)
-        ]
-        return picture_table(
-            rows[: self.options.pictures], (f"JPEG QF {quality}", "restored", "original")
-        )
+            if name in self.cases and self.options.pictures and self.world.is_main:
+                rows = [(c.jpeg, r, c.original) for c, r in zip(cases, restored, strict=True)]
+                captions = (f"JPEG {name}", "restored", "original")
+                pictures[name] = picture_table(rows[: self.options.pictures], captions)
+        means = [total / self.total for total in self.world.sums(sums, self.device)]
+        gains = {f"gain_{n}": g for n, g in zip(self.cases | self.kinds, means, strict=True)}
+        watched = {f"gain_{name}": gains.pop(f"gain_{name}") for name in self.kinds}
+        return Validated(gains, pictures, watched)
 
 
 def _with_found_tables(image: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:

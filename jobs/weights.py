@@ -74,17 +74,16 @@ def _run(args: argparse.Namespace) -> int:
         raise WeightsError(f"{output} exists; choose another --output or give --overwrite")
     require_writable(output.parent)
     try:
-        network = _averaged(args) if args.way == "average" else _slimmed(args)
+        if args.way == "average":
+            network = average([load_checkpoint(path) for path in args.checkpoints], args.shares)
+        else:
+            network = _slimmed(args)
     except ValueError as error:
         raise WeightsError(str(error)) from error
     save_checkpoint(network, output, half=args.half)
     count = sum(p.numel() for p in network.parameters()) / 1e6
     print(f"{output}: {count:.2f} M parameters, {output.stat().st_size / 1e6:.1f} MB")
     return 0
-
-
-def _averaged(args: argparse.Namespace) -> IJCN:
-    return average([load_checkpoint(path) for path in args.checkpoints], args.shares)
 
 
 def _slimmed(args: argparse.Namespace) -> IJCN:

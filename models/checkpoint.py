@@ -225,14 +225,12 @@ def _load_released(path: Path) -> IJCN:
     if not weights:
         raise foreign
     if unknown:
-        raise CheckpointError(f"{path} holds unknown weights: {_some(unknown)}; {_HINT}")
+        raise _misfit(path, "holds unknown weights", unknown)
     return _filled(IJCN(), weights, path)
 
 
 _ADDED_LATER = re.compile(r"level_check\.(luma|chroma)\.reach\.(weight|bias)")
 """Weights that our first files lack; what a fresh network has does there."""
-
-_HINT = "it is not a whole checkpoint of a network this version knows"
 
 
 def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
@@ -259,11 +257,13 @@ def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
         ("has weights that are not finite numbers", broken),
     ):
         if names:
-            raise CheckpointError(f"{path} {complaint}: {_some(names)}; {_HINT}")
+            raise _misfit(path, complaint, names)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return model
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _misfit(path: Path, complaint: str, names: list[str]) -> CheckpointError:
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return CheckpointError(
+        f"{path} {complaint}: {some}; it is not a whole checkpoint of a network this version knows"
+    )

@@ -65,6 +65,11 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
     return torch.stack((luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402), 1)
 
 
+def luma_of(rgb: Tensor) -> Tensor:
+    """Luma (..., 1, H, W) of RGB (..., 3, H, W), on the same scale."""
+    return (rgb * rgb.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(-3, True)
+
+
 def scaled_in_ycbcr(change: Tensor, factors: Tensor) -> Tensor:
     """A change of RGB (B, 3, H, W), its Y, Cb and Cr parts times ``factors``.
 

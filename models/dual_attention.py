@@ -106,7 +106,8 @@ class WindowAttention(nn.Module):
         # In an exported graph sizes are symbols, which no cache can hold.
         pairs = _pairs_across_sides if torch.compiler.is_exporting() else _wrapped_pairs
         wrapped = pairs(x.shape[1], x.shape[2], x.device)
-        return _shifted_back(self.within_windows(_shifted(x), wrapped))
+        shifted = self.within_windows(x.roll((-SHIFT, -SHIFT), (1, 2)), wrapped)
+        return shifted.roll((SHIFT, SHIFT), (1, 2))
 
     def within_windows(self, x: Tensor, wrapped: Tensor | None) -> Tensor:
         """Attention inside the windows of a grid that is shifted already, or of a strip of it.
@@ -125,14 +126,6 @@ class WindowAttention(nn.Module):
             logits = logits.reshape(n, self.heads, length, length)
         mixed = (logits.softmax(-1) @ v).transpose(1, 2).reshape(n, length, c)
         return _from_windows(self.proj(mixed), rows, cols)
-
-
-def _shifted(x: Tensor) -> Tensor:
-    return x.roll((-SHIFT, -SHIFT), (1, 2))
-
-
-def _shifted_back(x: Tensor) -> Tensor:
-    return x.roll((SHIFT, SHIFT), (1, 2))
 
 
 class ChannelAttention(nn.Module):
@@ -238,7 +231,7 @@ class DualAttentionBlock(nn.Module):
         wrapped = None
         if window.shifted:
             # Shifted once, all is aligned to windows; only the window attention minds the shift.
-            x = _shifted(x)
+            x = x.roll((-SHIFT, -SHIFT), (1, 2))
             wrapped = _wrapped_pairs(rows, cols, x.device)
         for i in starts:
             part = x[:, i : i + strip]
@@ -248,7 +241,7 @@ class DualAttentionBlock(nn.Module):
             near = part + window.within_windows(self.window_norm(part), own)
             far = part + self.channel_attention.mix(attention, self.channel_norm(part))
             x[:, i : i + strip] = self._fuse(part, near, far)
-        return _shifted_back(x) if window.shifted else x
+        return x.roll((SHIFT, SHIFT), (1, 2)) if window.shifted else x
 
 
 class DualAttention(nn.Module):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint
-from models.dct import BLOCK, LUMA_WEIGHTS, ycbcr_to_rgb
+from models.dct import BLOCK, luma_of, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
 from models.restore.fidelity import CLEAR_STEP
@@ -148,7 +148,7 @@ def _require_free(path: Path, overwrite: bool) -> None:
 
 
 class _Graph(nn.Module):
-    """:meth:`IJCN.forward` of a 4:2:0 JPEG without what no graph holds: shape checks.
+    """:meth:`IJCN.forward` of a 4:2:0 JPEG.
 
     As in :class:`models.restore.restorer.Restorer`, R = G = B where all chroma levels are zero, and
     blocks stay that are exact (:func:`models.restore.fidelity.exact_kept`).
@@ -159,10 +159,9 @@ class _Graph(nn.Module):
         self.network = network
 
     def forward(self, qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> Tensor:
-        image = self.network.restored(qts, y_coef, c_coef).image
-        luma = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(1, True)
+        image = self.network(qts, y_coef, c_coef).image
         colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
-        image = torch.where(colourless, luma, image).clamp(0, 1)
+        image = torch.where(colourless, luma_of(image), image).clamp(0, 1)
         decoded = _decoded(self.network, *dequantise(Levels(y_coef, c_coef), qts))
         return torch.where(_exact(decoded), decoded.clamp(0, 255) / 255, image)
 
@@ -217,9 +216,10 @@ def _graph(network: IJCN, notes: Mapping[str, str]) -> bytes:
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
             raise ExportError(
-                f"PyTorch {torch.__version__} cannot export this network "
-                f"({_first_line(error)}); constraints.txt has versions that can"
+                f"PyTorch {torch.__version__} cannot export this network ({reason}); "
+                "constraints.txt has versions that can"
             ) from error
         assert program is not None
         proto = program.model_proto
@@ -253,7 +253,7 @@ def _describe(proto: Any, network: IJCN, notes: Mapping[str, str]) -> None:
     for value in (*graph.input, *graph.output):
         shape, meaning = described[value.name]
         value.ClearField("metadata_props")
-        value.doc_string = f"{_shape_text(shape)}: {meaning}"
+        value.doc_string = f"{' x '.join(map(str, shape))}: {meaning}"
         for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
             if isinstance(size, str):
                 dim.dim_param = size
@@ -270,10 +270,6 @@ def _describe(proto: Any, network: IJCN, notes: Mapping[str, str]) -> None:
             **{value.name: value.doc_string for value in (*graph.input, *graph.output)},
         },
     )
-
-
-def _shape_text(shape: tuple[str | int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _checked(network: IJCN, data: bytes, path: Path) -> float:
@@ -329,10 +325,6 @@ def sample_input(
     }
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; exit code 0, 1 after a failed check, 2 after a usage error."""
     parser = command_parser(__doc__, EXAMPLES, "python -m models.export")
@@ -359,27 +351,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
     try:
-        _export_checkpoint(args.checkpoint, output, args.check, args.overwrite)
+        require_packages(args.check)
+        model = load_checkpoint(args.checkpoint)
+        _require_free(output, args.overwrite)
+        print(f"exporting {args.checkpoint}; this takes half a minute", flush=True)
+        notes = {
+            "checkpoint": args.checkpoint.name,
+            "checkpoint_sha256": file_hash(args.checkpoint),
+        }
+        difference = export_onnx(
+            model, output, check=args.check, overwrite=args.overwrite, notes=notes
+        )
     except (ExportError, CheckpointError, ImageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISMATCH if isinstance(error, MismatchError) else _USAGE
     except KeyboardInterrupt:
         print("stopped before the end", file=sys.stderr)
         return _INTERRUPTED
-    return 0
-
-
-def _export_checkpoint(checkpoint: Path, output: Path, check: bool, overwrite: bool) -> None:
-    require_packages(check)
-    model = load_checkpoint(checkpoint)
-    _require_free(output, overwrite)
-    print(f"exporting {checkpoint}; this takes half a minute", flush=True)
-    notes = {"checkpoint": checkpoint.name, "checkpoint_sha256": file_hash(checkpoint)}
-    difference = export_onnx(model, output, check=check, overwrite=overwrite, notes=notes)
     result = "not checked"
     if difference is not None:
         result = f"differs from PyTorch by {difference:.1e} at most, {len(CHECKED)} sizes checked"
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {result}")
+    return 0
 
 
 if __name__ == "__main__":

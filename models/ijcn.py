@@ -26,7 +26,7 @@ from models.qtgm import (
     GuidancePair,
     TableInput,
     component_scales,
-    residual_scale,
+    expected_error,
 )
 
 SIZE_MULTIPLE = 16 * WINDOW
@@ -64,7 +64,7 @@ class IJCNConfig:
     channel_logits: "sum" (published; depends on image size) or "mean".
     trunk_width: of the MLPs on the tables.
     table_input: "raw_y_cb" (published) or "log_y_cb_cr".
-    residual_scale: "none", "tables" (one factor, see :func:`models.qtgm.residual_scale`) or
+    residual_scale: "none", "tables" (one factor, see :func:`models.qtgm.expected_error`) or
         "components" (one for each of Y, Cb, Cr, see :func:`models.qtgm.component_scales`).
     max_drop: stochastic depth of the last attention block, in training only.
     level_check: channels of :class:`models.level_check.LevelCheck`; None: without it, as published.
@@ -233,13 +233,8 @@ class IJCN(nn.Module):
         Raises:
             ValueError: shapes that do not belong together.
         """
-        _check_shapes(qts, y_coef, c_coef)
-        return self.restored(qts, y_coef, c_coef, chroma_detail)
-
-    def restored(
-        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
-    ) -> IJCNOutput:
-        """:meth:`forward` without its look at the shapes, which no exported graph can hold."""
+        if not torch.compiler.is_exporting():  # no graph can hold these checks
+            _check_shapes(qts, y_coef, c_coef)
         tables, levels = self.corrected(qts, y_coef, c_coef)
         first = self.first_image(tables, levels, chroma_detail)
         known = Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
@@ -286,7 +281,7 @@ class IJCN(nn.Module):
         """The first image with the backbone's correction."""
         residual = self.backbone(first, *known.guidance).float()
         if self.config.residual_scale == "tables":
-            residual = residual_scale(known.tables) * residual
+            residual = expected_error(known.tables)[:, None, None, None] * residual
         elif self.config.residual_scale == "components":
             residual = scaled_in_ycbcr(residual, component_scales(known.tables))
         return first + residual

@@ -94,26 +94,15 @@ class QTGM(nn.Module):
         )
 
 
-def residual_scale(qts: Tensor) -> Tensor:
-    """How large a correction the tables call for: one positive factor per image, (B, 1, 1, 1).
-
-    A coarse table leaves errors some seven times larger than a fine one; scaling the backbone's
-    residual accordingly lets the network leave a nearly lossless file alone. A fixed function: when
-    it was learned, the shortest way to a lower loss early in training was a factor of zero, from
-    which the backbone never recovered. Not in the published network.
-    """
-    return expected_error(qts)[:, None, None, None]
-
-
 _CHROMA_EXCESS = 0.546
 """By how much the mean logarithm of libjpeg's chroma table exceeds luma's."""
 
 
 def component_scales(qts: Tensor) -> Tensor:
-    """As :func:`residual_scale`, for Y, Cb and Cr each by its own table, (B, 3, 1, 1).
+    """As :func:`expected_error`, for Y, Cb and Cr each by its own table, (B, 3, 1, 1).
 
     Luma and chroma are not always compressed alike. With libjpeg's own tables all three equal
-    :func:`residual_scale` within 2 %: there the mean logarithms of chroma's and luma's tables
+    :func:`expected_error` within 2 %: there the mean logarithms of chroma's and luma's tables
     differ by a constant, and by less where values are clipped to 1 or 255.
     """
     logs = qts.log().mean((2, 3))
@@ -131,6 +120,10 @@ def expected_error(qts: Tensor) -> Tensor:
     Relative to tables whose steps have a geometric mean of 20. JPEG's RMS error on photographs is
     about 13 gray levels at quality 10 and 1.8 at quality 100, where the mean log step is 4.3 and 0:
     a power of ln(13 / 1.8) / 4.3.
+
+    Scaling the backbone's residual so lets the network leave a nearly lossless file alone. A fixed
+    function: when it was learned, the shortest way to a lower loss early in training was a factor
+    of zero, from which the backbone never recovered. Not in the published network.
     """
     return _error_of(qts.log().mean((1, 2, 3)))
 

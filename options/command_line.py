@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from models.restore.restorer import Precision
-from options.schema import AnyOptions, load_options, parse_assignment
+from options.schema import AnyOptions, Options, load_options, parse_assignment
 from utils.arguments import EXIT_USAGE, Parser, number
 from utils.commands import command_parser
 from utils.distributed import is_connected, world_from_environment
@@ -94,39 +94,35 @@ def test_parser(
     return parser
 
 
-COMMON = ("checkpoint", "device", "precision", "threads", "output", "testsets", "report")
-"""Options that :func:`test_parser` has arguments for."""
+def given_options(
+    schema: type[Options], args: argparse.Namespace
+) -> tuple[list[tuple[str, Any]], dict[str, str]]:
+    """What the command line gives: (key, value) of each option, and how it was typed, by key.
 
-
-def read_options(
-    schema: type[AnyOptions], args: argparse.Namespace, named: Sequence[str] = ()
-) -> AnyOptions:
-    """Options of the file ``args.opt``, replaced by ``--set``, then by arguments.
-
-    named: arguments that stand for options, besides :data:`COMMON`.
+    By ``--set``, then by the arguments that are called as the options of ``schema`` are.
 
     Raises:
-        OptionsError: see :func:`options.schema.load_options`.
+        OptionsError: see :func:`options.schema.parse_assignment`.
     """
-    overrides: list[tuple[str, Any]] = []
-    given: dict[str, str] = {}
-    for text in args.set:
-        overrides.append(parse_assignment(text))
-        given[overrides[-1][0]] = f"--set {text}"
-    for name in (*COMMON, *named):
-        value = getattr(args, name)
+    overrides = [parse_assignment(text) for text in args.set]
+    typed = {key: f"--set {text}" for (key, _), text in zip(overrides, args.set, strict=True)}
+    for name in schema.model_fields:
+        value = getattr(args, name, None)
         if value is not None:
             overrides.append((name, value))
             words = value if isinstance(value, list) else [value]
             flag = name.removesuffix("_report")
-            given[name] = " ".join((f"--{flag}", *map(str, words)))
-    return load_options(schema, from_project(args.opt), overrides, given)
+            typed[name] = " ".join((f"--{flag}", *map(str, words)))
+    return overrides, typed
 
 
-def given_options(args: argparse.Namespace, named: Sequence[str] = ()) -> set[str]:
-    """Names of the options that the command line gives, as in :func:`read_options`."""
-    by_name = {name for name in (*COMMON, *named) if getattr(args, name) is not None}
-    return by_name | {parse_assignment(text)[0] for text in args.set}
+def read_options(schema: type[AnyOptions], args: argparse.Namespace) -> AnyOptions:
+    """Options of the file ``args.opt``, replaced by what the command line gives.
+
+    Raises:
+        OptionsError: see :func:`options.schema.load_options`.
+    """
+    return load_options(schema, from_project(args.opt), *given_options(schema, args))
 
 
 def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:

@@ -71,7 +71,7 @@ def _number(text: str) -> int | str:
 def _sampling(value: Any) -> Any:
     """``444`` or ``4:4:4``, as text or number."""
     digits = str(value).replace(":", "")
-    return next((each for each in Sampling if each.value.replace(":", "") == digits), value)
+    return next((each for each in Sampling if each.digits == digits), value)
 
 
 def _names_or_auto(value: Any) -> Any:
@@ -492,24 +492,23 @@ def _first_complaint(
 ) -> str:
     """The first problem in one line: where it was given, dotted key, value, what was expected."""
     # Unknown keys first: a typo is the likeliest cause of whatever else is wrong.
-    details = sorted(
-        error.errors(),
-        key=lambda e: e["type"] not in ("extra_forbidden", "unexpected_keyword_argument"),
-    )
-    detail = details[0]
+    detail = min(error.errors(), key=lambda each: each["type"] not in _UNKNOWN)
     parts = [part for part in detail["loc"] if not str(part).startswith(_NOT_KEYS)]
     key = ".".join(map(str, parts))
     typed = (text for name, text in given.items() if f"{key}.".startswith(f"{name}."))
     return f"{next(typed, str(path))}: {_complaint(detail, key, parts, schema)}"
 
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls the complaint of an unknown key, in a section or a dataclass."""
+
 _NOT_KEYS = ("tuple", "literal", "function-", "constrained-", "nullable")
 """What pydantic puts between the keys of a value that may be of several types."""
 
 
 def _complaint(detail: Any, key: str, parts: Sequence[Any], schema: type[BaseModel]) -> str:
-    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _known_keys(schema, detail["loc"][:-1])
+    if detail["type"] in _UNKNOWN:
+        known = list(_fields(schema, detail["loc"][:-1]))
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
         return f"unknown option {key}; {hint}"
@@ -530,9 +529,6 @@ def _plain(value: Any) -> str:
     return str(value.value if isinstance(value, Enum) else value)
 
 
-_SHOWN = (bool, int, float, str, tuple, dict, Enum, Path)
-
-
 def _example(schema: type, parts: Sequence[Any]) -> str:
     """A right value of an option as one would type it, ``key=value``; empty if none is known."""
     names = [str(part) for part in parts if not isinstance(part, int)]
@@ -541,25 +537,17 @@ def _example(schema: type, parts: Sequence[Any]) -> str:
     field = fields.get(name)
     if field is None:
         return ""
-    examples = getattr(field, "examples", None)
-    if examples:
-        return f"{'.'.join(names)}={examples[0]}"
     default = getattr(field, "default", None)
-    if default is None or not isinstance(default, _SHOWN):
-        return ""
-    if isinstance(default, tuple) and default and not isinstance(default[0], tuple):
-        value = ",".join(map(_plain, default))
-        value = value if len(default) == 1 else f"[{value}]"
-    elif isinstance(default, str | Enum | Path):
-        value = _plain(default)
+    if examples := getattr(field, "examples", None):
+        value = examples[0]
+    elif isinstance(default, bool | int | float | str | tuple | dict | Enum | Path):
+        one = default[0] if isinstance(default, tuple) and len(default) == 1 else default
+        value = json.dumps(one, default=_plain, separators=(",", ":"))
+        if not isinstance(one, dict):
+            value = value.replace('"', "")  # as one types it
     else:
-        value = json.dumps(default, default=_plain, separators=(",", ":"))
+        return ""
     return f"{'.'.join(names)}={value}"
-
-
-def _known_keys(schema: type, location: Sequence[Any]) -> list[str]:
-    """Field names of the section at ``location`` below ``schema``."""
-    return list(_fields(schema, location))
 
 
 def _fields(schema: type, location: Sequence[Any]) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping
@@ -26,7 +27,9 @@ import torch
 from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
-from models import IJCN, IJCNConfig, Restorer
+from data.degradation import SingleJpeg
+from models import IJCN, IJCNConfig, Restorer, save_checkpoint
+from models.restore.restorer import network_input
 
 # A job runner may have started this process with interrupts ignored, which children would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -108,6 +111,23 @@ def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
 
 
+def smooth(height: int = 75, width: int = 133) -> NDArray[np.uint8]:
+    """A colour picture without noise: chroma filters of decoders then hardly differ."""
+    rows, cols = np.mgrid[:height, :width] / 40
+    waves = [np.sin(rows + i) + np.cos(cols * (1 + i / 3)) for i in range(3)]
+    return (128 + 50 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def network_case(
+    quality: int, side: int = 64, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tables, luma and chroma levels of a JPEG in float32; its original (1, 3, H, W) in [0, 1]."""
+    pair = SingleJpeg(quality)(photograph(side, side, seed))
+    qts, y_coef, c_coef, _ = network_input(pair.stored)
+    clean = torch.from_numpy(pair.original).permute(2, 0, 1)[None] / 255
+    return qts.float(), y_coef.float(), c_coef.float(), clean
+
+
 def run_main(
     main: Callable[[], int],
     *words: object,
@@ -171,6 +191,38 @@ def run_script(
     )
 
 
+def started(
+    *words: object, cwd: Path = ROOT, ignoring: bool = False, **variables: str
+) -> subprocess.Popen[str]:
+    """A Python process that runs a script of the project; what it prints is kept.
+
+    ignoring: as nohup and job runners start it, with interrupts ignored.
+    """
+    shell = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignoring else []
+    return subprocess.Popen(
+        [*shell, sys.executable, *map(str, words)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
+    )
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait for what a process brings about, which must not end meanwhile."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by their paths in it."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
     """The single error line of a usage error; no traceback."""
     assert done.returncode == 2, done.stdout + done.stderr
@@ -202,6 +254,14 @@ def restorer() -> Restorer:
     model = tiny_network()
     model.start_from_jpeg()
     return Restorer(model, precision="float32", leave_fine=False)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of :func:`tiny_network`'s weights; tables call them "tiny"."""
+    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
+    save_checkpoint(tiny_network(), path, half=True)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.jpeg import encode_with_tables
 from data.tables import standard_tables
+from tests.metadata_files import profile_segments, segment
 
 
 class Plane(NamedTuple):
@@ -47,17 +48,13 @@ def assembled(planes: Sequence[Plane], quality: int = 90, adobe: int | None = No
         )
         parts = _parts(encode_with_tables(samples, [table]))
         frame += bytes([identifier, plane.h << 4 | plane.v, index])
-        tables += _segment(0xDB, bytes([index]) + parts[0xDB][0][1:])
+        tables += segment(0xDB, bytes([index]) + parts[0xDB][0][1:])
         huffman |= dict.fromkeys(parts[0xC4])
-        scans += _segment(0xDA, bytes([1, identifier, 0, 0, 63, 0])) + parts[0][0]
+        scans += segment(0xDA, bytes([1, identifier, 0, 0, 63, 0])) + parts[0][0]
     head = b"\x08" + height.to_bytes(2, "big") + width.to_bytes(2, "big") + bytes([len(planes)])
-    app14 = b"" if adobe is None else _segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([adobe]))
-    codes = b"".join(_segment(0xC4, body) for body in huffman)
-    return b"\xff\xd8" + app14 + tables + _segment(0xC0, head + frame) + codes + scans + b"\xff\xd9"
-
-
-def _segment(code: int, body: bytes) -> bytes:
-    return bytes([0xFF, code]) + (len(body) + 2).to_bytes(2, "big") + body
+    app14 = b"" if adobe is None else segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([adobe]))
+    codes = b"".join(segment(0xC4, body) for body in huffman)
+    return b"\xff\xd8" + app14 + tables + segment(0xC0, head + frame) + codes + scans + b"\xff\xd9"
 
 
 def _parts(gray: bytes) -> dict[int, list[bytes]]:
@@ -83,8 +80,8 @@ def ycck(cmyk: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def with_profile(jpeg: bytes, profile: bytes) -> bytes:
-    """A JPEG with an ICC profile of less than 64 kB (ICC.1, annex B.4)."""
-    return jpeg[:2] + _segment(0xE2, b"ICC_PROFILE\0\x01\x01" + profile) + jpeg[2:]
+    """A JPEG with an ICC profile."""
+    return jpeg[:2] + profile_segments(profile) + jpeg[2:]
 
 
 def ink_profile() -> bytes:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from data.jpeg import encode_jpeg
 from tests.conftest import photograph
+from utils.metadata.jpeg_segments import segment
 
 LATIN_1 = "Zoë Müller, Köln".encode("latin-1")
 UTF_8 = "© 2024 Zoë Müller, 東京".encode()
@@ -114,10 +115,6 @@ def exif(
         ]
     )
     return bytes(tiff.data + thumbnail)
-
-
-def segment(code: int, payload: bytes) -> bytes:
-    return b"\xff" + bytes((code,)) + struct.pack(">H", len(payload) + 2) + payload
 
 
 def jpeg(*parts: bytes, height: int = 50, width: int = 70) -> bytes:

@@ -27,13 +27,14 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 
 def _imported(path: Path) -> set[str]:
+    """Full names of the modules that a module imports, anywhere in it, and of their packages."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(str(node.module).split(".")[0])
-    return names
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+    return names | {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -55,11 +56,8 @@ ROOMS = {
 def test_rooms_of_utils_know_few_others(room: str) -> None:
     modules = [path for path in MODULES if path.parent == ROOT / "utils" / room]
     assert modules
-    known = set()
-    for path in modules:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("utils."):
-                known.add(str(node.module).split(".")[1])
+    imported = set().union(*map(_imported, modules))
+    known = {name.split(".")[1] for name in imported if name.startswith("utils.")}
     assert known & set(ROOMS) <= ROOMS[room]
 
 

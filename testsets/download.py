@@ -31,7 +31,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.arguments import Parser
-from utils.commands import as_started
+from utils.commands import as_started, command_parser
 from utils.image_io import (
     IMAGE_SUFFIXES,
     ImageError,
@@ -47,8 +47,7 @@ HERE = Path(__file__).resolve().parent
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
-EXAMPLES = """examples:
-  python testsets/download.py LIVE1_color Classic5
+EXAMPLES = """  python testsets/download.py LIVE1_color Classic5
   python testsets/download.py Urban100 --output ~/testsets
   python testsets/download.py ICB_color --url ICB_color=file:///path/to/rgb8bit.zip
   python testsets/download.py --verify
@@ -111,11 +110,6 @@ class DownloadError(Exception):
     """A set that cannot be had; the message is one line: what, why, what to do."""
 
 
-# ---------------------------------------------------------------------------------------------
-# Known images
-# ---------------------------------------------------------------------------------------------
-
-
 class KnownImage(NamedTuple):
     """One row of the manifest: an image of a set, whatever its file format."""
 
@@ -157,14 +151,9 @@ def read_manifest(path: Path) -> dict[str, list[KnownImage]]:
         for dataset, image, width, height, channels, sha256 in rows:
             row = KnownImage(dataset, image, int(width), int(height), int(channels), sha256)
             groups.setdefault(dataset, []).append(row)
-    except OSError as error:
+    except (OSError, csv.Error, ValueError) as error:
         raise DownloadError(
-            f"{path}: {error.strerror}; restore it, or write one with --write-manifest"
-        ) from error
-    except (csv.Error, ValueError) as error:
-        raise DownloadError(
-            f"{path} is not a manifest ({','.join(KnownImage._fields)}); write one with "
-            "--write-manifest"
+            f"{path} is not a manifest ({error}); restore it, or write one with --write-manifest"
         ) from error
     return groups
 
@@ -183,10 +172,7 @@ def write_manifest(root: Path, path: Path) -> dict[str, int]:
         rows |= read_manifest(path)
     counts = {}
     for name in SOURCES:
-        folders = [root / name, root / f"{name}_partial"]
-        folder = next((f for f in folders if f.is_dir()), None)
-        images = find_images(folder) if folder else []
-        if images:
+        if images := find_images(root / name) or find_images(root / f"{name}_partial"):
             rows[name] = [describe_pixels(name, p.stem, read_image(p)) for p in images]
             counts[name] = len(images)
     if not counts:
@@ -199,20 +185,15 @@ def write_manifest(root: Path, path: Path) -> dict[str, int]:
     return counts
 
 
-# ---------------------------------------------------------------------------------------------
-# Sets on disk
-# ---------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Report:
     """What a folder holds, against what the set should hold.
 
     Args:
-        found: image files. verified: those whose pixels are known, each once. repeated: more files
-        with the pixels of a verified one. unknown: readable, with neither pixels nor a name of the
-        manifest. damaged: unreadable. different: named as a known image but with other pixels.
-        missing: known images that are not there under any name. known: rows of the manifest.
+        known: rows of the manifest. found: image files. verified: those whose pixels are known,
+        each once. repeated: more files with the pixels of a verified one. unknown: readable, with
+        neither pixels nor a name of the manifest. damaged: unreadable. different: named as a known
+        image but with other pixels. missing: known images that are not there under any name.
     """
 
     source: Source
@@ -232,22 +213,13 @@ class Report:
         short = self.found < self.source.count
         return bool(short or self.damaged or self.different or self.missing)
 
-    @property
-    def strangers(self) -> list[str]:
-        """Files that do not belong to the set, as far as that can be told."""
-        all_known = self.known >= self.source.count
-        too_many = self.found > self.source.count
-        return self.repeated + (self.unknown if all_known or too_many else [])
-
     def summary(self) -> str:
         """One line for a person."""
-        parts = [
-            f"{self.found} of {self.source.count} images found",
-            f"{len(self.verified)} verified",
-            f"{len(self.unknown)} unknown",
-            f"{len(self.damaged) + len(self.different)} damaged or different",
-        ]
-        line = f"{self.source.name}: {', '.join(parts)} ({self.folder})"
+        line = (
+            f"{self.source.name}: {self.found} of {self.source.count} images found, "
+            f"{len(self.verified)} verified, {len(self.unknown)} unknown, "
+            f"{len(self.damaged) + len(self.different)} damaged or different ({self.folder})"
+        )
         unhashed = self.source.count - self.known
         if unhashed > 0:
             line += f"; {unhashed} images carry no known hash, for them only the count is checked"
@@ -255,14 +227,16 @@ class Report:
 
     def problems(self) -> list[str]:
         """What is wrong, with the names of the files; empty if the set can be used."""
-        short = self.source.count - self.found
+        # Without a hash of each image, one that is not known may belong to the set.
+        may_belong = self.known < self.source.count >= self.found
         groups = {
             "cannot be read": self.damaged,
             "other pixels than the known image": self.different,
             "missing": self.missing,
-            "not of this set, to be removed": self.strangers,
+            "not of this set, to be removed": self.repeated + ([] if may_belong else self.unknown),
         }
         texts = [f"{what}: {_some(names)}" for what, names in groups.items() if names]
+        short = self.source.count - self.found
         if short > len(self.missing):
             texts.append(f"{short} of {self.source.count} images are not there")
         if any(name.lower().endswith((".jpg", ".jpeg")) for name in self.different):
@@ -305,10 +279,6 @@ def inspect_set(source: Source, folder: Path, known: Sequence[KnownImage]) -> Re
     report.missing = [image for image in absent.values() if image not in claimed]
     return report
 
-
-# ---------------------------------------------------------------------------------------------
-# Download
-# ---------------------------------------------------------------------------------------------
 
 ATTEMPTS = 5
 """Tries in a row that bring nothing before a download is given up."""
@@ -414,10 +384,6 @@ def _bare(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", PureWindowsPath(urlsplit(url).path).name)
 
 
-# ---------------------------------------------------------------------------------------------
-# Archives
-# ---------------------------------------------------------------------------------------------
-
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
@@ -482,17 +448,8 @@ def _wanted(name: str, pattern: str) -> bool:
     return visible and path.suffix.lower() in IMAGE_SUFFIXES and path.match(pattern)
 
 
-# ---------------------------------------------------------------------------------------------
-# Command line
-# ---------------------------------------------------------------------------------------------
-
-
 def _parser() -> Parser:
-    parser = Parser(
-        prog=as_started("python testsets/download.py"),
-        description=__doc__,
-        epilog=as_started(EXAMPLES),
-    )
+    parser = command_parser(__doc__, EXAMPLES, "python testsets/download.py")
     parser.add_argument(
         "names", nargs="*", type=_known_set, metavar="NAME", help=f"sets: {', '.join(SOURCES)}"
     )
@@ -581,7 +538,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    """Print an error, and return the exit code."""
+    print(f"error: {as_started(message)}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -603,24 +561,24 @@ def _verify(names: Sequence[str], output: Path, known: Mapping[str, list[KnownIm
         )
     code = 0
     for name in names or there:
-        if name not in there:
-            code = _failed(
-                f"{output / name} is not a folder; fetch it (python testsets/download.py {name})"
-            )
-            continue
-        report = inspect_set(SOURCES[name], output / name, known.get(name, []))
-        remedy = f"fetch it again (python testsets/download.py {name})"
-        code = max(code, _show(report, remedy if report.incomplete else None))
+        remedy = f"(python testsets/download.py {name})"
+        if name in there:
+            report = inspect_set(SOURCES[name], output / name, known.get(name, []))
+            code = max(code, _show(report, f"fetch it again {remedy}"))
+        else:
+            code = _failed(f"{output / name} is not a folder; fetch it {remedy}")
     return code
 
 
-def _show(report: Report, remedy: str | None) -> int:
+def _show(report: Report, remedy: str) -> int:
     """Print a report, and what is wrong; returns the exit code."""
     print(report.summary(), flush=True)
     problems = report.problems()
     if not problems:
         return 0
-    return _failed(f"{report.source.name}: {'; '.join([*problems, *([remedy] if remedy else [])])}")
+    if report.incomplete:
+        problems.append(remedy)
+    return _failed(f"{report.source.name}: {'; '.join(problems)}")
 
 
 def _fetch_sets(
@@ -634,48 +592,52 @@ def _fetch_sets(
     def inspect(source: Source) -> Report:
         return inspect_set(source, output / source.name, known.get(source.name, []))
 
-    reports = {source.name: inspect(source) for source in sources}
-    needed: dict[str, list[Source]] = {}
-    for source in sources:
-        if reports[source.name].incomplete:
-            needed.setdefault(source.url, []).append(source)
-    fetched: set[str] = set()
-    for url, group in needed.items():
+    reports = {source: inspect(source) for source in sources}
+    wanted = [source for source in sources if reports[source].incomplete]
+    failed: list[Source] = []
+    for url in dict.fromkeys(source.url for source in wanted):
+        group = [source for source in wanted if source.url == url]
         names = ", ".join(source.name for source in group)
-        archive = _place(output, url)
+        print(f"{names}: fetching {url}", flush=True)
         try:
             if group[0].files():
-                print(f"{names}: fetching from {url}", flush=True)
-                _fetch_files(reports[names], output)
-                fetched.add(names)
-                continue
-            if not archive.exists():
-                print(f"{names}: fetching {url}", flush=True)
-                fetch(url, archive)
-            for source in group:
-                unpack(archive, source, output / source.name)
-                fetched.add(source.name)
-            if not keep_archives:
-                archive.unlink()
-        except DownloadError as error:
-            archive.unlink(missing_ok=True)
+                _fetch_files(reports[group[0]], output)
+            else:
+                _fetch_archive(group, output, keep_archives)
+        except (DownloadError, ImageError, OSError) as error:
             _failed(f"{names}: {error}")
-        except (ImageError, OSError) as error:
-            _failed(f"{names}: {error}")
+            failed += group
     with contextlib.suppress(OSError):  # something is kept there, or it was never made
         (output / ".downloads").rmdir()
     code = 0
     for source in sources:
-        report = reports[source.name]
-        if source.name in fetched:
-            report = inspect(source)
-            code = max(code, _show(report, "see testsets/README.md" if report.incomplete else None))
-        elif report.incomplete:
+        report = inspect(source) if source in wanted else reports[source]
+        if source in failed:
             print(report.summary(), flush=True)
             code = EXIT_FAILED
         else:
-            code = max(code, _show(report, None))
+            code = max(code, _show(report, "see testsets/README.md"))
     return code
+
+
+def _fetch_archive(sources: Sequence[Source], output: Path, keep: bool) -> None:
+    """Fetch the archive that some sets share, and unpack it.
+
+    Raises:
+        DownloadError: it is not to be had, or no archive of them; then it is removed.
+        ImageError: the place cannot be written.
+    """
+    archive = _place(output, sources[0].url)
+    if not archive.exists():
+        fetch(sources[0].url, archive)
+    try:
+        for source in sources:
+            unpack(archive, source, output / source.name)
+    except DownloadError:
+        archive.unlink()
+        raise
+    if not keep:
+        archive.unlink()
 
 
 def _fetch_files(report: Report, output: Path) -> None:

@@ -82,25 +82,14 @@ def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
     Raises:
         ImageError: the place cannot be written.
     """
-    try:
-        data = encode_png(image)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-    write_atomically(path, data)
+    write_atomically(path, encode_png(image))
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) RGB or (H, W) gray as the bytes of a PNG.
-
-    Raises:
-        ImageError: no PNG can be made of it.
-    """
+    """(H, W, 3) RGB or (H, W) gray as the bytes of a PNG."""
     pixels = image if image.ndim == 2 else np.ascontiguousarray(image[:, :, ::-1])
     # Level 3 is within a few per cent of the default size at less than half the time.
-    done, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    if not done:
-        raise ImageError(f"an image of shape {image.shape} cannot be written as PNG")
-    return data.tobytes()
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -159,16 +148,16 @@ def find_images(
     """
     wanted = {suffix.lower() for suffix in suffixes}
     found = []
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int] | None] = set()
     pending = [Path(folder)]
     while pending:
         start = pending.pop(0)
-        if _identity(start) in seen:
+        if file_identity(start) in seen:
             continue
         for parent, folders, files in os.walk(start, onerror=unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             if follow_links:
-                seen.add(_identity(Path(parent)))
+                seen.add(file_identity(Path(parent)))
                 links = [Path(parent, name) for name in folders]
                 pending += [path for path in links if path.is_symlink()]
             found += [
@@ -179,10 +168,10 @@ def find_images(
     return sorted(found)
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """Device and inode, links followed; of nothing where there is none."""
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of an existing file or folder, links followed."""
     try:
         stat = path.stat()
-    except OSError:
-        return (-1, -1)
+    except (OSError, ValueError):
+        return None
     return stat.st_dev, stat.st_ino

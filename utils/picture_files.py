@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,35 +22,26 @@ from utils.pillow import opened
 Format = Literal["png", "webp", "jpg", "tiff"]
 
 
-class Extras(NamedTuple):
+def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
     """What a PNG, WebP or TIFF may hold beyond 8-bit colours.
 
-    alpha: (H, W) uint8, None where all is opaque. notes: what reading it as 8-bit RGB loses.
+    Returns its transparency, (H, W) uint8, None where all is opaque; and what reading it as 8-bit
+    RGB loses, for people: further frames, deeper samples, inks.
     """
-
-    alpha: NDArray[np.uint8] | None
-    notes: list[str]
-
-
-def read_extras(data: bytes) -> Extras:
-    """Transparency, further frames and deeper samples of a picture file's bytes."""
     alpha: NDArray[np.uint8] | None = None
-    notes = []
-    try:
-        with opened(data) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1:
-                notes.append(f"only the first of {frames} frames")
-            if _bits(data, image) > 8:
-                notes.append(f"{_bits(data, image)} bits a sample became 8")
-            if image.mode == "CMYK":
-                notes.append("CMYK became RGB through plain arithmetic")
-            if image.has_transparency_data:
-                alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
-    except Exception:  # Pillow raises nearly anything; the pixels themselves are read by others
-        return Extras(None, notes)
-    opaque = alpha is None or int(alpha.min()) == 255
-    return Extras(None if opaque else alpha, notes)
+    notes: list[str] = []
+    # Pillow raises nearly anything; the pixels themselves are read by others.
+    with suppress(Exception), opened(data) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            notes.append(f"only the first of {frames} frames")
+        if _bits(data, image) > 8:
+            notes.append(f"{_bits(data, image)} bits a sample became 8")
+        if image.mode == "CMYK":
+            notes.append("CMYK became RGB through plain arithmetic")
+        if image.has_transparency_data:
+            alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
+    return None if alpha is None or alpha.min() == 255 else alpha, notes
 
 
 def _bits(data: bytes, image: Image.Image) -> int:
@@ -167,11 +159,9 @@ def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that a picture file's header states, None if it is none that is known."""
-    try:
-        with opened(data) as image:
-            return image.size
-    except Exception:  # Pillow raises nearly anything on damaged files
-        return None
+    with suppress(Exception), opened(data) as image:  # Pillow raises nearly anything
+        return image.size
+    return None
 
 
 def _colors(image: NDArray[np.uint8]) -> Literal["gray", "RGB", "CMYK"]:

@@ -58,12 +58,11 @@ def side_by_side(images: Sequence[Image], captions: Sequence[str], window: Windo
     Returns:
         One RGB picture. The crops are enlarged by repeating pixels, so that blocks stay blocks.
     """
-    panels = [_panel(i, c, window) for i, c in zip(images, captions, strict=True)]
-    gap = np.full((panels[0].shape[0], _MARGIN, 3), _BACKGROUND, np.uint8)
-    row = [gap]
-    for panel in panels:
-        row += [panel, gap]
-    return np.concatenate(row, 1)
+    whole = [_framed(image, window) for image in images]
+    factor = max(1, _PANEL_WIDTH // window.width)
+    crops = [window.cut(image).repeat(factor, 0).repeat(factor, 1) for image in images]
+    table = picture_table([whole, crops], captions)
+    return np.pad(table, ((_MARGIN, 0), (_MARGIN, 0), (0, 0)), constant_values=_BACKGROUND)
 
 
 def picture_table(rows: Sequence[Sequence[Image]], captions: Sequence[str]) -> Image:
@@ -91,7 +90,8 @@ def _title(caption: str, width: int) -> Image:
     return title
 
 
-def _panel(image: Image, caption: str, window: Window) -> Image:
+def _framed(image: Image, window: Window) -> Image:
+    """An image in the width of a panel, the window marked."""
     scale = _PANEL_WIDTH / image.shape[1]
     height = max(1, round(image.shape[0] * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -102,14 +102,7 @@ def _panel(image: Image, caption: str, window: Window) -> Image:
         round((window.top + window.height) * scale) - 1,
     )
     cv2.rectangle(whole, corner, opposite, _FRAME, 2)
-
-    factor = max(1, _PANEL_WIDTH // window.width)
-    crop = window.cut(image).repeat(factor, 0).repeat(factor, 1)
-    crop = _padded(crop[:, :_PANEL_WIDTH], crop.shape[0], _PANEL_WIDTH)
-
-    title = _title(caption, _PANEL_WIDTH)
-    space = np.full((_MARGIN, _PANEL_WIDTH, 3), _BACKGROUND, np.uint8)
-    return np.concatenate((space, title, whole, space, crop, space), 0)
+    return np.asarray(whole, np.uint8)
 
 
 def _padded(image: Image, height: int, width: int) -> Image:

@@ -34,7 +34,8 @@ def file_hash(path: Path) -> str:
 def describe_run(options: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Options, versions, command and ``facts`` (device, checkpoint hash, timing)."""
     return {
-        "command": _command(),
+        # What started this process, to be pasted into a shell: a script, or a module by -m.
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "options": dict(options),
         **facts,
@@ -60,11 +61,6 @@ def read_run_file(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return run if isinstance(run, dict) else {}
-
-
-def _command() -> str:
-    """What started this process, to be pasted into a shell: a script, or a module by ``-m``."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def _versions() -> dict[str, str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from data.jpeg import JpegError, JpegImage, read_jpeg
@@ -25,7 +25,6 @@ from models.restore.restorer import Precision
 from models.restore.tiling import tiles
 from options.schema import OptionsError
 from utils.image_io import ImageError, write_png
-from utils.metadata import read_metadata
 from utils.picture_files import picture_size
 
 
@@ -141,58 +140,38 @@ class Desk:
         done = re.sub(r" \[\(.*?\)\]", "", result.message)
         done = done.replace("decoded, not restored: ", "**Not restored**, shown as it is: ")
         if restored:
-            by = f"with {Path(checkpoint).name}, backbone in {_name(restorer.precision)}"
+            precision = str(restorer.precision).removeprefix("torch.")
+            by = f"with {Path(checkpoint).name}, backbone in {precision}"
             many = f", in {restorer.tiles} tiles" if restorer.tiles > 1 else ""
             part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
             done = f"Restored in {result.seconds:.1f} s {by}{many}{part}.\n\n{done}"
-        orientation = read_metadata(data).orientation
-        facts = f"{done}\n\n{_facts(data, orientation)}"
-        before = folder / "before" / target.name
-        shows_both = restored and _write_before(data, before)
-        return Shown(path, facts, before if shows_both else None, target, restored)
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")
+        # Of the result, as the file may say that it is to be turned.
+        width, height = picture_size(target.read_bytes()) or (0, 0)
+        facts = f"{done}\n\n**{width} x {height}** pixels, {len(data) / 1000:.0f} kB, "
+        if is_jpeg(data):
+            facts += jpeg_facts(read_jpeg(data, collect_warnings=True))
+        else:
+            facts += "not a JPEG file"
+        before = None
+        if restored:
+            with suppress(JpegError, ImageError):  # which other programs would not show
+                pixels = as_looked_at(data, target.name)
+                before = folder / "before" / target.name
+                write_png(before, pixels)
+        return Shown(path, facts, before, target, restored)
 
 
 def _failed(path: Path, problem: str) -> Shown:
     return Shown(path, f"**Not restored**: {problem}", restored=False, problem=problem)
 
 
-def _write_before(data: bytes, picture: Path) -> bool:
-    """Write a file as other programs show it, unless they would not."""
-    try:
-        write_png(picture, as_looked_at(data, picture.name))
-    except (JpegError, ImageError):
-        return False
-    return True
-
-
-def _facts(data: bytes, orientation: int) -> str:
-    """What a file says of itself, as Markdown."""
-    if is_jpeg(data):
-        try:
-            return jpeg_facts(read_jpeg(data, collect_warnings=True), len(data), orientation)
-        except JpegError as error:
-            return str(error)
-    width, height = _as_looked_at(picture_size(data) or (0, 0), orientation)
-    return f"**{width} x {height}** pixels, {len(data) / 1000:.0f} kB, not a JPEG file"
-
-
-def _as_looked_at(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Width and height of a stored picture once it is turned (EXIF 2.32, 4.6.4 A)."""
-    return (size[1], size[0]) if orientation >= 5 else size
-
-
-def jpeg_facts(stored: JpegImage, size: int, orientation: int = 1) -> str:
-    """What a JPEG of ``size`` bytes says of itself, as Markdown."""
+def jpeg_facts(stored: JpegImage) -> str:
+    """What a JPEG says of its colours and its quality, as Markdown."""
     estimate = estimate_quality(stored)
     about = "" if estimate.exact else "about "
-    width, height = _as_looked_at((stored.width, stored.height), orientation)
     sampling = f", chroma {stored.sampling.value}" if stored.sampling else ""
     lines = [
-        f"**{width} x {height}** pixels, {size / 1000:.0f} kB, {stored.colors}{sampling}",
+        f"{stored.colors}{sampling}",
         "",
         f"**Quality {about}{estimate.quality}** (libjpeg's scale, from the quantisation tables"
         + ("" if estimate.exact else ", which are not libjpeg's")

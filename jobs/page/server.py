@@ -7,7 +7,6 @@ leave, the rest when the page ends, and what a page left that was killed, when t
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ended.code or 0)
 
 
-def _number(kind: Callable[[str], float], most: float = sys.float_info.max) -> Any:
+def _number(kind: Callable[[str], float], most: int = 1_000_000) -> Any:
     """A type of arguments: numbers from 1 to ``most``."""
-    expected = "a number from 1 on" if most == sys.float_info.max else f"a number in 1..{most:g}"
 
     def read(text: str) -> float:
-        try:
-            number = kind(text)
-        except ValueError:
-            number = math.nan
-        if not 1 <= number <= most:
-            raise argparse.ArgumentTypeError(f"{expected}, got {text!r}")
-        return number
+        with suppress(ValueError):
+            if 1 <= kind(text) <= most:
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"a number in 1..{most}, got {text!r}")
 
     return read
 

@@ -55,9 +55,11 @@ def blended(
 ) -> NDArray[np.uint8]:
     """``decoded`` plus the components' ``shares`` of the change to ``restored``.
 
-    restored, decoded: RGB (H, W, 3) or gray (H, W), both alike. colors: what the shares are of,
-    "gray", "YCbCr" or "RGB".
+    restored, decoded: RGB (H, W, 3), gray (H, W) or inks (H, W, 4), both alike. shares: 0 to 1, one
+    for all or one for each component. colors: what several are of, "YCbCr" or "RGB".
     """
+    if min(shares) == 1:
+        return restored
     change = restored.astype(np.float32) - decoded
     if colors == "YCbCr" and len(set(shares)) > 1:
         planes = torch.from_numpy(change).permute(2, 0, 1)[None]
@@ -66,14 +68,6 @@ def blended(
     else:
         change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)
     return np.round(decoded + change).clip(0, 255).astype(np.uint8)
-
-
-def weakened(
-    restored: NDArray[np.uint8], decoded: NDArray[np.uint8], strength: float
-) -> NDArray[np.uint8]:
-    """``decoded`` plus ``strength``, 0 to 1, of the change to ``restored``; all of one shape."""
-    change = restored.astype(np.float32) - decoded
-    return np.round(decoded + np.float32(strength) * change).astype(np.uint8)
 
 
 CLEAR_STEP = 48

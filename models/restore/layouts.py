@@ -111,6 +111,11 @@ def is_colourless(stored: StoredJpeg) -> bool:
     return stored.colors == "gray"
 
 
+def has_detail(stored: StoredJpeg) -> bool:
+    """Whether a file's chroma has another resolution than half of the picture's."""
+    return stored.colors != "gray" and _ratios(stored.components)[1:] != [(2, 2), (2, 2)]
+
+
 def network_view(stored: StoredJpeg) -> NetworkView:
     """Bring a JPEG to the network's form; see the module's table.
 
@@ -142,7 +147,7 @@ def network_view(stored: StoredJpeg) -> NetworkView:
     else:
         luma_levels = _levels(_enlarged(y, ratios[0], height, width), y.table)
     tables = np.stack([c.table for c in components])
-    if ratios[1:] == [(2, 2), (2, 2)]:
+    if not has_detail(stored):
         rows, cols = height // MCU, width // MCU
         chroma = [mirror_blocks(c.levels, rows, cols) for c in (cb, cr)]
         return NetworkView(tables, luma_levels, np.stack(chroma), None)  # type: ignore[arg-type]

@@ -14,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.dct import LUMA_WEIGHTS
+from models.dct import luma_of
 from models.dual_attention import WINDOW
 from models.ijcn import IJCN, Known, Stage
 from models.logm import Levels
-from models.restore.fidelity import blended, exact_kept, shares_of_change, weakened
+from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.layouts import (
     MULTIPLE,
     RESTORED_COLORS,
     RestoreError,
     StoredInk,
     StoredJpeg,
-    UnsupportedLayoutError,
+    has_detail,
     is_colourless,
     network_view,
 )
@@ -40,18 +40,6 @@ from models.restore.tiling import (
     tiles,
 )
 from utils.memory import available_memory, keep_freed_memory
-
-__all__ = [
-    "Ensemble",
-    "NetworkInput",
-    "Precision",
-    "RestoreError",
-    "Restorer",
-    "UnsupportedLayoutError",
-    "network_input",
-    "pick_device",
-    "pick_precision",
-]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Ensemble = Literal[1, 2, 4]
@@ -116,12 +104,6 @@ class NetworkInput(NamedTuple):
     y_coef: Tensor
     c_coef: Tensor
     detail: Tensor | None
-
-    def fits(self, other: NetworkInput) -> bool:
-        """Whether both can stand in one batch."""
-        return self.c_coef.shape[1:] == other.c_coef.shape[1:] and (
-            (self.detail is None) == (other.detail is None)
-        )
 
 
 class Restorer:
@@ -208,7 +190,7 @@ class Restorer:
         if self.leaves(stored):
             return decoded.copy()
         whole = self._parts_joined(stored, self._whole)
-        return whole if self.strength == 1 else weakened(whole, decoded, self.strength)
+        return blended(whole, decoded, (self.strength,), stored.colors)
 
     @property
     def strength(self) -> float:
@@ -229,7 +211,7 @@ class Restorer:
         """The answer at this strength, of that at strength 1."""
         if self.strength == 1:
             return whole
-        return weakened(whole, self.decoded(stored), self.strength)
+        return blended(whole, self.decoded(stored), (self.strength,), stored.colors)
 
     def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
         """The picture without restoration, of the shape that :meth:`restore` gives."""
@@ -313,11 +295,22 @@ class Restorer:
             data.jpeg.JpegError, utils.image_io.ImageError: a file that is no whole picture.
             RestoreError: see :meth:`restore`.
         """
-        return self._restore_bytes(Path(path).read_bytes(), str(path))
+        return self.restore_bytes(Path(path).read_bytes(), str(path))
 
-    def restore_bytes(self, data: bytes) -> NDArray[np.uint8]:
-        """:meth:`restore_file` for the bytes of a file."""
-        return self._restore_bytes(data, "these bytes")
+    def restore_bytes(self, data: bytes, name: str = "these bytes") -> NDArray[np.uint8]:
+        """:meth:`restore_file` for the bytes of a file; ``name`` stands for it in errors."""
+        # Reading files is the data package's business; the network itself needs none of it.
+        from data.jpeg import read_jpeg
+        from data.jpeg_markers import is_jpeg
+        from utils.image_io import read_image_bytes
+        from utils.metadata import read_metadata
+        from utils.picture_files import turned
+
+        if is_jpeg(data):
+            restored = self.restore(read_jpeg(data))
+        else:
+            restored = self.restore_pixels(read_image_bytes(data, name))
+        return turned(restored, read_metadata(data).orientation)
 
     def restore_pixels(
         self, pixels: NDArray[np.uint8], assume_quality: int | None = None
@@ -345,7 +338,7 @@ class Restorer:
         top, left = offset
         restored = self._whole(stored)
         restored = restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-        return restored if self.strength == 1 else weakened(restored, pixels, self.strength)
+        return blended(restored, pixels, (self.strength,), stored.colors)
 
     def restore_batch(self, many: Sequence[StoredJpeg]) -> list[NDArray[np.uint8]]:
         """:meth:`restore` for several JPEGs; those of equal size go through the network together.
@@ -355,31 +348,18 @@ class Restorer:
         """
         if self.strength == 0:
             return [self.decoded(stored) for stored in many]
-        results: dict[int, NDArray[np.uint8]] = {}
-        waiting = list(range(len(many)))
-        while waiting:
-            indices = [waiting.pop(0)]
-            stored = many[indices[0]]
+        groups: dict[object, list[int]] = {}
+        for index, stored in enumerate(many):
             alone = not self.batches or has_parts(stored) or min(self._shares(stored)) < 1
-            if alone or self._tile_side(stored) < max(_padded_sides(stored)):
-                results[indices[0]] = self._whole(stored)
-                continue
-            first = network_input(stored)
-            batch = [first]
-            room = self._batch_size(stored)
-            for index in list(waiting):
-                if len(batch) >= room:
-                    break
-                # A cheap look before levels are prepared.
-                same_size = _padded_sides(many[index]) == _padded_sides(stored)
-                same_size &= not has_parts(many[index])
-                if same_size and min(self._shares(many[index])) == 1:
-                    other = network_input(many[index])
-                    if other.fits(first):
-                        batch.append(other)
-                        indices.append(index)
-                        waiting.remove(index)
-            results |= zip(indices, self._together(batch, [many[i] for i in indices]), strict=True)
+            alone = alone or self._tile_side(stored) < max(_padded_sides(stored))
+            kind = index if alone else (_padded_sides(stored), has_detail(stored))
+            groups.setdefault(kind, []).append(index)
+        results: dict[int, NDArray[np.uint8]] = {}
+        for indices in groups.values():
+            room = self._batch_size(many[indices[0]])
+            for start in range(0, len(indices), room):
+                batch = indices[start : start + room]
+                results |= zip(batch, self._together([many[i] for i in batch]), strict=True)
         return [self._weaker(results[i], stored) for i, stored in enumerate(many)]
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
@@ -388,32 +368,15 @@ class Restorer:
             return self._in_parts(stored, lambda part: self.restore_in_tiles(part, side))
         return self._in_tiles(network_input(stored), [stored], side)[0]
 
-    def _restore_bytes(self, data: bytes, name: str) -> NDArray[np.uint8]:
-        # Reading files is the data package's business; the network itself needs none of it.
-        from data.jpeg import read_jpeg
-        from data.jpeg_markers import is_jpeg
-        from utils.image_io import read_image_bytes
-        from utils.metadata import read_metadata
-        from utils.picture_files import turned
-
-        if is_jpeg(data):
-            restored = self.restore(read_jpeg(data))
-        else:
-            restored = self.restore_pixels(read_image_bytes(data, name))
-        return turned(restored, read_metadata(data).orientation)
-
-    def _together(
-        self, batch: list[NetworkInput], many: list[StoredJpeg]
-    ) -> list[NDArray[np.uint8]]:
-        details = [each.detail for each in batch if each.detail is not None]
-        joined = NetworkInput(
-            torch.cat([each.qts for each in batch]),
-            torch.cat([each.y_coef for each in batch]),
-            torch.cat([each.c_coef for each in batch]),
-            torch.cat(details) if details else None,
-        )
+    def _together(self, many: list[StoredJpeg]) -> list[NDArray[np.uint8]]:
+        """The answers at strength 1; of several that all have, or lack, a chroma detail."""
+        if len(many) == 1:
+            return [self._whole(many[0])]
+        qts, y_coef, c_coef, details = zip(*map(network_input, many), strict=True)
+        detail = None if details[0] is None else torch.cat(details)
+        batch = NetworkInput(torch.cat(qts), torch.cat(y_coef), torch.cat(c_coef), detail)
         try:
-            return self._in_tiles(joined, many, max(*_sides(joined)))
+            return self._in_tiles(batch, many, max(*_sides(batch)))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -553,8 +516,7 @@ def _pixels(image: Tensor, tile: Tile, gray: bool, dimensions: int) -> NDArray[n
         :, : tile.rows.stop - tile.rows.start, : tile.cols.stop - tile.cols.start
     ]
     if gray:
-        image = (image * image.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(0, True)
-        image = image.expand(3, -1, -1)
+        image = luma_of(image).expand(3, -1, -1)
     pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
     return (pixels[:, :, 0] if dimensions == 2 else pixels).cpu().numpy()
 
@@ -581,9 +543,9 @@ _WHOLE_BYTES_PER_PIXEL = 40
 """What is held for the whole picture while it is restored: levels, LOGM's tokens, the result."""
 
 
-def _strip_rows(cols: int, tokens: int = 4096) -> int:
-    """Rows of about ``tokens`` tokens, a multiple of the attention window."""
-    return max(1, tokens // (cols * WINDOW)) * WINDOW
+def _strip_rows(cols: int) -> int:
+    """Rows of about 4096 tokens, a multiple of the attention window."""
+    return max(1, 4096 // (cols * WINDOW)) * WINDOW
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -1,14 +1,15 @@
-"""benchmarks/kinds.py: which JPEGs it makes, and what it finds."""
+"""benchmarks/kinds.py: which JPEGs it makes, and what it finds; what all benchmarks refuse."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import kinds
+from benchmarks import kinds, large, layouts, resized, speed
 from data.jpeg import encode_jpeg, read_jpeg
 from models import Restorer, save_checkpoint
 from tests.conftest import csv_rows, photograph, run_main, tiny_network
@@ -45,10 +46,7 @@ def test_a_decoded_file_gives_its_levels_again() -> None:
     assert min(kinds.levels_found_again(gray, gray.decoded())) > 0.95  # type: ignore[arg-type]
 
 
-def test_gain_is_measured_against_the_decoded_file() -> None:
-    network = tiny_network()
-    network.start_from_jpeg()
-    restorer = Restorer(network, "cpu", "float32")
+def test_gain_is_measured_against_the_decoded_file(restorer: Restorer) -> None:
     case = kinds.Case("group", "label", PICTURE, lambda pixels: encode_jpeg(pixels, 30))
     outcome = kinds.measured(case, restorer)
     assert 20 < outcome.jpeg < 40
@@ -64,30 +62,38 @@ def test_the_command_prints_a_line_for_each_group(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.decode().splitlines() if line.startswith("| ")]
-    assert [line.split(" | ")[0] for line in lines[2:]] == [
-        "| found tables, 4:2:0",
-        "| drawn: text",
-    ]
+    named = [line.split(" | ")[0] for line in lines[2:]]
+    assert named == ["| found tables, 4:2:0", "| drawn: text"]
     rows = csv_rows(tmp_path / "a.csv")
     assert len(rows) == sum(int(line.split(" | ")[1]) for line in lines[2:])
     assert np.isfinite([float(row["gain"]) for row in rows]).all()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("main", "arguments", "complaint"),
     [
-        (["--groups", "drawn: nothing"], "no group drawn: nothing; there are found tables"),
-        (["--side", "10"], "--side at 64"),
-        (["--testset", "nowhere"], "test set nowhere not found"),
-        (["--checkpoint", "nowhere.pth"], "nowhere.pth not found"),
+        (kinds.main, "--groups nothing", "no group nothing; there are found tables"),
+        (kinds.main, "--side 10", "--side at 64"),
+        (kinds.main, "--testset nowhere", "test set nowhere not found"),
+        (layouts.main, "--qualities 0", "--qualities: qualities lie in 1..100"),
+        (resized.main, "--first 101", "--first: qualities lie in 1..100"),
     ],
 )
 def test_bad_arguments_are_one_line(
-    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(sys, "argv", ["kinds.py", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        kinds.main()
-    assert stop.value.code == 2
-    assert complaint in capsys.readouterr().err.splitlines()[-1]
+    main: Callable[[], int], arguments: str, complaint: str
+) -> None:
+    assert complaint in _refusal(main, *arguments.split())
+
+
+@pytest.mark.parametrize("benchmark", [kinds, large, layouts, resized, speed])
+def test_weights_that_cannot_be_loaded_are_one_line(benchmark: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.safetensors").write_text("text")
+    for weights, complaint in (("none.pth", "not found"), ("text.safetensors", "not a whole")):
+        assert complaint in _refusal(benchmark.main, "--checkpoint", tmp_path / weights)
+
+
+def _refusal(main: Callable[[], int], *arguments: object) -> str:
+    done = run_main(main, "benchmark.py", *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    return line

@@ -48,22 +48,6 @@ def test_built_in_set_is_colour_and_needs_no_file(tmp_path: Path) -> None:
         assert pixels.shape[2] == 3
 
 
-def test_gray_sets_are_made_of_colour_ones(tmp_path: Path) -> None:
-    image = photograph(24, 32)
-    write_png(tmp_path / "X_color" / "a.png", image)
-    assert has_testset("X_gray", tmp_path)
-    (entry,) = open_testset("X_gray", tmp_path)
-    assert entry.name == "a"
-    assert np.array_equal(entry.read(), luma_studio_range(image))
-    write_png(tmp_path / "X_gray" / "b.png", image[:, :, 0])
-    (entry,) = open_testset("X_gray", tmp_path)
-    assert np.array_equal(entry.read(), image[:, :, 0])
-    assert not has_testset("Y_gray", tmp_path)
-    with pytest.raises(DatasetError, match="test set Y_color not found"):
-        open_testset("Y_gray", tmp_path)
-    assert len(open_testset("Sample_gray", tmp_path)) == 6
-
-
 def test_a_set_is_a_name_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
     for folder in (root / "A", tmp_path / "A", tmp_path / "B", tmp_path / "deep" / "C"):
@@ -114,7 +98,19 @@ def test_any_colour_set_has_a_gray_one(colour: str, tmp_path: Path) -> None:
     image = photograph(24, 32)
     write_png(tmp_path / colour / "a.png", image)
     for wanted in ("mine_gray", str(tmp_path / "mine_gray"), f"{tmp_path}/mine_gray/"):
+        assert has_testset(wanted, tmp_path)
         gray = open_testset(wanted, tmp_path)
         assert (gray.name, gray.folder) == ("mine_gray", tmp_path / colour)
         (entry,) = gray
+        assert entry.name == "a"
         assert np.array_equal(entry.read(), luma_studio_range(image))
+    write_png(tmp_path / "mine_gray" / "b.png", image[:, :, 0])  # comes first where it exists
+    (entry,) = open_testset("mine_gray", tmp_path)
+    assert np.array_equal(entry.read(), image[:, :, 0])
+
+
+def test_a_gray_set_needs_a_colour_one(tmp_path: Path) -> None:
+    assert not has_testset("Y_gray", tmp_path)
+    with pytest.raises(DatasetError, match="test set Y_color not found"):
+        open_testset("Y_gray", tmp_path)
+    assert len(open_testset("Sample_gray", tmp_path)) == 6

@@ -47,21 +47,18 @@ def test_double_refuses_an_image_inside_the_shift() -> None:
         DoubleJpeg(30, 30, (9, 0))(photograph(9, 20))
 
 
-def test_pad_first_replicates_the_edge_for_single() -> None:
+def test_pad_first_replicates_the_edge_for_single_and_mirrors_it_for_double() -> None:
     image = photograph(50, 75)
-    pair = SingleJpeg(90, padding=Padding.PAD_FIRST)(image)
-    assert (pair.stored.height, pair.stored.width) == (64, 128)
-    assert pair.jpeg.shape == image.shape == pair.original.shape
-    padded = np.pad(image, ((0, 14), (0, 53), (0, 0)), mode="edge")
-    assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(padded, 90))[:50, :75])
-
-
-def test_pad_first_mirrors_with_the_edge_repeated_for_double() -> None:
-    image = photograph(50, 75)
-    pair = DoubleJpeg(40, 90, (4, 4), padding=Padding.PAD_FIRST)(image)
     once = decode_jpeg(encode_jpeg(image, 40))[4:, 4:]
-    padded = np.pad(once, ((0, 18), (0, 57), (0, 0)), mode="symmetric")
-    assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(padded, 90))[:46, :71])
+    single = SingleJpeg(90, padding=Padding.PAD_FIRST)
+    double = DoubleJpeg(40, 90, (4, 4), padding=Padding.PAD_FIRST)
+    for degrade, pixels, mode in ((single, image, "edge"), (double, once, "symmetric")):
+        height, width = pixels.shape[:2]
+        padded = np.pad(pixels, ((0, 64 - height), (0, 128 - width), (0, 0)), mode=mode)
+        pair = degrade(image)
+        assert (pair.stored.height, pair.stored.width) == (64, 128)
+        assert pair.jpeg.shape == pair.original.shape == pixels.shape
+        assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(padded, 90))[:height, :width])
 
 
 def test_sampling_mode_is_passed_on() -> None:
@@ -132,20 +129,17 @@ def test_a_missing_encoder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"listed": (0,)},
         {"lowest": 60, "highest": 50},
         {"listed": (), "listed_share": 0.1},
-        {"double_share": 1.5},
         {"listed_share": 0.6, "fine_share": 0.5},
         {"samplings": (("4:2:1", 1.0),)},
         {"samplings": (("4:2:0", 0.5),)},
-        {"samplings": (("4:2:0", 1.5), ("gray", -0.5))},
         {"encoders": (("libjpeg", 0.9),)},
         {"encoders": (("libjpg", 1.0),)},
     ],
 )
 def test_random_compression_refuses_contradictions(wrong: dict[str, object]) -> None:
     with pytest.raises(
-        ValueError, match=r"lie in|exceed|no quality|unknown sampling|unknown encoder|add up to 1"
+        ValueError, match=r"exceed|no quality|unknown sampling|unknown encoder|add up to 1"
     ):
         RandomCompression(**wrong)  # type: ignore[arg-type]

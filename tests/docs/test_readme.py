@@ -8,7 +8,6 @@ import runpy
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -190,24 +189,19 @@ def _run(
     """Once: some commands refuse to replace what they wrote."""
     if _id(command) in done:
         return
-    run = command[1:]
-    script = run[1] if run[0] == "-m" else run[0]
+    as_module = command[1] == "-m"
+    script, *_ = run = command[2:] if as_module else command[1:]
     if needed := NEEDS.get(script):
         pytest.importorskip(needed, reason=f"{needed} is an optional extra")
-    start: Callable[[], object]
-    if run[0] == "-m":
-        monkeypatch.setattr(sys, "argv", run[1:])
-        start = lambda: runpy.run_module(script, run_name="__main__", alter_sys=True)  # noqa: E731
-    else:
-        monkeypatch.setattr(sys, "argv", run)
-        start = lambda: runpy.run_path(script, run_name="__main__")  # noqa: E731
+    monkeypatch.setattr(sys, "argv", run)
     try:
-        start()
-        code: object = 0
+        if as_module:
+            runpy.run_module(script, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
-        code = end.code or 0
-    said = capsys.readouterr()
-    assert code == 0, said.err
+        if end.code:
+            pytest.fail(capsys.readouterr().err)
     done.add(_id(command))
 
 

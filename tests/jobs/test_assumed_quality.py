@@ -80,7 +80,7 @@ def test_files_say_what_they_were_taken_for(restorer: Restorer, tmp_path: Path) 
     for path in (png, fine):
         result = _restore(path, restorer, 30)
         assert result.status == "restored"
-        assert "treated as one of quality 30" in result.as_json()["message"]
+        assert "treated as one of quality 30" in result.message
     assert _restore(poor, restorer, 30).message == ""
     assert _restore(fine, restorer, 30, below=20).outcome == "left alone"
     assert np.abs(read_image(tmp_path / "out.png").astype(int) - read_image(fine)).max() == 0

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from data.degradation import SingleJpeg
-from data.jpeg import decode_jpeg
 from jobs import tables
 from jobs.methods import name_of
 from models import IJCN, save_checkpoint
@@ -25,12 +23,14 @@ from tests.conftest import (
     ROOT,
     csv_rows,
     error_line,
+    listing,
     photograph,
     run_script,
+    started,
     tiny_network,
+    wait_until,
 )
 from utils.evaluation.metrics import measure, psnr_y, ssim_y
-from utils.evaluation.published import SET_SIZES
 from utils.evaluation.tables import compare
 from utils.image_io import read_image, write_png
 from utils.run_log import file_hash
@@ -58,10 +58,6 @@ def theirs(seed: int) -> np.ndarray:
     return photograph(40, 48, seed=seed) // 2 * 2
 
 
-def listing(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def run(desk: Path, *arguments: object, output: str = "out") -> subprocess.CompletedProcess[str]:
     given = {"--testsets": "mine", "--checkpoint": "one.safetensors", "--output": output}
     defaults = [x for pair in given.items() if pair[0] not in arguments for x in pair]
@@ -72,41 +68,6 @@ def run(desk: Path, *arguments: object, output: str = "out") -> subprocess.Compl
     )
 
 
-@pytest.mark.slow
-def test_one_command_makes_the_whole_table(desk: Path) -> None:
-    """JPEG, two checkpoints, an outside method and published rows; originals stay as they are."""
-    mine = desk / "LIVE1_color"
-    for i in range(SET_SIZES["LIVE1_color"]):
-        write_png(mine / f"{i}.png", photograph(24, 24, seed=i))
-        write_png(desk / "fbcnn" / "QF10" / f"{i}.png", photograph(24, 24, seed=i) // 4 * 4)
-    originals = listing(desk)
-    shipped = [ROOT / "model_zoo" / f"Color_IJCN{which}.safetensors" for which in ("", "_drawn")]
-    done = run(
-        desk,
-        *("--set", "qualities=[10]", "--testsets", mine, "--checkpoint", *shipped),
-        *("--method", f"FBCNN={desk / 'fbcnn'}"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert originals == {k: v for k, v in listing(desk).items() if not k.startswith("out/")}
-    text = (desk / "out" / "summary.md").read_text()
-    methods = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
-    assert {"JPEG", "IJCN-S (ours)", "IJCN-S drawn (ours)", "FBCNN"} < set(methods)
-    assert "DOGNet (published)" in methods
-    assert "IJCN" not in methods
-    weights = {
-        row["method"]: (row["weights"], row["weights_sha256"])
-        for row in csv_rows(desk / "out" / "summary.csv")
-    }
-    assert weights == {
-        "JPEG": ("", ""),
-        "FBCNN": ("", ""),
-        "IJCN-S (ours)": (shipped[0].name, file_hash(shipped[0])),
-        "IJCN-S drawn (ours)": (shipped[1].name, file_hash(shipped[1])),
-    }
-    assert len(csv_rows(desk / "out" / "per_image.csv")) == 4 * SET_SIZES["LIVE1_color"]
-    assert "PSNR of IJCN-S (ours) minus FBCNN, image by image" in text
-
-
 def test_figures_are_those_of_the_pictures(desk: Path) -> None:
     done = run(
         desk,
@@ -114,7 +75,7 @@ def test_figures_are_those_of_the_pictures(desk: Path) -> None:
         *("--method", "FBCNN=theirs", "--set", "save_images=all"),
     )
     assert done.returncode == 0, done.stderr
-    rows = csv_rows(desk / "out" / "per_image.csv")
+    rows, summaries = (csv_rows(desk / "out" / f"{x}.csv") for x in ("per_image", "summary"))
     assert len(rows) == 3 * 2 * 4
     for row in rows:
         original = read_image(desk / "mine" / f"{row['image']}.png")
@@ -129,6 +90,14 @@ def test_figures_are_those_of_the_pictures(desk: Path) -> None:
         found = tuple(float(row[name]) for name in expected._fields)
         assert found == pytest.approx(expected, abs=1e-4), row
     assert {row["method"] for row in rows} == {"JPEG", "one", "second", "FBCNN"}
+    weights = {row["method"]: (row["weights"], row["weights_sha256"]) for row in summaries}
+    assert weights == {
+        "JPEG": ("", ""),
+        "FBCNN": ("", ""),
+        "one": ("one.safetensors", file_hash(desk / "one.safetensors")),
+        "second": ("two.safetensors", file_hash(desk / "two.safetensors")),
+    }
+    assert "PSNR of one minus FBCNN, image by image" in (desk / "out" / "summary.md").read_text()
     assert not (desk / "out" / "images" / "FBCNN").exists()
     alone = run(desk, "--checkpoint", "two.safetensors", output="alone")
     assert alone.returncode == 0, alone.stderr
@@ -237,6 +206,7 @@ def test_names_of_weights(tmp_path: Path, released_file: Path) -> None:
     save_checkpoint(IJCN(), tmp_path / "full.safetensors")
     found = {
         ROOT / "model_zoo" / "Color_IJCN.safetensors": "IJCN-S (ours)",
+        ROOT / "model_zoo" / "Color_IJCN_drawn.safetensors": "IJCN-S drawn (ours)",
         released_file: "IJCN",
         tmp_path / "small.safetensors": "small",
         tmp_path / "run" / "best.safetensors": "run best",
@@ -255,21 +225,13 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
     for i in range(12):
         write_png(desk / "many" / f"{i:02}.png", photograph(96, 96, seed=i))
     arguments = ("--testsets", "many", "--checkpoint", "one.safetensors", "two.safetensors")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, ROOT / "test_color_IJCN.py", *arguments, "--output", "out"),
-            *("--device", "cpu", "--set", "qualities=[10,90]"),
-        ],
+    process = started(
+        *(ROOT / "test_color_IJCN.py", *arguments, "--output", "out"),
+        *("--device", "cpu", "--set", "qualities=[10,90]"),
         cwd=desk,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
     )
     journal = desk / "out" / ".measured-0.part"
-    deadline = time.monotonic() + PATIENCE
-    while not journal.exists() or journal.read_text().count("\n") < 12:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+    wait_until(lambda: journal.exists() and journal.read_text().count("\n") >= 12, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -364,11 +326,6 @@ def test_paired_differences() -> None:
     assert compare({"a": 2.0}, {"b": 1.0}) is None
 
 
-def test_what_jpegqs_is_given_is_the_jpeg_of_the_table() -> None:
-    pair = SingleJpeg(30)(photograph(33, 47))
-    assert np.array_equal(decode_jpeg(pair.stored.data), pair.jpeg)
-
-
 # Metrics on request
 
 
@@ -405,12 +362,6 @@ def test_fewer_metrics(desk: Path) -> None:
     assert not [line for line in text.splitlines() if line.startswith("| JPEG") and " / " in line]
     jpeg = summary(desk / "out")["JPEG", "QF10"]
     assert (jpeg["ssim"], jpeg["psnrb"]) == ("nan", "nan")
-
-
-@pytest.mark.parametrize("metrics", ["psnr,nice", "[psnr,psnr]", "[]"])
-def test_unknown_metrics_are_one_line(desk: Path, metrics: str) -> None:
-    assert f"--set metrics={metrics}: " in error_line(run(desk, "--set", f"metrics={metrics}"))
-    assert not (desk / "out").exists()
 
 
 FAKE = """

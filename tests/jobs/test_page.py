@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,21 +23,15 @@ from PIL import Image
 
 from data.jpeg import JpegError, Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from data.quality import estimate_quality, standard_tables
-from jobs.page.desk import Desk, Limits, jpeg_facts
+from jobs.page.desk import Desk, Limits, Shown, jpeg_facts
 from jobs.page.server import known_checkpoints, main
 from jobs.page.visits import Visits, remove_stale_folders
-from models import CheckpointError, save_checkpoint
+from models import CheckpointError
+from models.restore.restorer import Precision
 from options.schema import OptionsError
 from tests.browser import TIMEOUT, chromium, screenshot_folder, until
-from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script, tiny_network
+from tests.conftest import PATIENCE, error_line, photograph, run_script, started, wait_until
 from utils.image_io import read_image, write_png
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    save_checkpoint(tiny_network(), path, half=True)
-    return path
 
 
 def _quiet(share: float, name: str) -> None:
@@ -64,9 +59,13 @@ def test_qualities_of_libjpeg_are_recognised(quality: int) -> None:
 def test_other_tables_are_compared_with_the_nearest() -> None:
     stored = read_jpeg(encode_jpeg(photograph(16, 16), 60))
     luma = replace(stored.components[0], table=standard_tables(60)[0] + 1)
-    estimate = estimate_quality(replace(stored, components=(luma, *stored.components[1:])))
+    stored = replace(stored, components=(luma, *stored.components[1:]))
+    estimate = estimate_quality(stored)
     assert not estimate.exact
     assert 50 <= estimate.quality <= 62
+    facts = jpeg_facts(stored)
+    assert f"**Quality about {estimate.quality}**" in facts
+    assert "not libjpeg's" in facts
 
 
 def test_one_table_for_all_components_is_compared_with_that_of_luma() -> None:
@@ -87,8 +86,8 @@ def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> N
     paths = [str(tmp_path / name) for name in names]
     shown = desk.restore(paths, tmp_path / "out", str(checkpoint), "float32", _quiet)
     assert [bool(each.problem) for each in shown] == [False, False, False, True, True]
-    assert "**60 x 40** pixels" in shown[0].facts
-    assert "chroma 4:2:0" in shown[0].facts
+    kilobytes = (tmp_path / "a" / "x.jpg").stat().st_size / 1000
+    assert f"**60 x 40** pixels, {kilobytes:.0f} kB, YCbCr, chroma 4:2:0\n" in shown[0].facts
     assert "**Quality 25**" in shown[0].facts
     assert "with tiny.safetensors, backbone in float32." in shown[0].facts
     assert "**40 x 40** pixels" in shown[2].facts
@@ -101,15 +100,28 @@ def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> N
         assert read_image(each.after).shape[:2] == read_image(each.before).shape[:2] == size
 
 
-def test_strength_is_told_and_applied(tmp_path: Path, checkpoint: Path) -> None:
+@pytest.fixture
+def show(tmp_path: Path, checkpoint: Path) -> Callable[..., Shown]:
+    """What the page shows of a file that holds these bytes."""
+
+    def show(data: bytes, precision: Precision = "float32", strength: float = 1.0) -> Shown:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        (folder / "a.jpg").write_bytes(data)
+        given = [str(folder / "a.jpg")], folder / "out", str(checkpoint), precision
+        (shown,) = Desk(Limits(), "cpu").restore(*given, _quiet, strength)
+        return shown
+
+    return show
+
+
+Show = Callable[..., Shown]
+
+
+def test_strength_is_told_and_applied(show: Show) -> None:
     data = encode_jpeg(photograph(40, 60), 25)
-    (tmp_path / "a.jpg").write_bytes(data)
-    desk = Desk(Limits(), "cpu")
     pictures = {}
     for strength in (1.0, 0.5, 0.0):
-        folder = tmp_path / f"{strength}"
-        paths = [str(tmp_path / "a.jpg")]
-        (shown,) = desk.restore(paths, folder, str(checkpoint), "float32", _quiet, strength)
+        shown = show(data, strength=strength)
         assert ("strength 0.5." in shown.facts) == (strength == 0.5)
         assert shown.restored == (strength > 0)
         assert shown.after is not None
@@ -134,65 +146,52 @@ def test_limits_are_one_message(tmp_path: Path, checkpoint: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_shown_alone(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def undecodable(data: bytes, name: str) -> None:
-        raise JpegError("cut off")
-
-    (tmp_path / "fine.jpg").write_bytes(_by_pillow(98))
-    (tmp_path / "cmyk.jpg").write_bytes(_by_pillow(30, "CMYK"))
-    (tmp_path / "cut.jpg").write_bytes(encode_jpeg(photograph(64, 64), 25)[:-60])
-    desk = Desk(Limits(), "cpu")
-    fine, cmyk, cut = (
-        desk.restore([str(path)], path.with_suffix(""), str(checkpoint), "float32", _quiet)[0]
-        for path in (tmp_path / "fine.jpg", tmp_path / "cmyk.jpg", tmp_path / "cut.jpg")
-    )
+    fine = show(_by_pillow(98))
     assert fine.after is not None
     assert not fine.restored
     assert fine.before is None
     assert "**Not restored**, shown as it is: of quality about 95 or better" in fine.facts
+    cmyk = show(_by_pillow(30, "CMYK"))
     assert cmyk.restored
     assert cmyk.before is not None
     assert "CMYK became RGB through plain arithmetic" in cmyk.facts
     assert "**Quality 30**" in cmyk.facts
     assert "[(" not in cmyk.facts
-    assert cut.before is not None  # as far as it goes
-    assert "**Quality 25**" in cut.facts
+    cut_off = encode_jpeg(photograph(64, 64), 25)[:-60]
+    assert show(cut_off).before is not None  # as far as it goes
+
+    def undecodable(data: bytes, name: str) -> None:
+        raise JpegError("cut off")
 
     monkeypatch.setattr("jobs.page.desk.as_looked_at", undecodable)
-    path = tmp_path / "cut.jpg"
-    cut = desk.restore([str(path)], tmp_path / "again", str(checkpoint), "float32", _quiet)[0]
+    cut = show(cut_off)
     assert cut.after is not None
     assert cut.restored
     assert cut.before is None
     assert "**Quality 25**" in cut.facts
 
 
-def test_tiles_are_told(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_told(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.restore.restorer.available_memory", lambda: 0)
-    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(200, 300), 25))
-    desk = Desk(Limits(), "cpu")
-    paths = [str(tmp_path / "a.jpg")]
-    shown = desk.restore(paths, tmp_path / "out", str(checkpoint), "bfloat16", _quiet)
-    assert "backbone in bfloat16, in 2 tiles." in shown[0].facts
+    shown = show(encode_jpeg(photograph(200, 300), 25), "bfloat16")
+    assert "backbone in bfloat16, in 2 tiles." in shown.facts
 
 
-def test_facts_are_of_the_picture_as_looked_at(tmp_path: Path, checkpoint: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(_by_pillow(30, orientation=6))
-    desk = Desk(Limits(), "cpu")
-    paths = [str(tmp_path / "a.jpg")]
-    shown = desk.restore(paths, tmp_path / "out", str(checkpoint), "float32", _quiet)
-    assert "**40 x 60** pixels" in shown[0].facts
-    assert shown[0].after is not None
-    assert read_image(shown[0].after).shape[:2] == (60, 40)
+def test_facts_are_of_the_picture_as_looked_at(show: Show) -> None:
+    shown = show(_by_pillow(30, orientation=6))
+    assert "**40 x 60** pixels" in shown.facts
+    assert shown.after is not None
+    assert read_image(shown.after).shape[:2] == (60, 40)
 
 
 def test_tables_are_shown_once() -> None:
-    facts = jpeg_facts(read_jpeg(encode_jpeg(photograph(16, 16), 50)), 1000)
+    facts = jpeg_facts(read_jpeg(encode_jpeg(photograph(16, 16), 50)))
     assert facts.count("Quantisation steps of ") == 2
     assert "steps of luma, " in facts
     assert "steps of Cb and Cr:" in facts
-    facts = jpeg_facts(read_jpeg(encode_jpeg(photograph(16, 16)[:, :, 0], 50)), 1000)
+    facts = jpeg_facts(read_jpeg(encode_jpeg(photograph(16, 16)[:, :, 0], 50)))
     assert facts.count("Quantisation steps, ") == 1
 
 
@@ -239,15 +238,6 @@ def test_folders_of_killed_pages_are_removed(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"ijcn_page_x", "other"}
 
 
-def test_facts_of_unusual_tables() -> None:
-    stored = read_jpeg(encode_jpeg(photograph(16, 16), 60))
-    luma = replace(stored.components[0], table=np.full((8, 8), 9, np.int32))
-    facts = jpeg_facts(replace(stored, components=(luma, *stored.components[1:])), 12_300)
-    assert "12 kB" in facts
-    assert "**Quality about " in facts
-    assert "not libjpeg's" in facts
-
-
 def test_checkpoints_to_choose_from(checkpoint: Path) -> None:
     found = known_checkpoints([str(checkpoint)])
     assert found[0] == str(checkpoint)
@@ -276,20 +266,20 @@ def test_usage_errors_are_one_line(
     assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["port", "max_files", "max_megabytes", "max_pixels"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "1e400", "many"])
-def test_numbers_out_of_range_are_refused(
-    name: str, value: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("--port=0", "--port=many", "--port=99999", "--max_files=-1", "--max_files=1.5"),
+        *("--max_megabytes=0", "--max_pixels=nan", "--max_pixels=1e400"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main([f"--{name}={value}"])
-    assert f"error: --{name}: " in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_ports_end_somewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["--port", "99999"])
-    assert "1..65535, got '99999'" in capsys.readouterr().err
+        main([typed])
+    name, _, value = typed.partition("=")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {name}: a number ")
+    assert f"got {value!r}" in error
 
 
 class Served(NamedTuple):
@@ -323,16 +313,10 @@ def _serving(checkpoint: Path, temporary: Path, *arguments: str) -> Iterator[Ser
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "app.py", "--port", str(port), "--checkpoint", str(checkpoint)),
-            *("--device", "cpu", "--max_files", "3", "--max_megabytes", "1", *arguments),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
+    process = started(
+        *("app.py", "--port", port, "--checkpoint", checkpoint),
+        *("--device", "cpu", "--max_files", 3, "--max_megabytes", 1, *arguments),
+        TMPDIR=str(temporary),
     )
     served = Served(process, port, temporary)
     try:
@@ -350,27 +334,20 @@ def _serving(checkpoint: Path, temporary: Path, *arguments: str) -> Iterator[Ser
 @pytest.fixture(scope="module")
 def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     temporary = tmp_path_factory.mktemp("temporary")
+    _upload(temporary, f"ijcn_page_{10**12}_x")  # left by a page that was killed
     with _serving(checkpoint, temporary) as served:
+        assert not (temporary / f"ijcn_page_{10**12}_x").exists()
         taken = run_script("app.py", "--port", served.port, "--checkpoint", checkpoint)
         assert f"port {served.port} on 127.0.0.1 cannot be used" in error_line(taken)
         yield served
-        assert served.end(signal.SIGINT) == 130
+        # How Ctrl-C ends it, another test tells.
+        by, code = (signal.SIGTERM, 143) if os.name == "posix" else (signal.SIGINT, 130)
+        assert served.end(by) == code
     assert not list(temporary.iterdir())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM")
-def test_a_terminated_page_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
-    _upload(tmp_path, f"ijcn_page_{10**12}_x")
-    with _serving(checkpoint, tmp_path) as served:
-        assert [each.name for each in tmp_path.glob("ijcn_page_*")] == [
-            each.name for each in tmp_path.glob(f"ijcn_page_{served.process.pid}_*")
-        ]
-        assert served.end(signal.SIGTERM) == 143
-    assert not list(tmp_path.glob("ijcn_page_*"))
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM")
+@pytest.mark.skipif(os.name != "posix", reason="signals cannot be sent to one process")
 def test_a_signal_while_a_picture_is_restored(checkpoint: Path, tmp_path: Path) -> None:
     big = tmp_path / "big.jpg"
     big.write_bytes(encode_jpeg(np.tile(photograph(256, 256), (24, 24, 1)), 30))
@@ -383,12 +360,12 @@ def test_a_signal_while_a_picture_is_restored(checkpoint: Path, tmp_path: Path) 
         upload = page.locator("#pictures input[type=file]")
         upload.wait_for(state="attached")
         upload.set_input_files(big)
-        deadline = time.monotonic() + PATIENCE
-        while not any(each.is_dir() and each.name.startswith("tmp") for each in served.files):
-            assert time.monotonic() < deadline, served.files  # no folder for results yet
-            time.sleep(0.05)
+        wait_until(  # there is a folder for results
+            lambda: any(each.is_dir() and each.name.startswith("tmp") for each in served.files),
+            served.process,
+        )
         time.sleep(0.3)
-        assert served.end(signal.SIGTERM) == 143
+        assert served.end(signal.SIGINT) == 130
     assert not list(temporary.iterdir())
 
 
@@ -480,7 +457,4 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
         assert not complaints
         assert served.files
         context.close()
-        deadline = time.monotonic() + PATIENCE
-        while served.files:
-            assert time.monotonic() < deadline, served.files
-            time.sleep(0.1)
+        wait_until(lambda: not served.files, served.process)

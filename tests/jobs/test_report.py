@@ -15,10 +15,9 @@ import pytest
 from data.datasets import NamedImage, TestSet
 from data.degradation import SingleJpeg
 from data.jpeg import decode_jpeg, encode_jpeg
-from jobs.earlier_results import Origin
+from jobs.earlier_results import Origin, Said
 from jobs.report import remove_unwanted_pictures, report_evaluation, report_files
 from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
-from models import save_checkpoint
 from models.restore.restorer import Restorer
 from tests.conftest import ROOT, photograph, report_contents, run_script, tiny_network
 from utils.evaluation.evaluate import Evaluation, evaluate, image_path
@@ -121,7 +120,7 @@ def test_restored_files(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     write_png(tmp_path / "old.png", decode_jpeg(whole))
     (tmp_path / "changed.jpg").write_bytes(whole)
-    origin = Origin.of(tmp_path / "changed.jpg", whole, {}).as_json({})
+    origin = Origin.of(tmp_path / "changed.jpg", whole, {}).as_json(Said())
     (tmp_path / "out").mkdir()
     small = with_origin(encode_png(photograph(16, 16)), origin)
     (tmp_path / "out" / "changed.png").write_bytes(small)
@@ -181,13 +180,6 @@ def test_results_that_have_gone(tmp_path: Path) -> None:
     (entry,) = data["entries"]
     assert entry["note"].startswith("odd; not shown as it was: ")
     assert not pieces
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    save_checkpoint(tiny_network(), path, half=True)
-    return path
 
 
 @pytest.mark.parametrize("script", ["test_color_IJCN.py", "test_colordouble_IJCN.py"])

@@ -67,10 +67,3 @@ def test_colours_are_pillows_within_one_level() -> None:
     ours = ycbcr_to_rgb(torch.from_numpy(ycbcr).permute(2, 0, 1)[None].double())
     ours = ours[0].permute(1, 2, 0).round().clamp(0, 255).numpy().astype(int)
     assert np.abs(ours - pillow).max() <= 1
-
-
-def test_first_image_of_flat_levels_is_flat_mid_gray() -> None:
-    y, c = torch.zeros(1, 1, 4, 4, 8, 8), torch.zeros(1, 2, 2, 2, 8, 8)
-    image = CoefficientsToImage()(y, c)
-    assert image.shape == (1, 3, 32, 32)
-    torch.testing.assert_close(image, torch.full_like(image, 128 / 255))

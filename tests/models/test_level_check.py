@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from data.degradation import SingleJpeg
 from models import load_checkpoint, save_checkpoint
 from models.dct import image_to_coefficients
 from models.ijcn import CHECK_SEES
 from models.level_check import LevelCheck
-from models.restore.restorer import network_input
-from tests.conftest import photograph, tiny_network
-
-
-def _case(quality: int, side: int = 64, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tables, luma and chroma levels of a JPEG, and its original in [0, 1]."""
-    picture = photograph(side, side, seed)
-    inputs = network_input(SingleJpeg(quality)(picture).stored)
-    clean = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    return inputs.qts.float(), inputs.y_coef.float(), inputs.c_coef.float(), clean
+from tests.conftest import network_case, tiny_network
 
 
 def _random(width: int = 8) -> LevelCheck:
@@ -42,13 +31,13 @@ def _offsets(tables: Tensor, y: Tensor, c: Tensor, image: Tensor) -> Tensor:
 
 
 def test_a_fresh_check_changes_nothing_within_the_intervals() -> None:
-    tables, y, c, clean = _case(30)
+    tables, y, c, clean = network_case(30)
     torch.testing.assert_close(LevelCheck(8)(tables, y, c, clean), clean, atol=1e-3, rtol=0)
 
 
 def test_coefficients_end_within_a_step_of_the_level() -> None:
     """Whatever the weights and whatever the picture: the bound is not learned beyond that."""
-    tables, y, c, clean = _case(40)
+    tables, y, c, clean = network_case(40)
     torch.manual_seed(0)
     wild = torch.rand_like(clean) * 0.6 + 0.2
     fresh = LevelCheck(8)
@@ -66,7 +55,7 @@ def test_a_network_with_a_fresh_check_only_clips() -> None:
     longer = network.with_steps(level_check=16)
     assert longer.config.level_check == 16
     assert not longer.training
-    tables, y, c, _ = _case(30)
+    tables, y, c, _ = network_case(30)
     before = network(tables, y, c).image.clamp(0, 1)
     after = longer(tables, y, c).image
     outside = _offsets(tables, y, c, before).abs() > 0.52
@@ -78,23 +67,13 @@ def test_a_network_with_a_fresh_check_only_clips() -> None:
         longer.with_steps(level_check=8)
 
 
-def test_starting_from_the_jpeg_resets_it() -> None:
-    network = tiny_network()
-    tables, y, c, _ = _case(30)
-    assert not torch.allclose(network(tables, y, c).image, network(tables, y, c).first, atol=1e-3)
-    network.start_from_jpeg()
-    output = network(tables, y, c)
-    luma, same = (_offsets(tables, y, c, x) for x in (output.first, output.image))
-    torch.testing.assert_close(same, luma, atol=0.02, rtol=0)
-    # Chroma that was enlarged smoothly is not quite found again: a little is clipped.
-    torch.testing.assert_close(output.image, output.first, atol=0.03, rtol=0)
-
-
 def test_files_from_before_the_bound_can_be_loaded(tmp_path: Path) -> None:
     network = tiny_network()
     assert network.level_check is not None
     save_checkpoint(network, tmp_path / "new.safetensors")
-    weights, notes = _read(tmp_path / "new.safetensors")
+    with safetensors.safe_open(tmp_path / "new.safetensors", "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        notes = file.metadata()
     old = {name: tensor for name, tensor in weights.items() if ".reach." not in name}
     assert len(old) == len(weights) - 4
     safetensors.torch.save_file(old, tmp_path / "old.safetensors", notes)
@@ -107,23 +86,9 @@ def test_files_from_before_the_bound_can_be_loaded(tmp_path: Path) -> None:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with safetensors.safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-
-
-def test_it_survives_a_checkpoint(tmp_path: object) -> None:
-    path = f"{tmp_path}/a.safetensors"
-    network = tiny_network()
-    save_checkpoint(network, path)
-    tables, y, c, _ = _case(30)
-    with torch.inference_mode():
-        assert torch.equal(load_checkpoint(path)(tables, y, c).image, network(tables, y, c).image)
-
-
 def test_levels_that_were_not_stored_say_nothing() -> None:
     """Those of a layout brought to 4:2:0 are not whole numbers, see models.restore.layouts."""
-    tables, y, c, clean = _case(20)
+    tables, y, c, clean = network_case(20)
     check = _random()
     luma, chroma = image_to_coefficients(clean)
     changed_luma, changed_chroma = image_to_coefficients(check(tables, y, c + 0.25, clean))
@@ -150,7 +115,7 @@ def test_changes_are_measured_in_steps_of_the_table() -> None:
 
 def test_a_part_of_the_picture_gives_the_part_of_the_result() -> None:
     """It sees 58 pixels: a block of chroma, and from there five of luma; fewer than the halo."""
-    tables, y, c, clean = _case(20, 256)
+    tables, y, c, clean = network_case(20, 256)
     check = _random()
     whole = check(tables, y, c, clean)[:, :, CHECK_SEES:-CHECK_SEES, CHECK_SEES:-CHECK_SEES]
     rows = slice(4, 24), slice(2, 12), slice(32, 192)  # luma, chroma, pixels
@@ -163,7 +128,7 @@ def test_a_part_of_the_picture_gives_the_part_of_the_result() -> None:
 def test_it_learns_to_stay_within_the_intervals() -> None:
     """Answers that err at random lie outside the intervals often: most of that can be undone."""
     torch.manual_seed(0)
-    cases = [_case(quality, seed=seed) for seed in range(4) for quality in (10, 20)]
+    cases = [network_case(quality, seed=seed) for seed in range(4) for quality in (10, 20)]
     tables, y, c, clean = (torch.cat(parts) for parts in zip(*cases, strict=True))
     check = LevelCheck(8)
     optimiser = torch.optim.Adam(check.parameters(), 5e-3)

@@ -88,6 +88,12 @@ def test_errors_and_exit_codes_are_the_scripts(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_to_do_about_an_error_is_called_by_the_short_name(tmp_path: Path) -> None:
+    done = run_main(ijcn.main, "ijcn", "download", "--verify", "--output", tmp_path)
+    assert done.returncode == 1
+    assert b"fetch one (ijcn download LIVE1_color)" in done.stderr
+
+
 def test_an_installed_copy_holds_all_that_commands_read() -> None:
     tomllib = pytest.importorskip("tomllib", reason="from Python 3.11 on")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +16,7 @@ from safetensors import safe_open
 
 from jobs import train as train_job
 from models import IJCNConfig, load_checkpoint, save_checkpoint
+from options.schema import TrainOptions, load_options
 from tests.conftest import (
     PATIENCE,
     ROOT,
@@ -45,6 +44,26 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _terminated(words: list[object], awaited: Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a Python process that gets SIGTERM once a file is there."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not awaited.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out, err
+
+
 def _arguments(images: Path, output: Path, *changes: str) -> list[object]:
     return [
         *("--opt", "options/train_smoke.yml", "--set", f"data.folders=[{images / 'train'}]"),
@@ -63,6 +82,11 @@ def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_
     done = run_script(SCRIPT, *arguments, "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert "finished at step 20" in done.stdout
+    saved = (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns
+    again = run_script(SCRIPT, *arguments, "--resume", "auto")
+    assert again.returncode == 0
+    assert "nothing to do: 20 of 20 steps are done" in again.stdout
+    assert (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns == saved
 
     run = tmp_path / "smoke"
     assert load_checkpoint(run / "best.safetensors").config == TINY
@@ -110,12 +134,7 @@ def test_tensorboard_gets_scalars_and_pictures(images: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_two_processes_follow_the_same_loss_curve_as_one(images: Path, tmp_path: Path) -> None:
     """The same global batch of four crops: in one process, and shared by two in two parts each."""
-    changes = (
-        "data.batch=4",
-        "optimisation.optimiser=adamw",
-        "report_steps=1",
-        "tensorboard=false",
-    )
+    changes = "data.batch=4", "optimisation.optimiser=adamw", "report_steps=1", "tensorboard=false"
     one = run_script(SCRIPT, *_arguments(images, tmp_path / "one", *changes))
     assert one.returncode == 0, one.stderr
     two = run_script(
@@ -131,11 +150,16 @@ def test_two_processes_follow_the_same_loss_curve_as_one(images: Path, tmp_path:
         alone, shared = ([float(row[name]) for row in curve] for curve in curves)
         assert len(alone) == 20
         assert shared == pytest.approx(alone, rel=2e-3, abs=2e-4)
-    gains = [
-        [float(row["gain_QF10"]) for row in csv_rows(tmp_path / name / "smoke" / "validation.csv")]
-        for name in ("one", "two")
-    ]
+    curves = [csv_rows(tmp_path / name / "smoke" / "validation.csv") for name in ("one", "two")]
+    gains = [[float(row["gain_QF10"]) for row in curve] for curve in curves]
     assert gains[1] == pytest.approx(gains[0], abs=1e-3)
+
+
+def _only_error(done: subprocess.CompletedProcess[str]) -> str:
+    """What one of many processes says, all the others being silent."""
+    assert done.returncode != 0
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    return line
 
 
 @pytest.mark.slow
@@ -143,10 +167,7 @@ def test_many_processes_refuse_in_one_line(images: Path, tmp_path: Path) -> None
     done = run_script(
         SCRIPT, *_arguments(images, tmp_path, "data.batch=3"), processes=2, OMP_NUM_THREADS="1"
     )
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert "choose --set data.batch=4" in lines[0]
+    assert "choose --set data.batch=4" in _only_error(done)
 
 
 @pytest.mark.slow
@@ -158,10 +179,7 @@ def test_an_error_in_any_process_is_said_once(images: Path, tmp_path: Path) -> N
     (folder / "1.png").write_bytes(b"broken")
     arguments = _arguments(images, tmp_path / "out", f"validation.folder={folder}")
     done = run_script(SCRIPT, *arguments, processes=2, OMP_NUM_THREADS="1")
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert "1.png" in lines[0]
+    assert "1.png" in _only_error(done)
     assert not [path for path in tmp_path.glob("out/**/*") if path.is_file()]
 
 
@@ -179,17 +197,8 @@ def test_more_processes_than_validation_images_and_a_signal_to_all(
         "validation.every_steps=5",
     )
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    process = subprocess.Popen(
-        [sys.executable, *launcher, SCRIPT, *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    _wait_for(tmp_path / "smoke" / "validation.csv", process)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=PATIENCE)
+    curve = tmp_path / "smoke" / "validation.csv"
+    _, out, err = _terminated([*launcher, SCRIPT, *arguments], curve)
     assert "continue with --resume auto" in out, err
     again = run_script(
         SCRIPT,
@@ -211,49 +220,16 @@ def test_training_goes_on_without_its_curves(images: Path, tmp_path: Path) -> No
     assert "finished at step 20" in done.stdout
 
 
-def test_a_finished_run_has_nothing_to_do(images: Path, tmp_path: Path) -> None:
-    arguments = _arguments(images, tmp_path, "optimisation.steps=6", "tensorboard=false")
-    assert run_script(SCRIPT, *arguments).returncode == 0
-    before = (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns
-    again = run_script(SCRIPT, *arguments, "--resume", "auto")
-    assert again.returncode == 0
-    assert "nothing to do: 6 of 6 steps are done" in again.stdout
-    assert (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns == before
-
-
-def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-
-
 def test_a_terminated_run_saves_and_goes_on(images: Path, tmp_path: Path) -> None:
     arguments = _arguments(images, tmp_path, "optimisation.steps=100000", "tensorboard=false")
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _wait_for(tmp_path / "smoke" / "train.csv", process)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
+    code, out, err = _terminated([SCRIPT, *arguments], tmp_path / "smoke" / "train.csv")
+    assert code == 0, err
     assert "continue with --resume auto" in out
     assert "Traceback" not in err
     again = run_script(SCRIPT, *arguments, "--resume", "auto", "--max_minutes", "0")
     assert again.returncode == 0, again.stderr
     assert "resuming at step" in again.stdout
-
-
-def test_time_limit_stops_and_saves(images: Path, tmp_path: Path) -> None:
-    done = run_script(SCRIPT, *_arguments(images, tmp_path), "--max_minutes", "0")
-    assert done.returncode == 0, done.stderr
-    assert "stopped at step 1" in done.stdout
-    assert (tmp_path / "smoke" / "state.pt").exists()
+    assert "stopped at step" in again.stdout
 
 
 def test_fine_tuning_starts_from_the_checkpoint(images: Path, tmp_path: Path) -> None:
@@ -306,16 +282,8 @@ def test_a_last_step_is_added_and_trained_alone(
 
 
 def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
-    options = train_job.TrainOptions.model_validate_json(
-        json.dumps(
-            {
-                "name": "x",
-                "initial": str(released_file),
-                "data": {"folders": ["x"]},
-                "optimisation": {"steps": 200},
-            }
-        )
-    )
+    finetune = ROOT / "options" / "train_finetune.yml"
+    options = load_options(TrainOptions, finetune, [("initial", str(released_file))])
     assert train_job._network(options).config == IJCNConfig()
 
 
@@ -330,6 +298,9 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (["data.batch=3", "optimisation.accumulate=2"], "multiple of optimisation.accumulate"),
         (["device=cuda:9"], "cuda:9"),
         (["data.fine_share=0.9"], "exceed 1"),
+        (["data.listed_qualities=[0]"], "data.listed_qualities.0: input should be"),
+        (["data.double_share=1.5"], "data.double_share: input should be"),
+        (['data.sampling_shares={"4:2:0": 1.5, gray: -0.5}'], "data.sampling_shares"),
         (["output=/dev/null/x"], "/dev/null/x"),
         (["name=.."], "name"),
     ],
@@ -374,8 +345,3 @@ def test_without_a_compiler_training_goes_on(
         train_job._compile(network, 2, 64, torch.device("cpu"), torch.float32, record)
     network(torch.ones(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, 8, 8), torch.zeros(1, 2, 4, 4, 8, 8))
     assert "going on without torch.compile: no C++ compiler" in capsys.readouterr().out
-
-
-def test_differences_are_named() -> None:
-    other = dataclasses.replace(TINY, widths=(8, 16, 8))
-    assert train_job._differences(TINY, other) == "widths (8, 8, 8) there, (8, 16, 8) here"

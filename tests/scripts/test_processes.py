@@ -7,24 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data.jpeg import encode_jpeg
-from models import save_checkpoint
-from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script, tiny_network
+from tests.conftest import PATIENCE, ROOT, error_line, photograph, run_script, started, wait_until
 from utils.image_io import read_image, write_png
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zoo") / "tiny.safetensors"
-    save_checkpoint(tiny_network(), path, half=True)
-    return path
 
 
 def _pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -159,23 +149,13 @@ def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoin
     source.mkdir()
     for i in range(200):
         (source / f"{i:03}.jpg").write_bytes(encode_jpeg(photograph(200, 200, seed=i), 40))
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, *launcher, "test_real_IJCN.py", "--input", source),
-            *("--output", output, "--checkpoint", checkpoint, "--device", "cpu"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = started(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+        *("test_real_IJCN.py", "--input", source),
+        *("--output", output, "--checkpoint", checkpoint, "--device", "cpu"),
     )
     try:
-        deadline = time.monotonic() + PATIENCE
-        while not list(output.glob("*.png")):
-            assert time.monotonic() < deadline
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
+        wait_until(lambda: list(output.glob("*.png")), process)
         listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
         workers = [int(line) for line in listed.stdout.split()]
         assert len(workers) == 2

@@ -7,7 +7,7 @@ serialised: damaged tags stay as they are and harm no other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -137,31 +137,35 @@ class _Block:
 
     def directory(self, at: int) -> list[_Entry]:
         """The entries of an IFD, as many of those announced as lie within the block."""
-        return list(self._entries(at)) if at >= 8 else []
-
-    def _entries(self, at: int) -> Iterator[_Entry]:
-        for place in range(at + 2, at + 2 + 12 * self.number(at, 2), 12):
+        entries: list[_Entry] = []
+        for place in range(at + 2, at + 2 + 12 * self.number(at, 2), 12) if at >= 8 else ():
             if place + 12 > len(self.data):
-                return
+                break
             tag, kind, count = (self.number(place + i, n) for i, n in ((0, 2), (2, 2), (4, 4)))
             inside = _SIZES.get(kind, 0) * count <= 4
-            yield _Entry(
-                place, tag, kind, count, place + 8 if inside else self.number(place + 8, 4)
-            )
+            value = place + 8 if inside else self.number(place + 8, 4)
+            entries.append(_Entry(place, tag, kind, count, value))
+        return entries
 
     def appended(self, source: _Block, found: list[_Entry], depth: int) -> bytes:
-        """Copy a directory of another block of this order, with all its values; its new place."""
+        """Copy a directory of another block of this order, with all its values; its new place.
+
+        Of several entries with one tag the first is copied, and no more than twice the source in
+        all: a small file whose directories or values overlap must not become a huge block.
+        """
         copied = []
-        for entry in found:
+        for entry in reversed({entry.tag: entry for entry in reversed(found)}.values()):
+            end = entry.place + entry.size
+            room = 2 * len(source.data) - len(self.data)
+            if entry.size > 4 and (end > len(source.data) or entry.size > room):
+                continue
             raw = bytes(source.data[entry.at : entry.at + 12])
-            value = bytes(source.data[entry.place : entry.place + entry.size])
+            value = bytes(source.data[entry.place : end])
             if entry.tag in _DIRECTORIES and entry.kind in (4, 13) and depth < 2:
                 inner = source.directory(int.from_bytes(value[:4], self.order))
                 raw = raw[:8] + self.appended(source, inner, depth + 1)
-            elif entry.size > 4 and len(value) == entry.size:
+            elif entry.size > 4:
                 raw = raw[:8] + self._append(value)
-            elif entry.size > 4:  # it would lie beyond the end
-                continue
             copied.append(raw)
         count = len(copied).to_bytes(2, self.order)
         return self._append(count + b"".join(copied) + bytes(4))

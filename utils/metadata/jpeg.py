@@ -9,9 +9,9 @@ from itertools import accumulate
 
 from utils.metadata import xmp
 from utils.metadata.exif import is_exif
-from utils.metadata.jpeg_segments import picture_end, segments
+from utils.metadata.jpeg_segments import picture_end, segment, segments
 from utils.metadata.png import comments as comments_of_png
-from utils.metadata.record import INCH, Density, Lost, Metadata, photoshop_names
+from utils.metadata.record import INCH, Density, Lost, Metadata
 from utils.metadata.trailers import further_pictures
 
 EXIF = b"Exif\0"  # a byte of any value follows
@@ -23,6 +23,16 @@ MULTI_PICTURE = b"MPF\0"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xFE
+_KINDS = (
+    (_APP1, EXIF),
+    (_APP1, XMP),
+    (_APP1, EXTENDED_XMP),
+    (_APP13, PHOTOSHOP),
+    (_APP2, ICC),
+    (_COM, b""),
+)
+"""Segments that are read: their codes, and how their payloads begin."""
+
 _LONGEST = 65533
 """A segment's 65,535 bytes, less those that state its length."""
 
@@ -33,35 +43,23 @@ _JFIF_UNITS = ("none", "inch", "cm")
 
 def read(data: bytes) -> Metadata:
     """Everything that a JPEG says besides its pixels, as stored."""
-    exifs: list[bytes] = []
-    packets: list[bytes] = []
-    extended: list[bytes] = []
-    resources: list[bytes] = []
-    profile: list[bytes] = []
-    comments: list[bytes] = []
+    found: dict[tuple[int, bytes], list[bytes]] = {kind: [] for kind in _KINDS}
     others: list[tuple[int, bytes]] = []
     left_out: list[Lost] = []
     density = None
     for code, payload, _ in segments(data):
-        if code == _APP1 and payload.startswith(EXIF):
-            exifs.append(payload[6:])
-        elif code == _APP1 and payload.startswith(XMP):
-            packets.append(payload[len(XMP) :])
-        elif code == _APP1 and payload.startswith(EXTENDED_XMP):
-            extended.append(payload[len(EXTENDED_XMP) :])
-        elif code == _APP13 and payload.startswith(PHOTOSHOP):
-            resources.append(payload[len(PHOTOSHOP) :])
-        elif code == _APP2 and payload.startswith(ICC):
-            profile.append(payload[len(ICC) :])
-        elif code == _COM:
-            comments.append(payload)
+        kind = next((k for k in _KINDS if k[0] == code and payload.startswith(k[1])), None)
+        if kind:
+            found[kind].append(payload[len(kind[1]) :])
         elif code == _APP0 and payload.startswith(b"JFIF\0"):
             density = density or _density(payload)
         elif code == _APP11:
-            kind = "content credentials (C2PA)" if b"c2pa" in payload else name(code, payload)
-            left_out.append(Lost(kind, "left out: made for the stored pixels only"))
+            what = "content credentials (C2PA)" if b"c2pa" in payload else name(code, payload)
+            left_out.append(Lost(what, "left out: made for the stored pixels only"))
         elif _is_kept(code, payload):
             others.append((code, payload))
+    exifs, packets, extended, resources, profile, comments = found.values()
+    exifs = [block[1:] for block in exifs]
     problems: list[str] = []
     whole = _profile(profile, problems)
     rest = _extended(extended, problems)
@@ -182,10 +180,7 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
             lost.append(Lost("a comment", _TOO_LONG))
         else:
             parts.append((_COM, comment))
-    written = b"".join(
-        b"\xff" + bytes((code,)) + (len(payload) + 2).to_bytes(2, "big") + payload
-        for code, payload in parts
-    )
+    written = b"".join(segment(code, payload) for code, payload in parts)
     at = next((s.end for s in segments(encoded) if s.payload.startswith(b"JFIF\0")), 2)
     head = encoded[:at]
     if metadata.density and at > 2:
@@ -202,8 +197,13 @@ def names_beyond(metadata: Metadata) -> list[str]:
 
 
 def names_of_photoshop(metadata: Metadata) -> list[str]:
-    """IPTC and what else Photoshop's resources hold."""
-    return photoshop_names(metadata.photoshop) if metadata.photoshop else []
+    """IPTC and what else Photoshop's resources hold (Photoshop file formats, 2019)."""
+    resources = metadata.photoshop
+    if not resources:
+        return []
+    iptc, digest = (resources.count(b"8BIM" + number) for number in (b"\x04\x04", b"\x04\x25"))
+    other = resources.count(b"8BIM") > iptc + digest  # a digest of the IPTC
+    return ["IPTC"] * bool(iptc) + ["Photoshop's data (APP13)"] * (other or not iptc)
 
 
 def _cut(data: bytes, length: int) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from utils.metadata import png, webp
-from utils.metadata.jpeg_segments import segments
+from utils.metadata.jpeg_segments import segment, segments
 
 JPEG_CODE, JPEG_NAME = 0xE9, b"IJCN\0"
 WEBP_NAME = b"IJCN"
@@ -33,14 +33,12 @@ def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
     if webp.is_webp(encoded):
         return webp.with_chunk(encoded, WEBP_NAME, text)
     if encoded[:2] == b"\xff\xd8":
-        payload = JPEG_NAME + text
-        segment = b"\xff" + bytes((JPEG_CODE,)) + struct.pack(">H", len(payload) + 2) + payload
         at = 2  # behind the others: some programs look for EXIF in the first place only
         for each in segments(encoded):
             if not (0xE0 <= each.code <= 0xEF or each.code == 0xFE):
                 break
             at = each.end
-        return encoded[:at] + segment + encoded[at:]
+        return encoded[:at] + segment(JPEG_CODE, JPEG_NAME + text) + encoded[at:]
     if encoded[:4] in (b"II*\0", b"MM\0*"):
         return encoded + text + _TIFF_NAME + struct.pack(">L", len(text))
     return encoded

@@ -9,8 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 from utils.metadata.exif import is_exif
-from utils.metadata.record import Density, Lost, Metadata
-from utils.metadata.xmp import XmpError, joined
+from utils.metadata.record import Density, Lost, Metadata, whole_xmp
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
@@ -122,13 +121,7 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
     texts += [each for each in metadata.chunks if each[0] in _TEXTS]
     if metadata.photoshop:
         texts.append(_as_raw_profile(metadata.photoshop))
-    packet = metadata.xmp
-    if packet and metadata.extended_xmp:
-        try:
-            packet = joined(packet, metadata.extended_xmp[1])
-        except XmpError as error:
-            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
-    if packet:
+    if packet := whole_xmp(metadata, lost):
         texts.append((b"iTXt", _XMP + b"\0\0\0\0\0" + packet))
     room = _LARGEST_TEXT
     for kind, payload in texts:
@@ -212,13 +205,12 @@ def _comment(comment: bytes, lost: list[Lost]) -> tuple[bytes, bytes]:
     if b"\0" in text:
         lost.append(Lost("a comment that is no text", "left out: PNG has no place for that"))
         return b"tEXt", b""
+    latin_1 = b"tEXt", b"Comment\0" + text
     try:
-        text.decode("ascii" if text.isascii() else "utf-8")
+        text.decode()
     except UnicodeDecodeError:
-        return b"tEXt", b"Comment\0" + text
-    if text.isascii():
-        return b"tEXt", b"Comment\0" + text
-    return b"iTXt", b"Comment\0\0\0\0\0" + text
+        return latin_1
+    return latin_1 if text.isascii() else (b"iTXt", b"Comment\0\0\0\0\0" + text)
 
 
 def _physical(density: Density) -> bytes:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+from utils.metadata.xmp import XmpError, joined
+
 INCH = 0.0254
 """Metres."""
 
@@ -83,10 +85,15 @@ class Metadata:
     problems: tuple[str, ...] = ()
 
 
-def photoshop_names(resources: bytes) -> list[str]:
-    """What is in Photoshop's image resources, for people (Photoshop file formats, 2019)."""
-    iptc = b"8BIM\x04\x04" in resources
-    other = resources.count(b"8BIM") > resources.count(b"8BIM\x04\x04") + resources.count(
-        b"8BIM\x04\x25"
-    )  # the latter is a digest of the IPTC
-    return ["IPTC"] * iptc + ["Photoshop's data (APP13)"] * (other or not iptc)
+def whole_xmp(metadata: Metadata, lost: list[Lost]) -> bytes | None:
+    """All XMP as one packet, for formats that have no place for an extended one.
+
+    Adds to ``lost`` what cannot be joined.
+    """
+    packet = metadata.xmp
+    if packet and metadata.extended_xmp:
+        try:
+            return joined(packet, metadata.extended_xmp[1])
+        except XmpError as error:
+            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
+    return packet

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.metadata.exif import entries, is_exif
-from utils.metadata.record import Density, Lost, Metadata
-from utils.metadata.xmp import XmpError, joined
+from utils.metadata.record import Density, Lost, Metadata, whole_xmp
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
 _FORMATS = {_SHORT: "H", _LONG: "L"}
@@ -111,14 +110,8 @@ def encoded(
         for tag, side in ((282, x), (283, y)):
             store(tag, _RATIONAL, 1, struct.pack(f"{order}LL", round(side * 10_000), 10_000))
         put(296, _SHORT, unit)
-    packet = metadata.xmp
-    if packet and metadata.extended_xmp:
-        try:
-            packet = joined(packet, metadata.extended_xmp[1])
-        except XmpError as error:
-            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
     for tag, kind, value in (
-        (_XMP, _BYTE, packet),
+        (_XMP, _BYTE, whole_xmp(metadata, lost)),
         (_PHOTOSHOP, _BYTE, metadata.photoshop),
         (_ICC, _UNDEFINED, metadata.icc_profile),
     ):

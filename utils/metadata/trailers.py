@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from utils.metadata.jpeg_segments import picture_end, segments
+from utils.metadata.jpeg_segments import FRAME_HEADERS, picture_end, segments
 
 _START = b"\xff\xd8\xff"
 _FILM = re.compile(rb"(?<=\0\0)..ftyp", re.DOTALL)
 _BOX = re.compile(rb"ftyp|moov|mdat|free|skip|wide|uuid|meta|moof|mfra|sidx|styp|pnot|udta")
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _KINDS = (
     # of ISO 21496-1, Adobe and Google, Apple; how a container's directory calls it
@@ -86,7 +85,7 @@ def _picture(jpeg: bytes, semantic: bytes) -> str:
     for segment in segments(jpeg):
         if 0xE0 <= segment.code <= 0xEF:
             said += b" " + segment.payload
-        elif segment.code in _FRAMES and len(segment.payload) >= 5:
+        elif segment.code in FRAME_HEADERS and len(segment.payload) >= 5:
             height, width = (int.from_bytes(segment.payload[i : i + 2], "big") for i in (1, 3))
             size = f"{width}x{height}, "
     kinds = (kind for pattern, kind in _KINDS if re.search(pattern, said, re.IGNORECASE))

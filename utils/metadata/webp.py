@@ -6,8 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from utils.metadata.record import Lost, Metadata
-from utils.metadata.xmp import XmpError, joined
+from utils.metadata.record import Lost, Metadata, whole_xmp
 
 
 def is_webp(data: bytes) -> bool:
@@ -35,14 +34,12 @@ def read(data: bytes) -> Metadata:
 
 def encoder_options(metadata: Metadata) -> tuple[dict[str, Any], list[Lost]]:
     """What Pillow's encoder is to put in, and what could not be."""
-    lost = []
-    packet = metadata.xmp
-    if packet and metadata.extended_xmp:
-        try:
-            packet = joined(packet, metadata.extended_xmp[1])
-        except XmpError as error:
-            lost.append(Lost("the extended XMP", f"is damaged ({error}) and was left out"))
-    given = {"exif": metadata.exif, "xmp": packet, "icc_profile": metadata.icc_profile}
+    lost: list[Lost] = []
+    given = {
+        "exif": metadata.exif,
+        "xmp": whole_xmp(metadata, lost),
+        "icc_profile": metadata.icc_profile,
+    }
     return {key: value for key, value in given.items() if value}, lost
 
 

@@ -56,7 +56,7 @@ def split(packet: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
     Returns the packet and (GUID of 32 digits, all of the XMP).
     """
     # Without the wrapper and the room for changes, which extended XMP has not.
-    inner = re.sub(rb"^\s*<\?xpacket[^>]*\?>|<\?xpacket[^>]*\?>\s*$", b"", packet).strip()
+    inner = re.sub(rb"^\s*<\?xpacket[^<>]*\?>|<\?xpacket[^<>]*\?>\s*$", b"", packet).strip()
     guid = hashlib.md5(inner, usedforsecurity=False).hexdigest().upper()
     return (_MAIN_OF_EXTENDED % guid).encode(), (guid.encode(), inner)
 

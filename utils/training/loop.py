@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from utils.distributed import World
+from utils.distributed import ALONE, World
 from utils.training.optimisers import (
     OptimiserKind,
     build_optimisers,
@@ -87,18 +87,17 @@ class Validated(NamedTuple):
     watched: Mapping[str, float] = {}
 
 
+@dataclass(frozen=True)
 class Batches(Generic[Batch]):
     """Where a trainer's batches come from.
 
-    Args:
-        start: first step -> endless iterator of this process's micro-batches, ``accumulate`` of
-            them a step, each a pure function of step, position and process.
-        crops: samples of one step over all processes and micro-batches.
+    start: first step -> endless iterator of this process's micro-batches, ``accumulate`` of them a
+    step, each a pure function of step, position and process. crops: samples of one step over all
+    processes and micro-batches.
     """
 
-    def __init__(self, start: Callable[[int], Iterator[Batch]], crops: int) -> None:
-        self.start = start
-        self.crops = crops
+    start: Callable[[int], Iterator[Batch]]
+    crops: int
 
 
 @dataclass(frozen=True)
@@ -109,48 +108,38 @@ class Outcome:
     finished: bool
 
 
+@dataclass(eq=False)
 class Trainer(Generic[Batch]):
     """Trains one network in one folder.
 
-    Args:
-        network: on its device. recipe: numbers of the optimisation. folder: where states go.
-        batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
-        validate: EMA network -> :class:`Validated`, called by every process; only the main
-            process's result counts. None: no validation.
-        export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by
-            the main process.
-        record: what the run tells people.
-        world: the processes that train together.
-        variant: what the network is, compared with that of the state a run is resumed from.
+    network: on its device. recipe: numbers of the optimisation. folder: where states go.
+    batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
+    validate: EMA network -> :class:`Validated`, called by every process; only the main process's
+        result counts. None: no validation.
+    export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by the
+        main process.
+    record: what the run tells people.
+    world: the processes that train together.
+    variant: what the network is, compared with that of the state a run is resumed from.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        folder: Path,
-        batches: Batches[Batch],
-        loss: Callable[[nn.Module, Batch], Loss],
-        validate: Callable[[nn.Module], Validated] | None,
-        export: Callable[[nn.Module, str], None],
-        record: RunRecord,
-        world: World | None = None,
-        variant: str = "",
-    ) -> None:
-        self.network = network
-        self.recipe = recipe
-        self.folder = folder
-        self.batches = batches
-        self.loss = loss
-        self.validate = validate
-        self.export = export
-        self.record = record
-        self.world = world or World()
-        self.variant = variant
-        self.device = next(network.parameters()).device
-        self.ema = copy.deepcopy(network).eval().requires_grad_(False)
+    network: nn.Module
+    recipe: Recipe
+    folder: Path
+    batches: Batches[Batch]
+    loss: Callable[[nn.Module, Batch], Loss]
+    validate: Callable[[nn.Module], Validated] | None
+    export: Callable[[nn.Module, str], None]
+    record: RunRecord
+    world: World = ALONE
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.device = next(self.network.parameters()).device
+        self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimisers = build_optimisers(
-            network,
+            self.network,
             recipe.optimiser,
             recipe.schedule.peak,
             recipe.weight_decay,
@@ -271,39 +260,31 @@ class Trainer(Generic[Batch]):
         """
         if not self.world.is_main:
             return
+        state = {
+            "variant": self.variant,
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimisers": optimiser_state(self.network, self.optimisers),
+            "step": self.step,
+            "minutes": self.minutes,
+            "skipped": self.skipped,
+            "best": self.best,
+        }
         try:
-            self._write_state()
-        except TrainingError as error:
-            if self.world.size == 1:
-                raise
-            self._failure = error  # raised here, the others would wait for this process
+            save_state(self.folder, state)
+        except OSError as error:
+            self._failure = TrainingError(
+                f"the state of step {self.step} cannot be written to {self.folder} ({error}); "
+                "older states are untouched: make room and continue with --resume auto"
+            )
+            if self.world.size == 1:  # of several, the others would wait for this process
+                raise self._failure from error
 
     def _check_failure(self) -> None:
         """Raise in every process what failed in one."""
         (failed,) = self.world.sums([float(self._failure is not None)], self.device)
         if failed:
             raise self._failure or TrainingError(OTHER_FAILED)
-
-    def _write_state(self) -> None:
-        try:
-            save_state(
-                self.folder,
-                {
-                    "variant": self.variant,
-                    "network": self.network.state_dict(),
-                    "ema": self.ema.state_dict(),
-                    "optimisers": optimiser_state(self.network, self.optimisers),
-                    "step": self.step,
-                    "minutes": self.minutes,
-                    "skipped": self.skipped,
-                    "best": self.best,
-                },
-            )
-        except OSError as error:
-            raise TrainingError(
-                f"the state of step {self.step} cannot be written to {self.folder} ({error}); "
-                "older states are untouched: make room and continue with --resume auto"
-            ) from error
 
     def _unfit(self, state: Mapping[str, Any]) -> str | None:
         """Why a state cannot be continued by this trainer, None if it can."""
@@ -497,38 +478,27 @@ def _seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
 
 
-class _Flag:
-    """Set by a signal handler, read by the loop."""
-
-    def __init__(self) -> None:
-        self.raised_at: float | None = None
-
-    def __bool__(self) -> bool:
-        return self.raised_at is not None
-
-
 @contextmanager
-def _stop_on_signal() -> Iterator[_Flag]:
+def _stop_on_signal() -> Iterator[list[float]]:
     """SIGINT and SIGTERM ask the loop to stop after its step; a later one acts as usual.
 
     One that follows at once is the same request: launchers and batch systems tend to repeat it.
+    Yields when signals came, empty as long as there was none.
     """
-    flag = _Flag()
-    before: dict[signal.Signals, Any] = {}
+    times: list[float] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if flag.raised_at is None:
-            flag.raised_at = now
-        elif now - flag.raised_at > _SAME_REQUEST_SECONDS:
-            for each, old in before.items():
-                signal.signal(each, old)
+        times.append(time.monotonic())
+        if len(times) > 1 and times[-1] - times[0] > _SAME_REQUEST_SECONDS:
+            restore()
             signal.raise_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handler)
-    try:
-        yield flag
-    finally:
+    def restore() -> None:
         for number, old in before.items():
             signal.signal(number, old)
+
+    before = {each: signal.signal(each, handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield times
+    finally:
+        restore()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,12 @@ def set_aside(path: Path) -> None:
 
 def _flush_folder(folder: Path) -> None:
     """Make the renames outlast a power cut, where the system lets folders be flushed."""
-    try:
+    with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def saved_states(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:

@@ -11,23 +11,49 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data.degradation import SingleJpeg
-from data.jpeg import Sampling, decode_jpeg, encode_jpeg, encode_with_tables, read_jpeg
+import data.jpeg
+from data.jpeg import (
+    JpegImage,
+    Sampling,
+    decode_jpeg,
+    encode_jpeg,
+    encode_with_tables,
+    read_jpeg,
+)
 from data.pixels import pixels_as_jpeg
 from data.tables import standard_tables
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
 from models.restore.fidelity import blended, exact_kept, shares_of_change
+from models.restore.parts import parts_of
 from models.restore.restorer import Restorer
 from tests.conftest import photograph, tiny_network
+from tests.made_jpegs import Plane, assembled
 from utils.image_io import read_image, write_png
 
 PICTURE = photograph(72, 100)
 
+every_kind = pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
+"""None: gray."""
+
+
+def _case(
+    quality: int, sampling: Sampling | None = Sampling.S420, picture: NDArray[np.uint8] = PICTURE
+) -> tuple[JpegImage, NDArray[np.uint8]]:
+    """A JPEG of a picture, and what libjpeg makes of it."""
+    pixels = picture if sampling else picture[:, :, 0]
+    encoded = encode_jpeg(pixels, quality, sampling or Sampling.S420)
+    decoded = decode_jpeg(encoded)
+    return read_jpeg(encoded), decoded if sampling else decoded[:, :, 0]
+
+
+def _of_strength(strength: float) -> Restorer:
+    return Restorer(tiny_network(), "cpu", "float32", strength=strength)
+
 
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
-    return Restorer(tiny_network(), "cpu", "float32")
+    return _of_strength(1)
 
 
 @pytest.fixture(scope="module")
@@ -37,69 +63,52 @@ def always() -> Restorer:
 
 def test_the_share_falls_from_quality_90_to_95() -> None:
     each = [shares_of_change(read_jpeg(encode_jpeg(PICTURE, q))) for q in range(85, 101)]
-    for component in range(3):
-        _falls([shares[component] for shares in each])
+    for shares in map(list, zip(*each, strict=True)):  # of one component
+        assert shares[:6] == [1.0] * 6
+        assert shares[10:] == [0.0] * 6
+        assert shares[5:11] == sorted(shares[5:11], reverse=True)
+        assert len(set(shares[5:11])) == 6
     of_gray = [shares_of_change(read_jpeg(encode_jpeg(PICTURE[:, :, 0], q))) for q in (85, 100)]
     assert of_gray == [(1.0,), (0.0,)]
 
 
-def _falls(shares: list[float]) -> None:
-    assert shares[:6] == [1.0] * 6
-    assert shares[10:] == [0.0] * 6
-    assert shares[5:11] == sorted(shares[5:11], reverse=True)
-    assert len(set(shares[5:11])) == 6
-
-
+@every_kind
 @pytest.mark.parametrize("quality", [95, 100])
-@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
 def test_fine_files_stay_as_libjpeg_decodes_them(
     restorer: Restorer, always: Restorer, quality: int, sampling: Sampling | None
 ) -> None:
-    picture = PICTURE if sampling else PICTURE[:, :, 0]
-    data = encode_jpeg(picture, quality, sampling or Sampling.S420)
-    decoded = decode_jpeg(data) if sampling else decode_jpeg(data)[:, :, 0]
-    stored = read_jpeg(data)
+    stored, decoded = _case(quality, sampling)
     assert restorer.leaves(stored)
     np.testing.assert_array_equal(restorer.restore(stored), decoded)
     assert not always.leaves(stored)
     assert (always.restore(stored) != decoded).any()
 
 
-def test_a_picture_saved_again_at_95_loses_nothing(restorer: Restorer) -> None:
-    """As in BSDS500, whose pictures are such JPEGs."""
-    once = decode_jpeg(encode_jpeg(PICTURE, 95))
-    pair = SingleJpeg(95)(once)
-    np.testing.assert_array_equal(restorer.restore(pair.stored), pair.jpeg)
-
-
 def test_in_between_a_part_of_the_change_is_made(restorer: Restorer, always: Restorer) -> None:
-    data = encode_jpeg(PICTURE, 92)
-    stored, decoded = read_jpeg(data), decode_jpeg(data).astype(int)
+    stored, decoded = _case(92)
     whole = always.restore(stored).astype(int) - decoded
     part = restorer.restore(stored).astype(int) - decoded
     share = shares_of_change(stored)
     assert max(share) - min(share) < 0.05  # libjpeg's chroma is as fine as its luma
     assert abs(part - share[0] * whole).max() <= 0.5 + 0.05 * abs(whole).max()
     assert 0 < abs(part).sum() < abs(whole).sum()
-    np.testing.assert_array_equal(
-        restorer.restore(read_jpeg(encode_jpeg(PICTURE, 90))),
-        always.restore(read_jpeg(encode_jpeg(PICTURE, 90))),
-    )
+    stored, _ = _case(90)
+    np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
 
 
-def _apart(luma: int, chroma: int) -> bytes:
+def _apart(luma: int, chroma: int) -> tuple[JpegImage, NDArray[np.uint8]]:
     tables = standard_tables(luma)[0], standard_tables(chroma)[1], standard_tables(chroma)[1]
-    return encode_with_tables(PICTURE, tables)
+    encoded = encode_with_tables(PICTURE, tables)
+    return read_jpeg(encoded), decode_jpeg(encoded)
 
 
 def _luma(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(picture @ np.array([0.299, 0.587, 0.114]))
 
 
-def test_each_component_is_judged_by_its_own_table(restorer: Restorer, always: Restorer) -> None:
+def test_each_component_is_judged_by_its_own_table(restorer: Restorer) -> None:
     """Fine luma beside coarse chroma: the colours are restored, the luma stays."""
-    data = _apart(98, 30)
-    stored, decoded = read_jpeg(data), decode_jpeg(data)
+    stored, decoded = _apart(98, 30)
     assert shares_of_change(stored) == (0.0, 1.0, 1.0)
     assert not restorer.leaves(stored)
     restored = restorer.restore(stored)
@@ -107,7 +116,7 @@ def test_each_component_is_judged_by_its_own_table(restorer: Restorer, always: R
     inside = ((restored > 3) & (restored < 252)).all(2)
     assert np.abs(_luma(restored) - _luma(decoded))[inside].max() <= 1.0
 
-    stored, decoded = read_jpeg(_apart(30, 98)), decode_jpeg(_apart(30, 98))
+    stored, decoded = _apart(30, 98)
     assert shares_of_change(stored) == (1.0, 0.0, 0.0)
     change = restorer.restore(stored).astype(float) - decoded
     inside = (np.abs(decoded - 128.0) < 90).all(2)
@@ -129,18 +138,20 @@ def test_shares_of_all_components_alike_scale_the_whole_change() -> None:
     np.testing.assert_array_equal(one[..., ::2], decoded[..., ::2])
 
 
-def test_batches_leave_fine_files_too(restorer: Restorer) -> None:
-    many = [read_jpeg(encode_jpeg(PICTURE, q)) for q in (50, 98, 92, 50)]
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_batches_leave_fine_files_and_know_strength_too(strength: float) -> None:
+    many = [_case(quality)[0] for quality in (50, 98, 92, 50)]
+    restorer = _of_strength(strength)
     alone = [restorer.restore(stored) for stored in many]
-    together = Restorer(tiny_network(), "cpu", "float32")
-    together.batches = True
-    for one, other in zip(alone, together.restore_batch(many), strict=True):
+    restorer.batches = True
+    together = restorer.restore_batch(many)
+    for one, other in zip(alone, together, strict=True):
         assert abs(one.astype(int) - other).max() <= 1
-    np.testing.assert_array_equal(together.restore_batch(many)[1], alone[1])
+    np.testing.assert_array_equal(together[1], alone[1])
 
 
 def test_levels_without_a_file_are_restored(restorer: Restorer, always: Restorer) -> None:
-    stored = replace(read_jpeg(encode_jpeg(PICTURE, 98)), data=b"")
+    stored = replace(_case(98)[0], data=b"")
     np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
 
 
@@ -156,43 +167,39 @@ def test_pixels_without_a_trace_go_through_the_network(
     np.testing.assert_array_equal(restorer.restore(source.stored), always.restore(source.stored))
 
 
-def test_a_fine_file_is_reported_as_not_restored(restorer: Restorer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("strength", "name", "remark"),
+    [
+        (1.0, "fine.jpg", "not restored: of quality about 95 or better"),
+        (1.0, "pixels.png", None),
+        (0.0, "coarse.jpg", "not restored: strength 0"),
+        (0.0, "pixels.png", "not restored: strength 0"),
+    ],
+)
+def test_what_was_not_restored_is_said(
+    strength: float, name: str, remark: str | None, tmp_path: Path
+) -> None:
     (tmp_path / "fine.jpg").write_bytes(encode_jpeg(PICTURE, 97))
+    (tmp_path / "coarse.jpg").write_bytes(encode_jpeg(PICTURE, 30))
     write_png(tmp_path / "pixels.png", _noise())
-    results = {
-        name: restore_file(
-            FileJob(tmp_path / name, tmp_path / f"{name}.out.png"), restorer, OutputSettings()
-        )
-        for name in ("fine.jpg", "pixels.png")
-    }
-    fine = results["fine.jpg"]
-    assert fine.status == "decoded"
-    assert "not restored: of quality about 95 or better" in fine.message
-    assert fine.target is not None
-    np.testing.assert_array_equal(
-        read_image(fine.target), decode_jpeg((tmp_path / "fine.jpg").read_bytes())
-    )
-    assert results["pixels.png"].status == "restored"
+    job = FileJob(tmp_path / name, tmp_path / "out.png")
+    result = restore_file(job, _of_strength(strength), OutputSettings())
+    assert result.status == ("decoded" if remark else "restored")
+    if remark:
+        assert remark in result.message
+        written, source = read_image(tmp_path / "out.png"), read_image(tmp_path / name)
+        np.testing.assert_array_equal(written, source)
 
 
-def _of_strength(strength: float) -> Restorer:
-    return Restorer(tiny_network(), "cpu", "float32", strength=strength)
-
-
+@every_kind
 @pytest.mark.parametrize("quality", [30, 92, 97])
-@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
 def test_strength_is_the_share_of_the_change(
     restorer: Restorer, quality: int, sampling: Sampling | None
 ) -> None:
-    picture = PICTURE if sampling else PICTURE[:, :, 0]
-    data = encode_jpeg(picture, quality, sampling or Sampling.S420)
-    stored, decoded = read_jpeg(data), decode_jpeg(data)
-    decoded = decoded if sampling else decoded[:, :, 0]
+    stored, decoded = _case(quality, sampling)
     whole = restorer.restore(stored)
-    for strength in (0.25, 0.5, 0.9):
-        expected = decoded + strength * (whole.astype(float) - decoded)
-        part = _of_strength(strength).restore(stored)
-        np.testing.assert_allclose(part, expected, atol=0.501)
+    expected = decoded + 0.3 * (whole.astype(float) - decoded)
+    np.testing.assert_allclose(_of_strength(0.3).restore(stored), expected, atol=0.501)
     np.testing.assert_array_equal(_of_strength(0).restore(stored), decoded)
     np.testing.assert_array_equal(_of_strength(1).restore(stored), whole)
     assert _of_strength(0).leaves(stored)
@@ -207,22 +214,11 @@ def test_strength_of_pixels_is_relative_to_the_pixels(restorer: Restorer) -> Non
         np.testing.assert_array_equal(_of_strength(0).restore_pixels(pixels), pixels)
 
 
-def test_strength_of_batches(restorer: Restorer) -> None:
-    many = [read_jpeg(encode_jpeg(PICTURE, q)) for q in (50, 98, 40)]
-    for strength in (0.0, 0.5):
-        alone = _of_strength(strength)
-        together = _of_strength(strength)
-        together.batches = True
-        for stored, one in zip(many, together.restore_batch(many), strict=True):
-            assert abs(one.astype(int) - alone.restore(stored)).max() <= 1
-
-
-@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
+@every_kind
 def test_levels_without_a_file_have_a_plain_picture_too(sampling: Sampling | None) -> None:
-    picture = cv2.GaussianBlur(PICTURE, (0, 0), 3)
-    data = encode_jpeg(picture if sampling else picture[:, :, 0], 60, sampling or Sampling.S420)
-    plain = _of_strength(0).restore(replace(read_jpeg(data), data=b""))
-    decoded = decode_jpeg(data) if sampling else decode_jpeg(data)[:, :, 0]
+    smooth = np.asarray(cv2.GaussianBlur(PICTURE, (0, 0), 3), np.uint8)
+    stored, decoded = _case(60, sampling, smooth)
+    plain = _of_strength(0).restore(replace(stored, data=b""))
     assert plain.shape == decoded.shape
     assert np.abs(plain.astype(int) - decoded).mean() < 0.8  # rounding and the chroma filter
 
@@ -233,15 +229,42 @@ def test_impossible_strengths_are_refused(strength: float) -> None:
         _of_strength(strength)
 
 
-def test_at_strength_0_files_are_said_to_be_decoded(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(encode_jpeg(PICTURE, 30))
-    write_png(tmp_path / "b.png", _noise())
-    for name, picture in (("a.jpg", decode_jpeg(encode_jpeg(PICTURE, 30))), ("b.png", _noise())):
-        target = tmp_path / f"{name}.out.png"
-        result = restore_file(FileJob(tmp_path / name, target), _of_strength(0), OutputSettings())
-        assert result.status == "decoded"
-        assert "not restored: strength 0" in result.message
-        np.testing.assert_array_equal(read_image(target), picture)
+def test_a_subsampled_part_keeps_the_same_share_of_its_decoding(
+    restorer: Restorer, always: Restorer
+) -> None:
+    """Chroma of an RGB file whose planes differ in size, between qualities 90 and 95."""
+    smooth = np.asarray(cv2.GaussianBlur(photograph(80, 96), (0, 0), 1.5), np.uint8)
+    table = standard_tables(93)[0]
+    planes = [
+        Plane(np.ascontiguousarray(smooth[:, :, i]), side, side, table)
+        for i, side in enumerate((2, 1, 1))
+    ]
+    part = parts_of(read_jpeg(assembled(planes, adobe=0)))[1]
+    assert (part.height, part.width) == (40, 48)
+    assert part.decoded() is None
+    (share,) = set(shares_of_change(part))
+    assert 0 < share < 1
+    plain = always.decoded(part).astype(float)
+    change = always.restore(part) - plain
+    assert np.abs(change).max() > 2  # there is something to blend
+    assert np.abs(restorer.restore(part) - (plain + share * change)).max() <= 1
+
+
+@pytest.mark.parametrize("quality", [50, 93, 98])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_a_file_is_decoded_once(
+    quality: int, strength: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    decode = data.jpeg.decode_jpeg
+    monkeypatch.setattr(data.jpeg, "decode_jpeg", lambda file: calls.append(1) or decode(file))
+    stored = read_jpeg(encode_jpeg(PICTURE, quality))
+    restored = _of_strength(strength).restore(stored)
+    decoded = stored.decoded()
+    assert decoded is not None
+    assert len(calls) == 1
+    restored[:] = 0  # is the caller's own
+    assert decoded.any()
 
 
 def _page(value: int) -> NDArray[np.uint8]:
@@ -262,15 +285,13 @@ def _inside(decoded: NDArray[np.uint8], value: int) -> NDArray[np.bool_]:
     return inside
 
 
+@every_kind
 @pytest.mark.parametrize("value", [0, 255])
-@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444, None])
 def test_white_and_black_stay_where_large_areas_are_so(
     value: int, sampling: Sampling | None
 ) -> None:
-    page = _page(value) if sampling else _page(value)[:, :, 0]
-    data = encode_jpeg(page, 10, sampling or Sampling.S420)
-    decoded = decode_jpeg(data) if sampling else decode_jpeg(data)[:, :, 0]
-    stored, inside = read_jpeg(data), _inside(decoded, value)
+    stored, decoded = _case(10, sampling, _page(value))
+    inside = _inside(decoded, value)
     assert 0.3 < inside.mean() < 0.9
     model = tiny_network()
     with torch.no_grad():  # one that makes everything a little gray

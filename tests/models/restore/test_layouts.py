@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -26,27 +25,13 @@ from data.jpeg import (
 from models.dct import CoefficientsToImage
 from models.restore.layouts import UnsupportedLayoutError, mirror_blocks, network_view
 from models.restore.restorer import Restorer, network_input
-from tests.conftest import ROOT, photograph, tiny_network
+from tests.conftest import ROOT, photograph, smooth, tiny_network
 
 FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.jpg"))
 
 
 def _samples(levels: np.ndarray) -> np.ndarray:
     return CoefficientsToImage().inverse_dct(torch.from_numpy(levels.copy()).float()).numpy()
-
-
-def _smooth(height: int, width: int) -> np.ndarray:
-    """No noise: chroma filters of decoders then hardly differ."""
-    rows, cols = np.mgrid[:height, :width] / 40
-    waves = [np.sin(rows + i) + np.cos(cols * (1 + i / 3)) for i in range(3)]
-    return (128 + 50 * np.stack(waves, -1)).astype(np.uint8)
-
-
-def _from_jpeg() -> Restorer:
-    """A network that returns its first image."""
-    model = tiny_network()
-    model.start_from_jpeg()
-    return Restorer(model, precision="float32")
 
 
 @settings(max_examples=20, deadline=None)
@@ -92,10 +77,10 @@ def test_luma_and_chroma_are_mirrored_at_the_same_edge() -> None:
 @pytest.mark.parametrize("sampling", list(Sampling))
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 64), (70, 121)])
 def test_first_image_of_every_sampling_is_libjpegs(
-    sampling: Sampling, size: tuple[int, int]
+    restorer: Restorer, sampling: Sampling, size: tuple[int, int]
 ) -> None:
-    data = encode_jpeg(_smooth(*size), 90, sampling)
-    image = _from_jpeg().restore(read_jpeg(data))
+    data = encode_jpeg(smooth(*size), 90, sampling)
+    image = restorer.restore(read_jpeg(data))
     difference = np.abs(image.astype(int) - decode_jpeg(data))
     assert image.shape == (*size, 3)
     # 4:1:1 is enlarged smoothly here, by repetition in libjpeg
@@ -103,35 +88,18 @@ def test_first_image_of_every_sampling_is_libjpegs(
 
 
 @pytest.mark.parametrize("quality", [10, 60, 95])
-def test_nothing_of_full_resolution_chroma_is_lost(quality: int) -> None:
+def test_nothing_of_full_resolution_chroma_is_lost(restorer: Restorer, quality: int) -> None:
     """A noisy picture in 4:4:4: no chroma filter is involved, so rounding alone remains."""
     data = encode_jpeg(photograph(80, 96), quality, Sampling.S444)
-    image = _from_jpeg().restore(read_jpeg(data))
+    image = restorer.restore(read_jpeg(data))
     assert np.abs(image.astype(int) - decode_jpeg(data)).max() <= 2
 
 
-def test_gray_stays_gray() -> None:
-    data = encode_jpeg(photograph(45, 70)[:, :, 0], 60)
-    image = _from_jpeg().restore(read_jpeg(data))
-    assert image.shape == (45, 70)
-    assert np.abs(image.astype(int) - decode_jpeg(data)[:, :, 0]).max() <= 1
-    assert Restorer(tiny_network()).restore(read_jpeg(data)).shape == (45, 70)
-
-
-def test_rgb_without_transform() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(photograph(50, 70)).save(
-        buffer, "JPEG", quality=85, keep_rgb=True, subsampling=0
-    )
-    stored = read_jpeg(buffer.getvalue())
-    assert stored.colors == "RGB"
-    image = _from_jpeg().restore(stored)
-    assert np.abs(image.astype(int) - np.asarray(Image.open(buffer))).max() <= 2
-
-
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
-def test_files_of_other_encoders_start_from_libjpegs_picture(path: Path) -> None:
-    image = _from_jpeg().restore(read_jpeg(path))
+def test_files_of_other_encoders_start_from_libjpegs_picture(
+    restorer: Restorer, path: Path
+) -> None:
+    image = restorer.restore(read_jpeg(path))
     expected = np.asarray(Image.open(path))
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 0.8
@@ -162,12 +130,12 @@ def _stored(factors: list[tuple[int, int]], height: int, width: int) -> JpegImag
         [(1, 4), (1, 1), (1, 2)],
     ],
 )
-def test_unusual_sampling_factors(factors: list[tuple[int, int]]) -> None:
+def test_unusual_sampling_factors(restorer: Restorer, factors: list[tuple[int, int]]) -> None:
     stored = _stored(factors, 75, 133)
     view = network_view(stored)
     assert view.y.shape == (16, 24, 8, 8)
     assert view.c.shape == (2, 8, 12, 8, 8)
-    image = _from_jpeg().restore(stored)
+    image = restorer.restore(stored)
     y, cb, cr = 128 + 10 * 4 / 8, -4 * 4 / 8, 6 * 4 / 8
     expected = [y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb]
     assert np.abs(image - np.array(expected)).max() <= 0.51
@@ -175,7 +143,7 @@ def test_unusual_sampling_factors(factors: list[tuple[int, int]]) -> None:
 
 def test_levels_of_other_layouts_are_near_those_of_420() -> None:
     """A smooth picture has the same half-resolution chroma, whatever resolution was stored."""
-    picture = _smooth(64, 64)
+    picture = smooth(64, 64)
     usual = network_view(read_jpeg(encode_jpeg(picture, 98)))
     for sampling in (Sampling.S444, Sampling.S422, Sampling.S440):
         other = network_view(read_jpeg(encode_jpeg(picture, 98, sampling)))
