@@ -125,6 +125,8 @@ def main() -> int:
     args.modes = args.modes or usual
     try:
         width, height = (int(part) for part in args.size.split("x"))
+        if min(width, height) < 1:
+            raise ValueError
     except ValueError:
         parser.error(f"--size {args.size}: expected WIDTHxHEIGHT, such as 768x512")
     cases = [

@@ -24,12 +24,14 @@ def test_the_groups_are_those_promised() -> None:
     assert len([case for case in tables if case.group == "luma and chroma apart, 4:2:0"]) == 49
     content = list(kinds.content_cases(photographs))
     sorts = {(case.group, case.label.split(" at ")[0][2:]) for case in content}
+    assert ("drawn: noisy", "colour") in sorts
     for kind in ("text", "lines", "shapes", "pixel_art", "codes", "ordered", "halftoned"):
         for sort in ("colour", "gray", "gray as colour"):
             assert (f"drawn: {kind}", sort) in sorts
     for case in [*tables, *content]:
         stored = read_jpeg(case.encode(case.original))
         assert (stored.height, stored.width) == case.original.shape[:2]
+        assert ("4:4:4" in case.label + case.group) == (stored.describe().count("4:4:4") == 1)
         if "gray as colour" in case.label or case.group.startswith("gray"):
             assert len(stored.components) == 3
             assert not stored.components[1].levels.any()
@@ -76,6 +78,7 @@ def test_the_command_prints_a_line_for_each_group(tmp_path: Path) -> None:
         (kinds.main, "--side 10", "--side at 64"),
         (kinds.main, "--testset nowhere", "test set nowhere not found"),
         (layouts.main, "--qualities 0", "--qualities: qualities lie in 1..100"),
+        (speed.main, "--size 0x8", "--size 0x8: expected WIDTHxHEIGHT"),
         (resized.main, "--first 101", "--first: qualities lie in 1..100"),
     ],
 )
