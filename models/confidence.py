@@ -75,12 +75,12 @@ class Confidence(BlockContext):
         """
         jpeg, answer = rgb_to_ycbcr(255 * jpeg), rgb_to_ycbcr(255 * answer)
         steps = tables[:, :, None, None]
-        moves = (block_dct(answer - jpeg) / steps).abs().clamp(_LEAST_MOVE, 1).sqrt()
+        moves = (block_dct(answer - jpeg) / steps).abs().clamp(_LEAST_MOVE, 1.0).sqrt()
         levels = (block_dct(jpeg - _MIDDLE) / steps).abs().clamp(max=_LARGEST_LEVEL)
         numbers = torch.cat((_by_block(moves), _by_block(levels / _LARGEST_LEVEL)), 1)
         features = torch.cat((numbers, _statistics(jpeg), _statistics(answer)), 1)
         trust: Tensor = self.trust(self.described(tables, features))
-        return _clamped(trust)
+        return _clamped(trust) if self.training else trust.clamp(0, 1)
 
 
 def _clamped(shares: Tensor) -> Tensor:
