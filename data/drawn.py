@@ -263,17 +263,14 @@ def _patterns(photograph: Picture, rng: Rng) -> Picture:
     rings = rng.random() < 0.4
     alike = rng.random() < 0.3
     waves: list[NDArray[np.float64]] = []
-    for _ in range(3):
-        if not (alike and waves):
-            period = np.exp(rng.uniform(np.log(2), np.log(16)))
-            angle = rng.uniform(0, np.pi) if rng.random() < 0.6 else rng.integers(2) * np.pi / 2
-            turns = (rows * np.sin(angle) + cols * np.cos(angle)) / period
-            if rings:
-                turns = ((rows - rng.uniform(0, 99)) ** 2 + cols**2) / (30 * period)
-            wave = 0.5 + 0.5 * np.cos(2 * np.pi * (turns + rng.random()))
-            waves.append(np.round(wave) if square else wave)
-        else:
-            waves.append(waves[0])
+    for _ in range(1 if alike else 3):
+        period = np.exp(rng.uniform(np.log(2), np.log(16)))
+        angle = rng.uniform(0, np.pi) if rng.random() < 0.6 else rng.integers(2) * np.pi / 2
+        turns = (rows * np.sin(angle) + cols * np.cos(angle)) / period
+        if rings:
+            turns = ((rows - rng.uniform(0, 99)) ** 2 + cols**2) / (30 * period)
+        wave = 0.5 + 0.5 * np.cos(2 * np.pi * (turns + rng.random()))
+        waves.append(np.round(wave) if square else wave)
     return (lows + (highs - lows) * np.stack(waves, -1)).astype(np.uint8)
 
 

@@ -23,7 +23,7 @@ _STATISTICS = 4
 """Least, largest, mean and deviation of a block's samples in one component."""
 
 _LEAST_MOVE, _LARGEST_LEVEL = 1e-4, 4.0
-"""Of a coefficient, in steps of its table."""
+"""Of a coefficient, in steps of its table; a square root has no gradient at 0."""
 
 _MIDDLE = 128
 """Gray level that a JPEG's coefficients are relative to, T.81 A.3.1."""
