@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
+from jobs.stored_answers import Answers, StoredAnswers, mixed
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
@@ -112,21 +113,33 @@ def _train_connected(
             f"{str(precision).removeprefix('torch.')} backbone"
         )
 
+        def whole(trained: nn.Module) -> IJCN:
+            """The network of what is trained: itself, or its confidence."""
+            if isinstance(trained, IJCN):
+                return trained
+            network.confidence = trained  # type: ignore[assignment]
+            return network
+
         def export(ema: nn.Module, stem: str) -> None:
-            assert isinstance(ema, IJCN)
             path = folder / f"{stem}.safetensors"
             try:
-                save_checkpoint(ema, path, notes={"run": options.name})
+                save_checkpoint(whole(ema), path, notes={"run": options.name})
             except OSError as error:
                 record.say(f"warning: {path} cannot be written ({error.strerror or error})")
 
+        trained: nn.Module = network
+        batches: Batches[Any] = Batches(data.batches, data.batch)
+        if options.data.stored_crops:
+            assert network.confidence is not None
+            trained = network.confidence
+            batches = _stored(options, network, data, device, precision, quiet=not world.is_main)
         trainer = Trainer(
-            network,
+            trained,
             _recipe(options, max_minutes),
             folder,
-            Batches(data.batches, data.batch),
+            batches,
             StepLoss(options.loss, device, precision),
-            validation,
+            (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
             record=record,
             world=world,
@@ -138,7 +151,7 @@ def _train_connected(
                 raise TrainingError(
                     f"the processes do not see the same {folder}; put output on a shared disk"
                 )
-        if options.optimisation.compile:
+        if options.optimisation.compile and trained is network:
             crops = data.batch // data.parts
             _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
@@ -161,19 +174,39 @@ class StepLoss:
             options.epsilon,
             options.first_weight,
             options.level_weight,
+            options.harm_weight,
             options.balance_qualities,
             precision,
         )
 
-    def __call__(self, network: nn.Module, batch: TrainingBatch) -> Loss:
-        qts, y_coef, c_coef, detail, image, jpeg = (
-            tensor.to(self.device, non_blocking=True) for tensor in batch
-        )
-        clean = image.float() / 255
-        loss, output = self.loss(network, qts, y_coef, c_coef, detail, clean)
+    def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
+        """``network`` is the confidence alone where the batch holds answers."""
+        tensors = [tensor.to(self.device, non_blocking=True) for tensor in batch]
+        clean, jpeg = (tensor.float() / 255 for tensor in tensors[-2:])
+        if isinstance(batch, Answers):
+            image = mixed(network, Answers(*tensors))
+            loss = Loss(self.loss.of_image(tensors[0], image, clean, jpeg), {})
+        else:
+            loss, output = self.loss(network, *TrainingBatch(*tensors)[:4], clean, jpeg)
+            image = output.image
         with torch.no_grad():
-            gain = _gain(output.image.detach(), jpeg.float() / 255, clean)
+            gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})
+
+
+def _stored(
+    options: TrainOptions,
+    network: IJCN,
+    data: TrainingData,
+    device: torch.device,
+    precision: torch.dtype,
+    quiet: bool,
+) -> Batches[Answers]:
+    """The answers of ``data.stored_crops``, by step."""
+    accumulate = options.optimisation.accumulate
+    number = options.data.stored_crops // data.batch * accumulate
+    answers = StoredAnswers(network, data.batches(0), number, device, precision, quiet)
+    return Batches(lambda step: answers.batches(step * accumulate), data.batch)
 
 
 def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dct import image_to_coefficients
@@ -31,6 +32,7 @@ class RestorationLoss:
     first_weight: of the first image's error (before the backbone).
     level_weight: of the corrected levels' error against the clean image's unrounded levels; as the
         DCT is orthonormal, errors of dequantised levels are errors of samples.
+    harm_weight: how much more an image counts whose restored picture is worse than its JPEG.
     balance: divide each image's error by the size its tables let expect, so that a decibel gained
         at quality 90 is worth one at quality 10; the logarithm does so anyway.
     autocast: dtype of the backbone.
@@ -43,6 +45,7 @@ class RestorationLoss:
     epsilon: float = 1e-3
     first_weight: float = 0.0
     level_weight: float = 0.0
+    harm_weight: float = 0.0
     balance: bool = True
     autocast: torch.dtype = torch.float32
 
@@ -54,35 +57,42 @@ class RestorationLoss:
         c_coef: Tensor,
         chroma_detail: Tensor | None,
         clean: Tensor,
+        jpeg: Tensor,
     ) -> tuple[Loss, IJCNOutput]:
         """Run ``network`` on a batch (see :meth:`models.IJCN.forward`).
 
-        clean: (B, 3, H, W) in [0, 1]. Also returns the network's output.
+        clean, jpeg: (B, 3, H, W) in [0, 1]. Also returns the network's output.
         """
         with torch.autocast(
             clean.device.type, torch.bfloat16, enabled=self.autocast == torch.bfloat16
         ):
             output: IJCNOutput = network(qts, y_coef, c_coef, chroma_detail)
-        balance = self.balance and self.penalty != "psnr"
-        scale = 1 / expected_error(qts.float()) if balance else clean.new_ones(len(clean))
-
-        def term(*errors: Tensor) -> Tensor:
-            total = sum(self._per_image(error) for error in errors) / len(errors)
-            return (total * scale).mean()
-
-        terms = {"image": term(output.image - clean)}
+        scale = self._scale(qts)
+        terms = {"image": self.of_image(qts, output.image, clean, jpeg)}
         total = terms["image"]
         if self.first_weight:
-            terms["first_image"] = term(output.first - clean)
+            terms["first_image"] = (self._per_image(output.first - clean) * scale).mean()
             total = total + self.first_weight * terms["first_image"]
         if self.level_weight:
             tables = qts.float()[:, :, None, None] / 255
             y, c = image_to_coefficients(clean)
-            terms["levels"] = term(
-                output.y_coef * tables[:, :1] - y / 255, output.c_coef * tables[:, 1:] - c / 255
-            )
+            luma = self._per_image(output.y_coef * tables[:, :1] - y / 255)
+            chroma = self._per_image(output.c_coef * tables[:, 1:] - c / 255)
+            terms["levels"] = ((luma + chroma) / 2 * scale).mean()
             total = total + self.level_weight * terms["levels"]
         return Loss(total, {name: value.detach() for name, value in terms.items()}), output
+
+    def of_image(self, qts: Tensor, image: Tensor, clean: Tensor, jpeg: Tensor) -> Tensor:
+        """The first term: of a restored ``image``, all three (B, 3, H, W) in [0, 1]."""
+        error = self._per_image(image - clean)
+        if self.harm_weight:
+            error = error + self.harm_weight * F.relu(error - self._per_image(jpeg - clean))
+        return (error * self._scale(qts)).mean()
+
+    def _scale(self, qts: Tensor) -> Tensor:
+        """(B): what an image's error is multiplied with."""
+        balance = self.balance and self.penalty != "psnr"
+        return 1 / expected_error(qts.float()) if balance else qts.new_ones(len(qts)).float()
 
     def _per_image(self, error: Tensor) -> Tensor:
         if self.penalty == "psnr":

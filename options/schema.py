@@ -248,7 +248,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class DataOptions(Options):
-    """Where training crops come from and how they are compressed."""
+    """Where training crops come from and how they are compressed.
+
+    stored_crops: where only the confidence is trained, so many crops are made and answered by the
+        finished parts once, then learned from again and again; 0: new crops in every step.
+    """
 
     folders: Annotated[tuple[Path, ...], Field(min_length=1)]
     patch: Annotated[int, Field(ge=64, multiple_of=64)] = 128
@@ -266,6 +270,7 @@ class DataOptions(Options):
     encoder_shares: dict[str, Share] = {LIBJPEG: 1.0}
     drawn_share: Share = 0.0
     desaturated_share: Share = 0.0
+    stored_crops: Annotated[int, Field(ge=0)] = 0
 
     def compression(self) -> RandomCompression:
         """The degradation these options describe."""
@@ -298,6 +303,7 @@ class LossOptions(Options):
     epsilon: Positive = 1e-3
     first_weight: Annotated[float, Field(ge=0)] = 0.0
     level_weight: Annotated[float, Field(ge=0)] = 0.0
+    harm_weight: Annotated[float, Field(ge=0)] = 0.0
     balance_qualities: bool = True
 
 
@@ -388,6 +394,17 @@ class TrainOptions(Options):
                 f"data.batch {self.data.batch} must be a multiple of optimisation.accumulate "
                 f"{self.optimisation.accumulate}"
             )
+        if self.data.stored_crops:
+            if self.optimisation.parts != ("confidence",):
+                raise ValueError(
+                    "data.stored_crops needs finished parts before the one that is trained; set "
+                    "optimisation.parts to [confidence], or data.stored_crops to 0"
+                )
+            if self.data.stored_crops < self.data.batch:
+                raise ValueError(
+                    f"data.stored_crops {self.data.stored_crops} is below data.batch "
+                    f"{self.data.batch}; store more, or make the batch smaller"
+                )
         return self
 
 

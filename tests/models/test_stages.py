@@ -47,7 +47,8 @@ def test_a_new_stage_changes_the_answer_and_is_trained(longer: IJCN) -> None:
     inputs = network_input(read_jpeg(encode_jpeg(photograph(128, 128), 30)))
     levels = (inputs.qts, inputs.y_coef, inputs.c_coef)
     assert (longer(*levels).image - tiny_network()(*levels).image).abs().max() > 1e-3
-    loss, _ = RestorationLoss()(longer, *levels, None, torch.zeros(1, 3, 128, 128))
+    clean = jpeg = torch.zeros(1, 3, 128, 128)
+    loss, _ = RestorationLoss()(longer, *levels, None, clean, jpeg)
     loss.total.backward()
     assert longer.get_parameter("weight").grad
 

@@ -281,6 +281,41 @@ def test_a_last_step_is_added_and_trained_alone(
     assert f"this network has no {step}; give it one (--set add.{step}=" in error_line(other)
 
 
+def test_the_confidence_learns_from_stored_answers(images: Path, tmp_path: Path) -> None:
+    """As from new crops: the first step, before any is seen again, is the same up to float16."""
+    start = tmp_path / "start.safetensors"
+    save_checkpoint(tiny_network(seed=3), start)
+    changes = (
+        *(f"initial={start}", "network=null", "optimisation.parts=[confidence]"),
+        *("loss.first_weight=0", "loss.level_weight=0", "report_steps=1"),
+        *("optimisation.warmup_steps=0", "optimisation.ema_decay=0"),
+    )
+    arguments = _arguments(images, tmp_path, *changes)
+    weights, losses = {}, {}
+    for name, stored, steps in (("new", 0, 1), ("stored", 4, 1), ("longer", 4, 5)):
+        more = f"name={name}", f"data.stored_crops={stored}", f"optimisation.steps={steps}"
+        done = run_script(SCRIPT, *arguments, *more)
+        assert done.returncode == 0, done.stderr
+        weights[name] = load_checkpoint(tmp_path / name / "last.safetensors").state_dict()
+        losses[name] = [float(row["loss"]) for row in csv_rows(tmp_path / name / "train.csv")]
+    for name, weight in load_checkpoint(start).state_dict().items():
+        if name.startswith("confidence."):
+            torch.testing.assert_close(weights["stored"][name], weights["new"][name])
+        else:
+            assert torch.equal(weights["longer"][name], weight), name
+    assert losses["stored"] == pytest.approx(losses["new"], rel=1e-3)
+    assert not torch.equal(
+        weights["longer"]["confidence.trust.weight"], weights["stored"]["confidence.trust.weight"]
+    )
+
+    resumed = run_script(
+        SCRIPT,
+        *(*arguments, "name=longer", "data.stored_crops=4", "optimisation.steps=7"),
+        *("--resume", "auto"),
+    )
+    assert "resuming at step 5" in resumed.stdout, resumed.stderr
+
+
 def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
     finetune = ROOT / "options" / "train_finetune.yml"
     options = load_options(TrainOptions, finetune, [("initial", str(released_file))])
@@ -303,6 +338,11 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (['data.sampling_shares={"4:2:0": 1.5, gray: -0.5}'], "data.sampling_shares"),
         (["output=/dev/null/x"], "/dev/null/x"),
         (["name=.."], "name"),
+        (["data.stored_crops=8"], "set optimisation.parts to [confidence]"),
+        (
+            ["data.stored_crops=1", "optimisation.parts=[confidence]"],
+            "data.stored_crops 1 is below data.batch",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(
