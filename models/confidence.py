@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dct import BLOCK, block_dct, rgb_to_ycbcr, scaled_in_ycbcr
+from models.dct import BLOCK, LEVEL_SHIFT, block_dct, rgb_to_ycbcr, scaled_in_ycbcr
 from models.level_check import BlockContext
 
 _COEFFICIENTS = BLOCK * BLOCK
@@ -24,9 +24,6 @@ _STATISTICS = 4
 
 _LEAST_MOVE, _LARGEST_LEVEL = 1e-4, 4.0
 """Of a coefficient, in steps of its table; a square root has no gradient at 0."""
-
-_MIDDLE = 128
-"""Gray level that a JPEG's coefficients are relative to, T.81 A.3.1."""
 
 _START = 0.95
 """Share with which training begins."""
@@ -76,7 +73,7 @@ class Confidence(BlockContext):
         jpeg, answer = rgb_to_ycbcr(255 * jpeg), rgb_to_ycbcr(255 * answer)
         steps = tables[:, :, None, None]
         moves = (block_dct(answer - jpeg) / steps).abs().clamp(_LEAST_MOVE, 1.0).sqrt()
-        levels = (block_dct(jpeg - _MIDDLE) / steps).abs().clamp(max=_LARGEST_LEVEL)
+        levels = (block_dct(jpeg - LEVEL_SHIFT) / steps).abs().clamp(max=_LARGEST_LEVEL)
         numbers = torch.cat((_by_block(moves), _by_block(levels / _LARGEST_LEVEL)), 1)
         features = torch.cat((numbers, _statistics(jpeg), _statistics(answer)), 1)
         trust: Tensor = self.trust(self.described(tables, features))

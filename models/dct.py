@@ -13,6 +13,9 @@ from torch import Tensor, nn
 BLOCK = 8
 """Side of a JPEG block in samples."""
 
+LEVEL_SHIFT = 128
+"""Gray level that a JPEG's coefficients are relative to, T.81 A.3.1."""
+
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in luma, ITU-T T.871."""
 
@@ -101,6 +104,12 @@ def block_dct(planes: Tensor) -> Tensor:
     return basis @ plane_to_blocks(planes) @ basis.T
 
 
+def inverse_block_dct(coefficients: Tensor) -> Tensor:
+    """Inverse of :func:`block_dct`: (..., h, w, 8, 8) -> (..., 8h, 8w)."""
+    basis = torch.from_numpy(dct_basis()).to(coefficients.device, torch.float32)
+    return blocks_to_plane(basis.T @ coefficients @ basis)
+
+
 class CoefficientsToImage(nn.Module):
     """Inverse DCT, chroma enlargement and colour transform: the network's first image x0.
 
@@ -115,7 +124,7 @@ class CoefficientsToImage(nn.Module):
             "basis", torch.from_numpy(dct_basis()).to(torch.float32), persistent=False
         )
 
-    def inverse_dct(self, coefficients: Tensor, level_shift: float = 128) -> Tensor:
+    def inverse_dct(self, coefficients: Tensor, level_shift: float = LEVEL_SHIFT) -> Tensor:
         """Dequantised (..., h, w, 8, 8) -> samples (..., 8h, 8w), level shift undone."""
         return blocks_to_plane(self.basis.T @ coefficients @ self.basis) + level_shift
 
@@ -130,7 +139,11 @@ class CoefficientsToImage(nn.Module):
         return self.unclamped(y, c, chroma_detail).clamp(0, 255) / 255
 
     def unclamped(
-        self, y: Tensor, c: Tensor, chroma_detail: Tensor | None = None, level_shift: float = 128
+        self,
+        y: Tensor,
+        c: Tensor,
+        chroma_detail: Tensor | None = None,
+        level_shift: float = LEVEL_SHIFT,
     ) -> Tensor:
         """As :meth:`forward`, in [0, 255], not clamped. ``level_shift`` 0: of changes to levels."""
         luma = self.inverse_dct(y, level_shift)

@@ -17,7 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dct import BLOCK, CoefficientsToImage, image_to_coefficients
+from models.dct import (
+    BLOCK,
+    LEVEL_SHIFT,
+    CoefficientsToImage,
+    block_dct,
+    image_to_coefficients,
+    inverse_block_dct,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
 from models.qtgm import scaled_log
 
 _COEFFICIENTS = BLOCK * BLOCK
@@ -36,6 +45,12 @@ _NEAREST = 0.5
 
 _LEAST = -3.0
 """Sigmoid's argument for a bound of half a step and a little, with which training begins."""
+
+_CHROMA_REACH = 0.6
+"""The same, in steps, of chroma that is stored at full resolution."""
+
+_WHOLE = 0.01
+"""How far computed levels are from the whole numbers that they are."""
 
 _FARTHEST = 1.5
 _LARGEST_LEVEL = 3.0
@@ -76,6 +91,38 @@ class LevelCheck(nn.Module):
         luma, context = self.luma(tables[:, :1], y_coef, y, None)
         chroma, _ = self.chroma(tables[:, 1:], c_coef, c, F.avg_pool2d(context, 2))
         return image + self.to_image.unclamped(luma, chroma, level_shift=0) / 255
+
+
+def keep_chroma(tables: Tensor, detail: Tensor, jpeg: Tensor, image: Tensor) -> Tensor:
+    """Clip chroma that a file stores at full resolution, as 4:4:4 does, to about its intervals.
+
+    The check itself sees chroma at half resolution only. What lies beyond is taken from the file
+    unchanged before the backbone, which may smooth away the colours of a screen.
+
+    Args:
+        tables: B x 3 x 8 x 8.
+        detail: B x 2 x H x W, see :class:`models.ijcn.Known`; zero for 4:2:0, which stays as it is.
+        jpeg: B x 3 x H x W, RGB of the stored levels in [0, 255], not clamped. A block's chroma is
+            stored so where its levels, and those of most blocks, are whole numbers.
+        image: B x 3 x H x W, RGB, nominally in [0, 1].
+
+    Returns:
+        RGB image (B, 3, H, W), not clamped.
+    """
+    steps = tables[:, 1:, None, None]
+    stored, answer = (
+        block_dct(rgb_to_ycbcr(rgb)[:, 1:] - LEVEL_SHIFT) / steps for rgb in (jpeg, 255 * image)
+    )
+    levels = stored.round()
+    is_stored = ((stored - levels).abs() < _WHOLE).flatten(-2).all(-1)
+    # Flat blocks of other samplings are whole, too, and those at a tile's border never are.
+    mostly = is_stored.float().mean((2, 3)) > 0.5
+    is_stored &= (mostly & detail.flatten(2).any(-1))[:, :, None, None]
+    offsets = answer - levels
+    moves = offsets.clamp(-_CHROMA_REACH, _CHROMA_REACH) - offsets
+    planes = inverse_block_dct(moves * steps * is_stored[..., None, None])
+    luma = torch.zeros_like(planes[:, :1])
+    return image + ycbcr_to_rgb(torch.cat((luma, planes + LEVEL_SHIFT), 1)) / 255
 
 
 class BlockContext(nn.Module):

@@ -10,11 +10,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from data.degradation import SingleJpeg
+from data.jpeg import Sampling
 from models import load_checkpoint, save_checkpoint
-from models.dct import image_to_coefficients
+from models.dct import CoefficientsToImage, block_dct, image_to_coefficients, luma_of, rgb_to_ycbcr
 from models.ijcn import CHECK_SEES
-from models.level_check import LevelCheck
-from tests.conftest import network_case, tiny_network
+from models.level_check import LevelCheck, keep_chroma
+from models.logm import Levels, dequantise
+from models.restore.restorer import network_input
+from tests.conftest import network_case, photograph, tiny_network
 
 
 def _random(width: int = 8) -> LevelCheck:
@@ -48,6 +52,43 @@ def test_coefficients_end_within_a_step_of_the_level() -> None:
         torch.nn.init.normal_(plane.reach.weight, std=30)
     result = check(tables, y, c, wild)
     assert 0.6 < _offsets(tables, y, c, result).abs().max() < 1.01
+
+
+def _with_detail(sampling: Sampling) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tables, chroma detail, the JPEG's picture, and the stored chroma levels (as far as known)."""
+    stored = SingleJpeg(30, sampling)(photograph(64, 128)).stored
+    qts, y, c, detail = network_input(stored)
+    assert detail is not None
+    levels = dequantise(Levels(y.float(), c.float()), qts.float())
+    chroma = torch.stack([torch.tensor(each.levels) for each in stored.components[1:]])[None]
+    return qts.float(), detail, CoefficientsToImage().unclamped(*levels, detail), chroma
+
+
+def test_chroma_at_full_resolution_stays_near_its_levels() -> None:
+    tables, detail, jpeg, levels = _with_detail(Sampling.S444)
+    torch.manual_seed(0)
+    wild = torch.rand_like(jpeg) * 0.6 + 0.2
+    kept = keep_chroma(tables, detail, jpeg, wild)
+
+    def farthest(image: Tensor) -> float:
+        chroma = block_dct(rgb_to_ycbcr(255 * image)[:, 1:] - 128) / tables[:, 1:, None, None]
+        return (chroma - levels).abs().max().item()
+
+    assert farthest(wild) > 3
+    assert farthest(kept) == pytest.approx(0.6, abs=1e-3)
+    torch.testing.assert_close(luma_of(kept), luma_of(wild), atol=1e-5, rtol=0)
+    torch.testing.assert_close(keep_chroma(tables, detail, jpeg, kept), kept, atol=1e-5, rtol=0)
+    near = (jpeg / 255).clamp(0, 1)  # the decoded picture, but for colours beyond RGB
+    torch.testing.assert_close(keep_chroma(tables, detail, jpeg, near), near, atol=2e-2, rtol=0)
+
+
+def test_chroma_that_is_not_stored_so_is_left_alone() -> None:
+    """4:2:2 holds other blocks; a batch may hold 4:2:0 pictures too, whose detail is zero."""
+    tables, detail, jpeg, _ = _with_detail(Sampling.S422)
+    wild = torch.rand_like(jpeg)
+    assert torch.equal(keep_chroma(tables, detail, jpeg, wild), wild)
+    tables, detail, jpeg, _ = _with_detail(Sampling.S444)
+    assert torch.equal(keep_chroma(tables, torch.zeros_like(detail), jpeg, wild), wild)
 
 
 def test_a_network_with_a_fresh_check_only_clips() -> None:
