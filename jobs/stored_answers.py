@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -30,38 +30,27 @@ class Answers(NamedTuple):
     jpeg: Tensor
 
 
-class StoredAnswers:
-    """A fixed number of batches, on the CPU, in an endless cycle."""
+def stored_answers(
+    network: IJCN,
+    batches: Iterator[TrainingBatch],
+    number: int,
+    device: torch.device,
+    precision: torch.dtype,
+    quiet: bool,
+) -> list[Answers]:
+    """The first ``number`` batches, answered, on the CPU. A crop of 128x128 takes 0.3 MB.
 
-    def __init__(
-        self,
-        network: IJCN,
-        batches: Iterator[TrainingBatch],
-        number: int,
-        device: torch.device,
-        precision: torch.dtype,
-        quiet: bool,
-    ) -> None:
-        """network: on its device. number: batches to store. precision: of the backbone.
-
-        A crop of 128x128 takes 0.3 MB.
-        """
-        self._stored: list[Answers] = []
-        confidence, network.confidence = network.confidence, None
-        training = network.training
-        network.eval()
-        try:
-            for batch in tqdm(
-                islice(batches, number), "answers", number, disable=quiet or None, leave=False
-            ):
-                self._stored.append(_answers(network, batch, device, precision))
-        finally:
-            network.confidence = confidence
-            network.train(training)
-
-    def batches(self, first: int) -> Iterator[Answers]:
-        """From the ``first`` of the cycle on, without end."""
-        return (self._stored[position % len(self._stored)] for position in count(first))
+    network: on its device. precision: of the backbone. quiet: no progress bar.
+    """
+    confidence, network.confidence = network.confidence, None
+    training = network.training
+    network.eval()
+    try:
+        bar = tqdm(islice(batches, number), "answers", number, disable=quiet or None, leave=False)
+        return [_answers(network, batch, device, precision) for batch in bar]
+    finally:
+        network.confidence = confidence
+        network.train(training)
 
 
 @torch.no_grad()

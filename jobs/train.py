@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, StoredAnswers, mixed
+from jobs.stored_answers import Answers, mixed, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
@@ -202,11 +203,13 @@ def _stored(
     precision: torch.dtype,
     quiet: bool,
 ) -> Batches[Answers]:
-    """The answers of ``data.stored_crops``, by step."""
+    """The answers of ``data.stored_crops``, in an endless cycle from any step on."""
     accumulate = options.optimisation.accumulate
     number = options.data.stored_crops // data.batch * accumulate
-    answers = StoredAnswers(network, data.batches(0), number, device, precision, quiet)
-    return Batches(lambda step: answers.batches(step * accumulate), data.batch)
+    answers = stored_answers(network, data.batches(0), number, device, precision, quiet)
+    return Batches(
+        lambda step: islice(cycle(answers), step * accumulate % number, None), data.batch
+    )
 
 
 def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:

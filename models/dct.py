@@ -104,12 +104,6 @@ def block_dct(planes: Tensor) -> Tensor:
     return basis @ plane_to_blocks(planes) @ basis.T
 
 
-def inverse_block_dct(coefficients: Tensor) -> Tensor:
-    """Inverse of :func:`block_dct`: (..., h, w, 8, 8) -> (..., 8h, 8w)."""
-    basis = torch.from_numpy(dct_basis()).to(coefficients.device, torch.float32)
-    return blocks_to_plane(basis.T @ coefficients @ basis)
-
-
 class CoefficientsToImage(nn.Module):
     """Inverse DCT, chroma enlargement and colour transform: the network's first image x0.
 

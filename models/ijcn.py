@@ -18,7 +18,7 @@ from models.blocks import Activation
 from models.confidence import Confidence
 from models.dct import CoefficientsToImage, scaled_in_ycbcr
 from models.dual_attention import WINDOW, ChannelLogits
-from models.level_check import LevelCheck, keep_chroma
+from models.level_check import LevelCheck
 from models.logm import LOGM, Levels, dequantise
 from models.qtgm import (
     QTGM,
@@ -295,7 +295,7 @@ class IJCN(nn.Module):
             if known.detail is None:
                 return image
             jpeg = self.to_image.unclamped(*dequantise(levels, known.tables), known.detail)
-            return keep_chroma(known.tables, known.detail, jpeg, image)
+            return self.level_check.keep_chroma(known.tables, known.detail, jpeg, image)
 
     def _trusted(self, known: Known, image: Tensor) -> Tensor:
         """The answer as far as it can be trusted, the JPEG's own picture for the rest."""

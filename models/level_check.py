@@ -23,7 +23,6 @@ from models.dct import (
     CoefficientsToImage,
     block_dct,
     image_to_coefficients,
-    inverse_block_dct,
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
@@ -99,40 +98,40 @@ class LevelCheck(nn.Module):
         chroma, _ = self.chroma(tables[:, 1:], c_coef, c, F.avg_pool2d(context, 2))
         return image + self.to_image.unclamped(luma, chroma, level_shift=0) / 255
 
+    def keep_chroma(self, tables: Tensor, detail: Tensor, jpeg: Tensor, image: Tensor) -> Tensor:
+        """Clip chroma that a file stores at full resolution, as 4:4:4 does, to about its intervals.
 
-def keep_chroma(tables: Tensor, detail: Tensor, jpeg: Tensor, image: Tensor) -> Tensor:
-    """Clip chroma that a file stores at full resolution, as 4:4:4 does, to about its intervals.
+        The check itself sees chroma at half resolution only. What lies beyond is taken from the
+        file unchanged before the backbone, which may smooth away the colours of a screen. The
+        farther a block's answer is from the file, the less of it is kept.
 
-    The check itself sees chroma at half resolution only. What lies beyond is taken from the file
-    unchanged before the backbone, which may smooth away the colours of a screen. The farther a
-    block's answer is from the file, the less of it is kept.
+        Args:
+            tables: B x 3 x 8 x 8.
+            detail: B x 2 x H x W, see :class:`models.ijcn.Known`; zero for 4:2:0, which stays as it
+                is.
+            jpeg: B x 3 x H x W, RGB of the stored levels in [0, 255], not clamped. A block's chroma
+                is stored so where its levels, and those of most blocks, are whole numbers.
+            image: B x 3 x H x W, RGB, nominally in [0, 1].
 
-    Args:
-        tables: B x 3 x 8 x 8.
-        detail: B x 2 x H x W, see :class:`models.ijcn.Known`; zero for 4:2:0, which stays as it is.
-        jpeg: B x 3 x H x W, RGB of the stored levels in [0, 255], not clamped. A block's chroma is
-            stored so where its levels, and those of most blocks, are whole numbers.
-        image: B x 3 x H x W, RGB, nominally in [0, 1].
-
-    Returns:
-        RGB image (B, 3, H, W), not clamped.
-    """
-    steps = tables[:, 1:, None, None]
-    stored, answer = (
-        block_dct(rgb_to_ycbcr(rgb)[:, 1:] - LEVEL_SHIFT) / steps for rgb in (jpeg, 255 * image)
-    )
-    levels = stored.round()
-    is_stored = ((stored - levels).abs() < _WHOLE).flatten(-2).all(-1)
-    # Flat blocks of other samplings are whole, too, and those at a tile's border never are.
-    mostly = is_stored.float().mean((2, 3)) > 0.5
-    is_stored &= (mostly & detail.flatten(2).any(-1))[:, :, None, None]
-    offsets = answer - levels
-    kept = offsets.clamp(-_CHROMA_REACH, _CHROMA_REACH)
-    beyond = (offsets - kept).abs().clamp(max=_LARGEST_EXCESS).mean((-2, -1), keepdim=True)
-    moves = kept * _DOUBT / (_DOUBT + beyond) - offsets
-    planes = inverse_block_dct(moves * steps * is_stored[..., None, None])
-    luma = torch.zeros_like(planes[:, :1])
-    return image + ycbcr_to_rgb(torch.cat((luma, planes + LEVEL_SHIFT), 1)) / 255
+        Returns:
+            RGB image (B, 3, H, W), not clamped.
+        """
+        steps = tables[:, 1:, None, None]
+        stored, answer = (
+            block_dct(rgb_to_ycbcr(rgb)[:, 1:] - LEVEL_SHIFT) / steps for rgb in (jpeg, 255 * image)
+        )
+        levels = stored.round()
+        is_stored = ((stored - levels).abs() < _WHOLE).flatten(-2).all(-1)
+        # Flat blocks of other samplings are whole, too, and those at a tile's border never are.
+        mostly = is_stored.float().mean((2, 3)) > 0.5
+        is_stored &= (mostly & detail.flatten(2).any(-1))[:, :, None, None]
+        offsets = answer - levels
+        kept = offsets.clamp(-_CHROMA_REACH, _CHROMA_REACH)
+        beyond = (offsets - kept).abs().clamp(max=_LARGEST_EXCESS).mean((-2, -1), keepdim=True)
+        moves = kept * _DOUBT / (_DOUBT + beyond) - offsets
+        planes = self.to_image.inverse_dct(moves * steps * is_stored[..., None, None])
+        luma = torch.zeros_like(planes[:, :1])
+        return image + ycbcr_to_rgb(torch.cat((luma, planes), 1)) / 255
 
 
 class BlockContext(nn.Module):

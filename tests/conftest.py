@@ -92,7 +92,7 @@ def tiny_network(seed: int = 0, **changes: Any) -> IJCN:
             for plane in (model.level_check.luma, model.level_check.chroma):
                 plane.change.weight.normal_(std=0.02)
         if model.confidence is not None:
-            model.confidence.trust.weight.normal_(std=0.05)
+            model.confidence.trust.weight.normal_(std=0.0125)
     return model.eval()
 
 

@@ -15,7 +15,7 @@ from data.jpeg import Sampling
 from models import load_checkpoint, save_checkpoint
 from models.dct import CoefficientsToImage, block_dct, image_to_coefficients, luma_of, rgb_to_ycbcr
 from models.ijcn import CHECK_SEES
-from models.level_check import LevelCheck, keep_chroma
+from models.level_check import LevelCheck
 from models.logm import Levels, dequantise
 from models.restore.restorer import network_input
 from tests.conftest import network_case, photograph, tiny_network
@@ -65,6 +65,7 @@ def _with_detail(sampling: Sampling) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def test_chroma_at_full_resolution_stays_near_its_levels() -> None:
+    keep_chroma = LevelCheck(8).keep_chroma
     tables, detail, jpeg, levels = _with_detail(Sampling.S444)
     torch.manual_seed(0)
     wild = torch.rand_like(jpeg) * 0.6 + 0.2
@@ -92,6 +93,7 @@ def test_chroma_at_full_resolution_stays_near_its_levels() -> None:
 
 def test_chroma_that_is_not_stored_so_is_left_alone() -> None:
     """4:2:2 holds other blocks; a batch may hold 4:2:0 pictures too, whose detail is zero."""
+    keep_chroma = LevelCheck(8).keep_chroma
     tables, detail, jpeg, _ = _with_detail(Sampling.S422)
     wild = torch.rand_like(jpeg)
     assert torch.equal(keep_chroma(tables, detail, jpeg, wild), wild)
