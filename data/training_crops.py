@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
-from data.drawn import drawn, to_gray
+from data.drawn import KINDS, drawn, to_gray
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from utils.image_io import ImageError, read_image
 
@@ -150,6 +150,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
     view: models.restore.layouts.network_view.
     candidates: see above.
     drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
+    drawn_kinds: what is drawn; a kind named twice is drawn twice as often.
     desaturated_share: crops, of the others, that are gray pictures with three channels.
     """
 
@@ -160,6 +161,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
     view: View
     candidates: int = 1
     drawn_share: float = 0.0
+    drawn_kinds: Sequence[str] = tuple(KINDS)
     desaturated_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -174,7 +176,8 @@ class TrainingCrops(Dataset[TrainingCrop]):
         pixels = np.ascontiguousarray(pixels)
         draw = rng.random()
         if draw < self.drawn_share:
-            pixels = drawn(pixels, rng)
+            kind = self.drawn_kinds[int(rng.integers(len(self.drawn_kinds)))]
+            pixels = drawn(pixels, rng, kind)
         elif draw < self.drawn_share + self.desaturated_share:
             pixels = to_gray(pixels)
         original, jpeg, stored = self.compression(pixels, rng)

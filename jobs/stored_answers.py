@@ -12,19 +12,19 @@ from tqdm import tqdm
 
 from data.training_crops import TrainingBatch
 from models import IJCN
-from models.logm import Levels
+from models.dct import luma_of
 
 
 class Answers(NamedTuple):
     """What the confidence of a batch of crops sees, and what it is judged by.
 
-    qts (B, 3, 8, 8). decoded: the picture of the stored levels, answer: that of the parts before
-    the confidence, both (B, 3, H, W) float16 in [0, 1]. image: clean, jpeg: libjpeg's decoding,
-    both (B, 3, H, W) uint8.
+    tables (B, 3, 8, 8), float32. decoded, refined, answer: as :meth:`Confidence.forward` takes
+    them, (B, 3, H, W) float16. image: clean, jpeg: libjpeg's decoding, both (B, 3, H, W) uint8.
     """
 
-    qts: Tensor
+    tables: Tensor
     decoded: Tensor
+    refined: Tensor
     answer: Tensor
     image: Tensor
     jpeg: Tensor
@@ -38,36 +38,46 @@ def stored_answers(
     precision: torch.dtype,
     quiet: bool,
 ) -> list[Answers]:
-    """The first ``number`` batches, answered, on the CPU. A crop of 128x128 takes 0.3 MB.
+    """The first ``number`` batches, answered, on the CPU. A crop of 128x128 takes 0.4 MB.
 
     network: on its device. precision: of the backbone. quiet: no progress bar.
     """
-    confidence, network.confidence = network.confidence, None
-    training = network.training
+    confidence, training = network.confidence, network.training
+    seen = network.confidence = _Seen()  # type: ignore[assignment]
     network.eval()
     try:
         bar = tqdm(islice(batches, number), "answers", number, disable=quiet or None, leave=False)
-        return [_answers(network, batch, device, precision) for batch in bar]
+        return [_answers(network, seen, batch, device, precision) for batch in bar]
     finally:
         network.confidence = confidence
         network.train(training)
 
 
+class _Seen(nn.Module):
+    """In the confidence's place: keeps what it would see."""
+
+    def forward(self, tables: Tensor, *pictures: Tensor) -> Tensor:
+        self.tables, self.pictures = tables, pictures
+        return pictures[-1]
+
+
 @torch.no_grad()
 def _answers(
-    network: IJCN, batch: TrainingBatch, device: torch.device, precision: torch.dtype
+    network: IJCN, seen: _Seen, batch: TrainingBatch, device: torch.device, precision: torch.dtype
 ) -> Answers:
-    qts, y_coef, c_coef, detail = (tensor.to(device) for tensor in batch[:4])
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-        answer = network(qts, y_coef, c_coef, detail).image
-    decoded = network.first_image(qts.float(), Levels(y_coef, c_coef), detail)
-    decoded, answer = (picture.clamp(0, 1).half().cpu() for picture in (decoded, answer))
-    return Answers(batch.qts, decoded, answer, batch.image, batch.jpeg)
+        network(*(tensor.to(device) for tensor in batch[:4]))
+    # What holds no colour stays without (models.restore.restorer): nothing is to be learned of it.
+    gray = (batch.image == batch.image[:, :1]).flatten(1).all(1)[:, None, None, None]
+    pictures = (
+        torch.where(gray, luma_of(picture), picture).half()
+        for picture in (picture.cpu() for picture in seen.pictures)
+    )
+    return Answers(seen.tables.cpu(), *pictures, batch.image, batch.jpeg)
 
 
 def mixed(confidence: nn.Module, answers: Answers) -> Tensor:
     """The confidence's picture (B, 3, H, W) of a batch that lies on its device."""
-    picture: Tensor = confidence(
-        answers.qts.float(), answers.decoded.float(), answers.answer.float()
-    )
+    seen = (answers.tables, answers.decoded, answers.refined, answers.answer)
+    picture: Tensor = confidence(*(tensor.float() for tensor in seen))
     return picture

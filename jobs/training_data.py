@@ -61,6 +61,7 @@ class TrainingData:
             network_view,
             data.candidates,
             data.drawn_share,
+            data.drawn_kinds,
             data.desaturated_share,
         )
 

@@ -25,6 +25,12 @@ _STATISTICS = 4
 _LEAST_MOVE, _LARGEST_LEVEL = 1e-4, 4.0
 """Of a coefficient, in steps of its table; a square root has no gradient at 0."""
 
+_NEAREST = 0.5
+"""Half a step: how far an encoder that rounds leaves a coefficient from its level."""
+
+_FARTHEST = 2.5
+"""Steps from its level that count; farther is no worse."""
+
 _SPREAD = 4.0
 """Brings what is seen of a block, whose deviation is about 0.15, near 1, so that it is learned from
 as fast as the rest."""
@@ -34,7 +40,7 @@ _START = 0.95
 
 
 class Confidence(BlockContext):
-    """Tables, the JPEG's picture, the answer -> a mixture of both.
+    """Tables, the JPEG's picture, the answer before and after the level check -> a mixture.
 
     Luma and chroma are trusted apart: in 4:4:4 the answer may be right in one and smooth away the
     colours of a screen in the other.
@@ -44,7 +50,7 @@ class Confidence(BlockContext):
     """
 
     def __init__(self, width: int) -> None:
-        features = _COMPONENTS * 2 * (_COEFFICIENTS + _STATISTICS)
+        features = _COMPONENTS * (1 + 2 * (_COEFFICIENTS + _STATISTICS))
         super().__init__(features, _COMPONENTS, width, looks_around=True)
         self.trust = nn.Conv2d(width, 2, 1)
         self.start()
@@ -55,32 +61,40 @@ class Confidence(BlockContext):
         assert self.trust.bias is not None
         nn.init.constant_(self.trust.bias, _START)
 
-    def forward(self, tables: Tensor, jpeg: Tensor, answer: Tensor) -> Tensor:
+    def forward(self, tables: Tensor, jpeg: Tensor, refined: Tensor, answer: Tensor) -> Tensor:
         """
         Args:
             tables: B x 3 x 8 x 8 of Y, Cb, Cr.
-            jpeg, answer: B x 3 x H x W, RGB, nominally in [0, 1].
+            jpeg: B x 3 x H x W, RGB of the stored levels, nominally in [0, 1], not clamped.
+            refined, answer: the same before and after the level check; ``refined`` in [0, 1].
 
         Returns:
             RGB image (B, 3, H, W), not clamped.
         """
-        jpeg, answer = jpeg.clamp(0, 1), answer.clamp(0, 1)
-        shares = self.shares(tables, jpeg, answer)
+        shares = self.shares(tables, jpeg, refined)
         shares = F.interpolate(shares, scale_factor=BLOCK, mode="bilinear", align_corners=False)
-        return jpeg + scaled_in_ycbcr(answer - jpeg, shares[:, [0, 1, 1]])
+        jpeg = jpeg.clamp(0, 1)
+        return jpeg + scaled_in_ycbcr(answer.clamp(0, 1) - jpeg, shares[:, [0, 1, 1]])
 
-    def shares(self, tables: Tensor, jpeg: Tensor, answer: Tensor) -> Tensor:
+    def shares(self, tables: Tensor, jpeg: Tensor, refined: Tensor) -> Tensor:
         """(B, 2, H/8, W/8): how much of each block's change is kept, 0 to 1, of luma and chroma.
 
-        Blocks are of 8x8 pixels, for chroma too, whatever its sampling.
+        Blocks are of 8x8 pixels, for chroma too, whatever its sampling. How far the answer left the
+        stored intervals before the check tells most: the check hides it.
         """
-        jpeg, answer = rgb_to_ycbcr(255 * jpeg), rgb_to_ycbcr(255 * answer)
         steps = tables[:, :, None, None]
-        moves = (block_dct(answer - jpeg) / steps).abs().clamp(_LEAST_MOVE, 1.0).sqrt()
+        jpeg, refined = rgb_to_ycbcr(255 * jpeg), rgb_to_ycbcr(255 * refined)
+        offsets = (block_dct(refined - jpeg) / steps).abs()
+        excess = (offsets.clamp(max=_FARTHEST) - offsets.clamp(max=_NEAREST)).mean((-2, -1))
         levels = (block_dct(jpeg - LEVEL_SHIFT) / steps).abs().clamp(max=_LARGEST_LEVEL)
-        numbers = torch.cat((_by_block(moves), _by_block(levels / _LARGEST_LEVEL)), 1)
-        features = torch.cat((numbers, _statistics(jpeg), _statistics(answer)), 1)
-        trust: Tensor = self.trust(self.described(tables, _SPREAD * features))
+        features = (
+            _by_block(offsets.clamp(_LEAST_MOVE, 1.0).sqrt()),
+            _by_block(levels / _LARGEST_LEVEL),
+            excess.clamp_min(_LEAST_MOVE).sqrt(),
+            _statistics(jpeg),
+            _statistics(refined),
+        )
+        trust: Tensor = self.trust(self.described(tables, _SPREAD * torch.cat(features, 1)))
         return _clamped(trust) if self.training else trust.clamp(0, 1)
 
 

@@ -250,10 +250,8 @@ class IJCN(nn.Module):
         works in each of them.
         """
         stages = [Stage(self._refined, around=BACKBONE_SEES, mirrors=True)]
-        if self.level_check is not None:
-            stages.append(Stage(self._checked, around=CHECK_SEES, mirrors=False))
-        if self.confidence is not None:
-            stages.append(Stage(self._trusted, around=CHECK_SEES, mirrors=False))
+        if self.level_check is not None or self.confidence is not None:
+            stages.append(Stage(self._compared, around=CHECK_SEES, mirrors=False))
         return stages
 
     def corrected(
@@ -286,24 +284,22 @@ class IJCN(nn.Module):
             residual = scaled_in_ycbcr(residual, component_scales(known.tables))
         return first + residual
 
-    def _checked(self, known: Known, image: Tensor) -> Tensor:
-        """The backbone's picture after the check against the stored levels."""
-        assert self.level_check is not None
-        with torch.autocast(known.tables.device.type, enabled=False):
-            levels = Levels(known.stored.y.float(), known.stored.c.float())
-            image = self.level_check(known.tables, *levels, image.float())
-            if known.detail is None:
-                return image
-            jpeg = self.to_image.unclamped(*dequantise(levels, known.tables), known.detail)
-            return self.level_check.keep_chroma(known.tables, known.detail, jpeg, image)
+    def _compared(self, known: Known, refined: Tensor) -> Tensor:
+        """After its comparison with the file: checked, then trusted as far as it can be.
 
-    def _trusted(self, known: Known, image: Tensor) -> Tensor:
-        """The answer as far as it can be trusted, the JPEG's own picture for the rest."""
-        assert self.confidence is not None
+        What the check had to move shows how far to trust the answer, so the two are one stage.
+        """
         with torch.autocast(known.tables.device.type, enabled=False):
+            image = refined = refined.float().clamp(0, 1)
             levels = Levels(known.stored.y.float(), known.stored.c.float())
-            jpeg = self.first_image(known.tables, levels, known.detail)
-            return self.confidence(known.tables, jpeg, image.float())
+            jpeg = self.to_image.unclamped(*dequantise(levels, known.tables), known.detail)
+            if self.level_check is not None:
+                image = self.level_check(known.tables, *levels, image)
+                if known.detail is not None:
+                    image = self.level_check.keep_chroma(known.tables, known.detail, jpeg, image)
+            if self.confidence is not None:
+                image = self.confidence(known.tables, jpeg / 255, refined, image)
+            return image
 
 
 def _check_shapes(qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> None:

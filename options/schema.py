@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
+from data.drawn import KINDS
 from data.jpeg import Sampling
 from models.checkpoint import SHIPPED
 from models.ijcn import IJCNConfig, LastStep
@@ -269,6 +270,7 @@ class DataOptions(Options):
     sampling_shares: dict[str, Share] = {Sampling.S420.value: 1.0}
     encoder_shares: dict[str, Share] = {LIBJPEG: 1.0}
     drawn_share: Share = 0.0
+    drawn_kinds: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(KINDS)
     desaturated_share: Share = 0.0
     stored_crops: Annotated[int, Field(ge=0)] = 0
 
@@ -291,6 +293,10 @@ class DataOptions(Options):
             raise ValueError(
                 f"drawn_share {self.drawn_share} and desaturated_share {self.desaturated_share} "
                 "exceed 1 together"
+            )
+        if unknown := set(self.drawn_kinds) - set(KINDS):
+            raise ValueError(
+                f"drawn_kinds: unknown {', '.join(sorted(unknown))}; known: {', '.join(KINDS)}"
             )
         self.compression()
         return self

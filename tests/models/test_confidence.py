@@ -25,7 +25,7 @@ def _case(seed: int, size: int = 64) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_a_fresh_one_trusts_nearly_all_of_the_answer() -> None:
     tables, jpeg, clean = _case(0)
-    mixed = Confidence(8)(tables, jpeg, clean)
+    mixed = Confidence(8)(tables, jpeg, clean, clean)
     torch.testing.assert_close(mixed, jpeg + 0.95 * (clean - jpeg), atol=1e-4, rtol=0)
 
 
@@ -34,7 +34,7 @@ def test_full_trust_and_none_are_reached() -> None:
     confidence = Confidence(8)
     for bias, expected in ((1.5, clean), (-0.5, jpeg)):
         torch.nn.init.constant_(confidence.trust.bias, bias)
-        mixed = confidence(tables, jpeg, clean)
+        mixed = confidence(tables, jpeg, clean, clean)
         torch.testing.assert_close(mixed, expected, atol=1e-6, rtol=0)
 
 
@@ -52,7 +52,7 @@ def test_it_learns_where_the_answer_harms(spoilt: int, factors: tuple[float, flo
     optimiser = torch.optim.Adam(confidence.parameters(), 2e-3)
     for _ in range(150):
         optimiser.zero_grad()
-        mixed = confidence(tables, jpeg, answer)
+        mixed = confidence(tables, jpeg, answer, answer)
         (mixed - clean).square().mean().backward()
         optimiser.step()
     shares = confidence.shares(tables, jpeg, answer)[:, spoilt]
@@ -66,7 +66,7 @@ def test_it_can_still_learn_from_full_trust_and_from_none() -> None:
     for bias, answer, moves in ((1.5, spoilt, 1), (-0.5, clean, -1), (1.5, clean, 0)):
         confidence = Confidence(8)
         torch.nn.init.constant_(confidence.trust.bias, bias)
-        mixed = confidence(tables, jpeg, answer)
+        mixed = confidence(tables, jpeg, answer, answer)
         # A little beyond the original, so that more of the change would be better still.
         target = clean + 0.1 * (clean - jpeg)
         (mixed - target).square().mean().backward()

@@ -206,6 +206,7 @@ def test_option_files_of_before_are_read(tmp_path: Path) -> None:
         ("loss.penalty", "l2", "loss.penalty"),
         ("data.highest_quality", 2, "exceeds the highest"),
         ("data.encoder_shares", {"wild": 0.5}, "shares of the encoders must add up to 1, not 0.5"),
+        ("data.drawn_kinds", ["texts"], "unknown texts; known: text, lines"),
         ("data.drawn_share", 1.0, "and desaturated_share 0.03 exceed 1"),
     ],
 )
