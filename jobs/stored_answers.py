@@ -69,11 +69,11 @@ def _answers(
         network(*(tensor.to(device) for tensor in batch[:4]))
     # What holds no colour stays without (models.restore.restorer): nothing is to be learned of it.
     gray = (batch.image == batch.image[:, :1]).flatten(1).all(1)[:, None, None, None]
-    pictures = (
+    decoded, refined, answer = (
         torch.where(gray, luma_of(picture), picture).half()
         for picture in (picture.cpu() for picture in seen.pictures)
     )
-    return Answers(seen.tables.cpu(), *pictures, batch.image, batch.jpeg)
+    return Answers(seen.tables.cpu(), decoded, refined, answer, batch.image, batch.jpeg)
 
 
 def mixed(confidence: nn.Module, answers: Answers) -> Tensor:
