@@ -80,7 +80,9 @@ def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
 
     def gray_share(drawn: float, desaturated: float) -> float:
         crops = TrainingCrops(
-            images, 64, RandomCompression(), 1, network_view, 1, drawn, desaturated
+            *(images, 64, RandomCompression(), 1, network_view),
+            drawn_share=drawn,
+            desaturated_share=desaturated,
         )
         np.testing.assert_array_equal(crops[3].image, crops[3].image)
         return float(np.mean([np.ptp(crops[i].image, axis=0).max() == 0 for i in range(60)]))
@@ -89,6 +91,21 @@ def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
     assert gray_share(0, 1) == 1
     assert 0.3 < gray_share(0, 0.5) < 0.7
     assert 0.3 < gray_share(1, 0) < 0.75  # half of the drawn ones, and some black on white
+
+
+def test_only_named_kinds_are_drawn(folder: Path) -> None:
+    """Codes have two colours, flat in squares; noise has many."""
+
+    def colors(kind: str) -> int:
+        crops = TrainingCrops(
+            *(_images(folder), 64, RandomCompression(), 1, network_view),
+            drawn_share=1.0,
+            drawn_kinds=(kind,),
+        )
+        pixels = np.concatenate([crops[index].image.reshape(3, -1) for index in range(6)], axis=1)
+        return len(np.unique(pixels, axis=1).T)
+
+    assert 10 * colors("codes") < colors("noisy")
 
 
 def test_levels_belong_to_the_crop(folder: Path) -> None:
