@@ -132,7 +132,7 @@ def content_cases(sources: dict[str, Picture]) -> Iterator[Case]:
             found: dict[bool, Picture] = {}
             attempt = 0
             while len(found) < 2:
-                picture = drawn(source, np.random.default_rng((7, seed, attempt)), kind)
+                picture = drawn(source, np.random.default_rng((7, seed, attempt)), (kind,))
                 found.setdefault(bool(np.ptp(picture, axis=2).max()), picture)
                 attempt += 1
                 if attempt > 40:  # black on white has no colour either way

@@ -6,7 +6,7 @@ that a seed gives the same picture on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -23,17 +23,18 @@ _Color = tuple[int, int, int]
 _LETTERS = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?()+-%")
 
 
-def drawn(photograph: Picture, rng: Rng, kind: str | None = None) -> Picture:
+def drawn(photograph: Picture, rng: Rng, kinds: Sequence[str] = ()) -> Picture:
     """A drawn picture of the size of ``photograph``, which dithered and pixelated kinds are of.
 
     Args:
         photograph: (side, side, 3) uint8 RGB; left as it is.
         rng: decides all.
-        kind: one of :data:`KINDS`; None: any.
+        kinds: of :data:`KINDS`, one of which is drawn; none named: any.
 
     Half of all pictures are gray, with three equal channels.
     """
-    name = kind or list(KINDS)[int(rng.integers(len(KINDS)))]
+    kinds = kinds or tuple(KINDS)
+    name = kinds[int(rng.integers(len(kinds)))]
     gray = rng.random() < 0.5
     source = to_gray(photograph) if gray else photograph
     picture = KINDS[name](source, rng)

@@ -176,8 +176,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
         pixels = np.ascontiguousarray(pixels)
         draw = rng.random()
         if draw < self.drawn_share:
-            kind = self.drawn_kinds[int(rng.integers(len(self.drawn_kinds)))]
-            pixels = drawn(pixels, rng, kind)
+            pixels = drawn(pixels, rng, self.drawn_kinds)
         elif draw < self.drawn_share + self.desaturated_share:
             pixels = to_gray(pixels)
         original, jpeg, stored = self.compression(pixels, rng)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dct import BLOCK, LEVEL_SHIFT, block_dct, rgb_to_ycbcr, scaled_in_ycbcr
-from models.level_check import BlockContext
+from models.level_check import NEAREST, BlockContext
 
 _COEFFICIENTS = BLOCK * BLOCK
 _COMPONENTS = 3
@@ -24,9 +24,6 @@ _STATISTICS = 4
 
 _LEAST_MOVE, _LARGEST_LEVEL = 1e-4, 4.0
 """Of a coefficient, in steps of its table; a square root has no gradient at 0."""
-
-_NEAREST = 0.5
-"""Half a step: how far an encoder that rounds leaves a coefficient from its level."""
 
 _FARTHEST = 2.5
 """Steps from its level that count; farther is no worse."""
@@ -85,7 +82,7 @@ class Confidence(BlockContext):
         steps = tables[:, :, None, None]
         jpeg, refined = rgb_to_ycbcr(255 * jpeg), rgb_to_ycbcr(255 * refined)
         offsets = (block_dct(refined - jpeg) / steps).abs()
-        excess = (offsets.clamp(max=_FARTHEST) - offsets.clamp(max=_NEAREST)).mean((-2, -1))
+        excess = (offsets.clamp(max=_FARTHEST) - offsets.clamp(max=NEAREST)).mean((-2, -1))
         levels = (block_dct(jpeg - LEVEL_SHIFT) / steps).abs().clamp(max=_LARGEST_LEVEL)
         features = (
             _by_block(offsets.clamp(_LEAST_MOVE, 1.0).sqrt()),

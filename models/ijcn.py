@@ -292,11 +292,13 @@ class IJCN(nn.Module):
         with torch.autocast(known.tables.device.type, enabled=False):
             image = refined = refined.float().clamp(0, 1)
             levels = Levels(known.stored.y.float(), known.stored.c.float())
-            jpeg = self.to_image.unclamped(*dequantise(levels, known.tables), known.detail)
             if self.level_check is not None:
                 image = self.level_check(known.tables, *levels, image)
-                if known.detail is not None:
-                    image = self.level_check.keep_chroma(known.tables, known.detail, jpeg, image)
+            if self.confidence is None and known.detail is None:
+                return image
+            jpeg = self.to_image.unclamped(*dequantise(levels, known.tables), known.detail)
+            if self.level_check is not None and known.detail is not None:
+                image = self.level_check.keep_chroma(known.tables, known.detail, jpeg, image)
             if self.confidence is not None:
                 image = self.confidence(known.tables, jpeg / 255, refined, image)
             return image

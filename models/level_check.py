@@ -39,7 +39,7 @@ _AROUND = 4
 """Blocks to each side whose mean is known. With chroma's own neighbours, blocks of 16 pixels, that
 makes 58 pixels: within the halo of a tile (models.restore.tiling)."""
 
-_NEAREST = 0.5
+NEAREST = 0.5
 """Half a step: how far an encoder that rounds leaves a coefficient from its level."""
 
 _LEAST = -3.0
@@ -193,7 +193,7 @@ class _PlaneCheck(BlockContext):
         context = self.described(tables, seen)
         units = F.relu(self.own(features) + self.spread(context))
         planes = tables.shape[1]
-        reach = _NEAREST + _NEAREST * _as_blocks(self.reach(context).sigmoid(), planes)
+        reach = NEAREST + NEAREST * _as_blocks(self.reach(context).sigmoid(), planes)
         moved = offsets + _as_blocks(self.change(units), planes)
         moved = torch.maximum(torch.minimum(moved, reach), -reach)
         return (moved - offsets) * steps * (levels == levels.round()), context
@@ -206,7 +206,7 @@ def _features(levels: Tensor, offsets: Tensor) -> Tensor:
     more than half a step; the level's sign; the level itself, as far as it is small.
     """
     offsets = offsets.clamp(-_FARTHEST, _FARTHEST)
-    beyond = offsets - offsets.clamp(-_NEAREST, _NEAREST)
+    beyond = offsets - offsets.clamp(-NEAREST, NEAREST)
     small = levels.clamp(-_LARGEST_LEVEL, _LARGEST_LEVEL) / _LARGEST_LEVEL
     stacked = torch.stack((offsets, beyond, levels.sign(), small), -1)
     b, planes, rows, cols = levels.shape[:4]

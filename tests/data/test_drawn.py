@@ -14,7 +14,7 @@ SOURCE = photograph(135, 135)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_are_a_function_of_the_seed(kind: str) -> None:
     before = SOURCE.copy()
-    pictures = [drawn(SOURCE, np.random.default_rng(seed), kind) for seed in (1, 1, 2, 3, 4, 5)]
+    pictures = [drawn(SOURCE, np.random.default_rng(seed), (kind,)) for seed in (1, 1, 2, 3, 4, 5)]
     np.testing.assert_array_equal(pictures[0], pictures[1])
     assert any(not np.array_equal(pictures[0], other) for other in pictures[2:])
     for picture in pictures:
@@ -26,14 +26,14 @@ def test_pictures_are_a_function_of_the_seed(kind: str) -> None:
 
 def test_about_half_are_gray() -> None:
     rng = np.random.default_rng(0)
-    gray = [np.ptp(drawn(SOURCE, rng, "shapes"), axis=2).max() == 0 for _ in range(60)]
+    gray = [np.ptp(drawn(SOURCE, rng, ("shapes",)), axis=2).max() == 0 for _ in range(60)]
     assert 20 < sum(gray) < 45
 
 
 @pytest.mark.parametrize("kind", ["error_diffused", "ordered", "halftoned"])
 def test_dithered_pictures_have_few_levels(kind: str) -> None:
     rng = np.random.default_rng(0)
-    counts = [len(np.unique(drawn(SOURCE, rng, kind)[:, :, 0])) for _ in range(20)]
+    counts = [len(np.unique(drawn(SOURCE, rng, (kind,))[:, :, 0])) for _ in range(20)]
     assert min(counts) == 2
     assert sorted(counts)[len(counts) // 2] <= 9
 
@@ -42,7 +42,9 @@ def test_codes_are_made_of_squares() -> None:
     """Rows of a picture of modules repeat, but where one row of modules ends."""
     rng = np.random.default_rng(3)
     changes = [
-        np.mean(np.any(np.diff(drawn(SOURCE, rng, "codes")[:, :, 0].astype(int), axis=0), axis=1))
+        np.mean(
+            np.any(np.diff(drawn(SOURCE, rng, ("codes",))[:, :, 0].astype(int), axis=0), axis=1)
+        )
         for _ in range(20)
     ]
     assert min(changes) < 0.2
