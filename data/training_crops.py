@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -149,6 +150,8 @@ class TrainingCrops(Dataset[TrainingCrop]):
     seed: with the index, all that a crop depends on.
     view: models.restore.layouts.network_view.
     candidates: see above.
+    smallest_scale: every place is of the image reduced by a random factor from this to 1. Reduced
+        photographs are sharper and show more in a crop; reduced JPEGs lose their artifacts.
     drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
     drawn_kinds: what is drawn; a kind named twice is drawn twice as often.
     desaturated_share: crops, of the others, that are gray pictures with three channels.
@@ -160,6 +163,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
     seed: int
     view: View
     candidates: int = 1
+    smallest_scale: float = 1.0
     drawn_share: float = 0.0
     drawn_kinds: Sequence[str] = tuple(KINDS)
     desaturated_share: float = 0.0
@@ -197,9 +201,12 @@ class TrainingCrops(Dataset[TrainingCrop]):
         side = self.patch + self.compression.MARGIN
         places = []
         for _ in range(self.candidates):
-            row = int(rng.integers(image.shape[0] - side + 1))
-            col = int(rng.integers(image.shape[1] - side + 1))
-            places.append(image[row : row + side, col : col + side])
+            span = side
+            if self.smallest_scale < 1:
+                span = min(round(side / rng.uniform(self.smallest_scale, 1)), *image.shape[:2])
+            row = int(rng.integers(image.shape[0] - span + 1))
+            col = int(rng.integers(image.shape[1] - span + 1))
+            places.append(_reduced(image[row : row + span, col : col + span], side))
         if len(places) == 1:
             return places[0]
         errors = np.array([_jpeg_error(place) for place in places]) + 1e-3  # none may be exact
@@ -311,6 +318,13 @@ def _jpeg_error(pixels: NDArray[np.uint8]) -> float:
     pixels = np.ascontiguousarray(pixels)
     once = decode_jpeg(encode_jpeg(pixels, _PROBE_QUALITY, Sampling.S420))
     return float(np.square(once.astype(np.float32) - pixels).mean())
+
+
+def _reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square of pixels, (side, side, 3)."""
+    if len(pixels) == side:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _read(path: Path) -> NDArray[np.uint8] | str:

@@ -60,6 +60,7 @@ class TrainingData:
             options.seed,
             network_view,
             data.candidates,
+            data.smallest_scale,
             data.drawn_share,
             data.drawn_kinds,
             data.desaturated_share,

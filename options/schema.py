@@ -259,6 +259,7 @@ class DataOptions(Options):
     patch: Annotated[int, Field(ge=64, multiple_of=64)] = 128
     batch: Count = 8
     candidates: Count = 1
+    smallest_scale: Annotated[float, Field(ge=0.1, le=1)] = 1.0
     memory_gib: Annotated[float, Field(ge=0)] = 8.0
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     listed_qualities: tuple[Quality, ...] = (10, 20, 30, 40)

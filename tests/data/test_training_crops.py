@@ -75,6 +75,26 @@ def test_candidates_draw_crops_by_their_share_of_the_error(tmp_path: Path) -> No
     assert busy_share(6) > 0.95
 
 
+def test_reduced_crops_show_more_of_the_image(tmp_path: Path) -> None:
+    """The colour of the image changes along its rows: by 0.4 levels a pixel, 0.8 at half size."""
+    ramp = np.tile((np.arange(400) * 0.4 + 40)[None, :, None], (200, 1, 3)).astype(np.uint8)
+    write_png(tmp_path / "ramp.png", ramp)
+    images = TrainingImages([tmp_path / "ramp.png"], 71, 1.0, quiet=True)
+
+    def slopes(smallest: float) -> list[float]:
+        compression = RandomCompression()
+        crops = TrainingCrops(*(images, 64, compression, 1, network_view), smallest_scale=smallest)
+        np.testing.assert_array_equal(crops[3].image, crops[3].image)
+        return [np.ptp(crops[i].image) / 63 for i in range(40)]
+
+    assert min(slopes(1.0)) > 0.35
+    assert max(slopes(1.0)) < 0.45
+    assert min(slopes(0.5)) < 0.55
+    assert 0.65 < max(slopes(0.5)) < 0.85
+    # A scale at which the image is smaller than a crop stops where it just fits.
+    assert max(slopes(0.1)) < 200 / 71 * 0.45
+
+
 def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
     images = TrainingImages([folder / "0.png", folder / "1.png"], 71, 1.0, quiet=True)
 
