@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
-from data.drawn import KINDS, drawn, to_gray
+from data.drawn import KINDS, drawn, smooth_chroma, to_gray
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from utils.image_io import ImageError, read_image
 
@@ -155,6 +155,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
     drawn_share: crops that are drawn (:func:`data.drawn.drawn`), not taken as they are.
     drawn_kinds: what is drawn; a kind named twice is drawn twice as often.
     desaturated_share: crops, of the others, that are gray pictures with three channels.
+    smooth_chroma_share: crops, of the others, with the chroma of a camera's JPEG.
     """
 
     images: TrainingImages
@@ -167,6 +168,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
     drawn_share: float = 0.0
     drawn_kinds: Sequence[str] = tuple(KINDS)
     desaturated_share: float = 0.0
+    smooth_chroma_share: float = 0.0
 
     def __post_init__(self) -> None:
         self._share = self.images.pixels / self.images.pixels.sum()
@@ -183,6 +185,8 @@ class TrainingCrops(Dataset[TrainingCrop]):
             pixels = drawn(pixels, rng, self.drawn_kinds)
         elif draw < self.drawn_share + self.desaturated_share:
             pixels = to_gray(pixels)
+        elif draw < self.drawn_share + self.desaturated_share + self.smooth_chroma_share:
+            pixels = smooth_chroma(pixels)
         original, jpeg, stored = self.compression(pixels, rng)
         tables, y, c, detail = self.view(stored)
         if detail is None:

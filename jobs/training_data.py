@@ -64,6 +64,7 @@ class TrainingData:
             data.drawn_share,
             data.drawn_kinds,
             data.desaturated_share,
+            data.smooth_chroma_share,
         )
 
     def batches(self, first_step: int) -> Iterator[TrainingBatch]:

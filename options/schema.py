@@ -273,6 +273,7 @@ class DataOptions(Options):
     drawn_share: Share = 0.0
     drawn_kinds: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(KINDS)
     desaturated_share: Share = 0.0
+    smooth_chroma_share: Share = 0.0
     stored_crops: Annotated[int, Field(ge=0)] = 0
 
     def compression(self) -> RandomCompression:
@@ -290,10 +291,11 @@ class DataOptions(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:
-        if self.drawn_share + self.desaturated_share > 1:
+        shares = self.drawn_share, self.desaturated_share, self.smooth_chroma_share
+        if sum(shares) > 1:
             raise ValueError(
-                f"drawn_share {self.drawn_share} and desaturated_share {self.desaturated_share} "
-                "exceed 1 together"
+                "drawn_share {}, desaturated_share {} and smooth_chroma_share {} exceed 1 "
+                "together".format(*shares)
             )
         if unknown := set(self.drawn_kinds) - set(KINDS):
             raise ValueError(

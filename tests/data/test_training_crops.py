@@ -113,6 +113,29 @@ def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
     assert 0.3 < gray_share(1, 0) < 0.75  # half of the drawn ones, and some black on white
 
 
+def test_smooth_chroma_keeps_luma_and_means(tmp_path: Path) -> None:
+    """Colours that change from pixel to pixel mix, luma stays; a flat colour stays as it is."""
+    colors = np.array([[200, 100, 100], [90, 147, 147]], np.uint8)  # of nearly the same luma
+    write_png(tmp_path / "columns.png", np.tile(colors, (100, 50, 1)))
+    write_png(tmp_path / "flat.png", np.full((100, 100, 3), colors[0]))
+
+    def crop(name: str, share: float) -> np.ndarray:
+        images = TrainingImages([tmp_path / name], 71, 1.0, quiet=True)
+        crops = TrainingCrops(
+            *(images, 64, RandomCompression(), 1, network_view), smooth_chroma_share=share
+        )
+        return crops[3].image.astype(float)
+
+    sharp, smooth = crop("columns.png", 0), crop("columns.png", 1)
+    weights = [0.299, 0.587, 0.114]
+    luma = [np.tensordot(weights, picture, 1) for picture in (sharp, smooth)]
+    assert np.abs(luma[0] - luma[1]).max() < 2
+    assert np.ptp(sharp[0]) == 110
+    assert np.ptp(smooth[0]) < 55
+    np.testing.assert_allclose(smooth.mean((1, 2)), sharp.mean((1, 2)), atol=2)
+    np.testing.assert_allclose(crop("flat.png", 1), crop("flat.png", 0), atol=1)
+
+
 def test_only_named_kinds_are_drawn(folder: Path) -> None:
     """Codes have two colours, flat in squares; noise has many."""
 

@@ -207,7 +207,7 @@ def test_option_files_of_before_are_read(tmp_path: Path) -> None:
         ("data.highest_quality", 2, "exceeds the highest"),
         ("data.encoder_shares", {"wild": 0.5}, "shares of the encoders must add up to 1, not 0.5"),
         ("data.drawn_kinds", ["texts"], "unknown texts; known: text, lines"),
-        ("data.drawn_share", 1.0, "and desaturated_share 0.03 exceed 1"),
+        ("data.drawn_share", 1.0, "desaturated_share 0.03 and smooth_chroma_share 0.0 exceed 1"),
     ],
 )
 def test_wrong_sections_are_one_line_that_names_file_and_key(
