@@ -9,7 +9,7 @@ from torch import nn
 
 from data.datasets import DatasetError, folder_set
 from data.degradation import Degraded, SingleJpeg
-from data.drawn import drawn
+from data.drawn import drawn, smooth_chroma
 from data.jpeg import decode_jpeg, encode_with_tables, read_jpeg
 from data.tables import random_tables
 from models import IJCN
@@ -28,8 +28,9 @@ class Validation:
     """PSNR gain over the JPEG in dB, mean over central crops of a folder's images.
 
     Per quality; with ``validation.other_kinds`` also of the crops compressed with tables found in
-    files, and of pictures drawn from them, which are watched only and choose no weights: their
-    gains differ far more than photographs'. The processes share the images out.
+    files, of the crops with a camera's smooth chroma, and of pictures drawn from them. These are
+    watched only and choose no weights: their gains differ far more than photographs'. The
+    processes share the images out.
     """
 
     def __init__(self, options: TrainOptions, device: torch.device, world: World) -> None:
@@ -47,7 +48,7 @@ class Validation:
             ) from error
         self.total = len(entries)
         self.cases: dict[str, list[Degraded]] = {f"QF{q}": [] for q in self.options.qualities}
-        kinds: dict[str, list[Degraded]] = {"found_tables": [], "drawn": []}
+        kinds: dict[str, list[Degraded]] = {"found_tables": [], "smooth_chroma": [], "drawn": []}
         for index in world.share(self.total):
             image = entries[index].read()
             if image.ndim == 2:
@@ -56,6 +57,8 @@ class Validation:
             crop = np.ascontiguousarray(image[top : top + side, left : left + side])
             for quality in self.options.qualities:
                 self.cases[f"QF{quality}"].append(SingleJpeg(quality)(crop))
+            quality = self.options.qualities[index % len(self.options.qualities)]
+            kinds["smooth_chroma"].append(SingleJpeg(quality)(smooth_chroma(crop)))
             rng = np.random.default_rng((_KINDS_SEED, index, 0))
             kinds["found_tables"].append(_with_found_tables(crop, rng))
             quality = int(rng.integers(30, 93))

@@ -109,7 +109,7 @@ def test_other_kinds_of_jpegs_are_watched_but_choose_nothing(images: Path, tmp_p
     done = run_script(SCRIPT, *_arguments(images, tmp_path, *kinds, encoders))
     assert done.returncode == 0, done.stderr
     rows = csv_rows(tmp_path / "smoke" / "validation.csv")
-    for name in ("gain_found_tables", "gain_drawn"):
+    for name in ("gain_found_tables", "gain_smooth_chroma", "gain_drawn"):
         assert all(np.isfinite(float(row[name])) for row in rows)
         assert name in done.stdout
     # A new best is one of the photographs' gains, whatever the others say.
