@@ -8,11 +8,12 @@ from typing import Any, get_args
 
 import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
 from data.datasets import DatasetError, testset_folder
-from jobs.dry_run import Prospect, as_table, look_at_files
+from jobs.dry_run import Prospect, as_table, look_at_files, unwritable
 from jobs.file_records import check_json, for_people, tell, write_json, write_records
 from jobs.network import USAGE_ERRORS, Session, open_session
 from jobs.pipes import Pipes, pipes
 from jobs.plan_files import Plan, plan_files
+from jobs.report import require_own_records
 from jobs.restore_files import FileResult, OutputSettings, restore_files
 from jobs.without_effect import memory_without_effect, options_without_effect
 from models.checkpoint import SHIPPED
@@ -64,7 +65,7 @@ def main() -> int:
         help="of results (png)",
     )
     parser.add_argument(
-        "--suffix", metavar="TEXT", help="write NAME_TEXT.png beside each source instead: _clean"
+        "--suffix", metavar="TEXT", help="write NAMETEXT.png beside each source instead, as _clean"
     )
     for name, values, text in (
         ("strength", "0..1", "how much of the change to apply (1: all)"),
@@ -131,6 +132,7 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
             return _look(options, session, plan, settings, files)
         if options.suffix is None or options.report:
             require_writable(files.output)
+            require_own_records(files.output, options.report)
         # A GPU restores faster than one thread codes pictures.
         writers = 4 if session.restorer.device.type == "cuda" else 1
         results = restore_files(
@@ -158,7 +160,7 @@ def _look(
     prospects = list(map(files.named, prospects))
     for line in as_table(prospects):
         print(line, file=for_people(options))
-    for hint in plan.hints:
+    for hint in (*plan.hints, *unwritable(plan.jobs)):
         print(f"note: {hint}", file=sys.stderr)
     write_json(prospects, options.json_report)
     return EXIT_FAILED_IMAGES if any(p.decision == "refused" for p in prospects) else 0

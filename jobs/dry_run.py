@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -91,6 +92,15 @@ def look_at_files(
     """Read every file as restoring would, with a progress bar."""
     bar = tqdm(jobs, unit="file", dynamic_ncols=True)
     return [_look_at(job, restorer, settings) for job in bar]
+
+
+def unwritable(jobs: Sequence[FileJob]) -> Iterator[str]:
+    """What stands in the way of writing, a line for each folder; nothing is tried."""
+    places = {job.target.parent: None for job in jobs}
+    for folder in places:
+        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            yield f"{folder} cannot be written; choose another --output"
 
 
 def _look_at(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Prospect:

@@ -16,7 +16,12 @@ from data.degradation import Padding
 from data.jpeg import encoder_version
 from jobs.methods import Network, other_methods, read_networks, require_different_methods
 from jobs.network import USAGE_ERRORS, Networks, describe_machine, open_networks
-from jobs.report import REPORT, remove_unwanted_pictures, report_evaluation
+from jobs.report import (
+    REPORT,
+    remove_unwanted_pictures,
+    report_evaluation,
+    require_own_records,
+)
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -136,6 +141,7 @@ def run_evaluation(
         for name in dict.fromkeys(("psnr", *options.metrics))
     }
     require_writable(output)
+    require_own_records(output, options.report)
     code = code_hash()
     arithmetic = describe_machine(restorers.restorer(networks[0].path), world)
     protocol = protocol_line(options, arithmetic["precision"])

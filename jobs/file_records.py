@@ -24,7 +24,8 @@ def check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
     """Refuse before the work what could not be written after it.
 
     Raises:
-        OptionsError: the JSON file would replace a picture. ImageError: its folder is not writable.
+        OptionsError: the JSON file would replace a picture, or a file that is no such report.
+        ImageError: its folder is not writable.
     """
     if path is None or str(path) == "-" or _is_device(path):
         return
@@ -33,7 +34,18 @@ def check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
         raise OptionsError(f"--json {path} is the place of a picture; choose another")
     if path.is_dir():
         raise OptionsError(f"--json {path} is a folder; give a file in it")
-    require_writable(path.resolve().parent)
+    if path.exists() and not _is_report(path):
+        raise OptionsError(f"--json {path} is there already and is no such report; choose another")
+    require_writable(path.resolve().parent, "--json")
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file may be replaced by :func:`write_json`: it wrote that, or the file is empty."""
+    try:
+        text = path.read_text()
+        return not text.strip() or isinstance(json.loads(text), list)
+    except (OSError, ValueError):
+        return False
 
 
 def write_records(

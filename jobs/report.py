@@ -22,6 +22,7 @@ from utils.evaluation.published import PublishedRow
 from utils.evaluation.tables import IJCN, JPEG
 from utils.image_io import ImageError, read_image
 from utils.report.report import ReportBuilder
+from utils.run_log import read_run_file
 from utils.scratch import stderr_lines
 
 Image = NDArray[np.uint8]
@@ -31,6 +32,28 @@ PicturePath = Callable[[str, str, str], Path]
 
 REPORT = "report.html"
 """Its name in an output folder."""
+
+_REPORT_MARK = b"Content-Security-Policy"
+"""In the first lines of every report; few pages of others have it."""
+
+
+def require_own_records(output: Path, report: bool) -> None:
+    """Refuse a folder whose ``run.yml``, or report if one is wanted, somebody else has written.
+
+    Raises:
+        ImageError: it would be replaced.
+    """
+    run, page = output / "run.yml", output / REPORT
+    own = {run: not run.is_file() or {"command", "versions"} <= read_run_file(run).keys()}
+    if report and page.is_file():
+        with page.open("rb") as file:
+            own[page] = _REPORT_MARK in file.read(1000)
+    for path, ours in own.items():
+        if not ours:
+            raise ImageError(
+                f"{path} is there already and was not written by this program; choose another "
+                "--output"
+            )
 
 
 def report_evaluation(

@@ -20,7 +20,7 @@ from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
 from data.quality import estimate_quality
 from jobs.earlier_results import Origin, Said, earlier_result
-from jobs.plan_files import FileJob
+from jobs.plan_files import JPEG_SUFFIXES, FileJob
 from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
 from models.restore.layouts import RestoreError, StoredInk, UnsupportedLayoutError
@@ -330,6 +330,7 @@ def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSe
     if size is not None:
         _check_size(*size, settings.max_pixels)
     lines: list[str] = []
+    misnamed = job.source.suffix.lower() in JPEG_SUFFIXES
     try:
         with stderr_lines() as lines:  # what decoders complain of
             pixels = read_image_bytes(data, str(job.source))
@@ -338,7 +339,8 @@ def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSe
     _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
     alpha, losses = read_extras(data)
     answer = _of_pixels(pixels, restorer, settings)
-    return replace(answer, notes=[*lines, *losses, *answer.notes], alpha=alpha)
+    named = ["not a JPEG, whatever its name says"] if misnamed else []
+    return replace(answer, notes=[*named, *lines, *losses, *answer.notes], alpha=alpha)
 
 
 def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compare: bool) -> Answer:
@@ -440,7 +442,7 @@ def _read_bytes(path: Path, max_pixels: int) -> bytes:
     except OSError as error:
         raise ImageError(f"{error.strerror or error}; give a readable file") from error
     if not data:
-        raise ImageError("empty file")
+        raise ImageError("empty file; copy or download it again")
     return data
 
 

@@ -62,7 +62,7 @@ def test_parser(
             help="full (the default), fast, drawn, or a file of weights, .safetensors or .pth",
         )
     parser.add_argument(
-        "--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)"
+        "--device", metavar="auto|cpu|cuda|cuda:N", help="where to compute (default: auto)"
     )
     parser.add_argument(
         "--precision",

@@ -497,6 +497,8 @@ for _tag, _pattern in zip(
 
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
     for text in value if isinstance(value, list) else [value]:
+        if text == "":  # as a path it would be the current folder
+            raise OptionsError(f"{dotted}: empty text; give a value (is a shell variable unset?)")
         try:
             str(text).encode()
         except UnicodeEncodeError as error:
@@ -522,7 +524,9 @@ def _first_complaint(
     parts = [part for part in detail["loc"] if not str(part).startswith(_NOT_KEYS)]
     key = ".".join(map(str, parts))
     typed = (text for name, text in given.items() if f"{key}.".startswith(f"{name}."))
-    return f"{next(typed, str(path))}: {_complaint(detail, key, parts, schema)}"
+    # What no single key is to blame for may come from the file and from the command line.
+    both = " with ".join((str(path), *(() if key or not given else (", ".join(given.values()),))))
+    return f"{next(typed, both)}: {_complaint(detail, key, parts, schema)}"
 
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")

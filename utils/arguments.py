@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, NoReturn
 
 EXIT_USAGE = 2
@@ -15,8 +16,20 @@ class Parser(argparse.ArgumentParser):
         more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **more)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Takes ``--dry-run`` for ``--dry_run``, too."""
+        words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args([*map(_underscored, words)], namespace)
+
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"error: {message.removeprefix('argument ')}; see --help\n")
+
+
+def _underscored(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def number(text: str) -> int | float | str:

@@ -116,8 +116,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
             beside.unlink(missing_ok=True)
 
 
-def require_writable(folder: str | os.PathLike[str]) -> None:
+def require_writable(folder: str | os.PathLike[str], option: str = "--output") -> None:
     """Make an output folder and try it, before any work is done for it.
+
+    option: what messages ask to choose another of.
 
     Raises:
         ImageError: it cannot be made or written.
@@ -127,10 +129,12 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except FileExistsError as error:
+        raise ImageError(f"{folder} is a file, not a folder; choose another {option}") from error
     except OSError as error:
         raise ImageError(
             f"output folder {folder}: cannot be written ({error.strerror or error}); "
-            "choose another --output"
+            f"choose another {option}"
         ) from error
 
 

@@ -221,6 +221,7 @@ def test_pixels_are_restored_from_the_jpeg_they_were(restore: Restore) -> None:
     # also under a wrong name
     again, _ = restore("b.jpg", png)
     assert again.status == "restored"
+    assert again.message == f"not a JPEG, whatever its name says; {result.message}"
 
 
 @pytest.mark.parametrize("image", [IMAGE, IMAGE[:, :, 0]], ids=["colour", "gray"])

@@ -144,6 +144,13 @@ def test_a_wrong_value_is_named_as_it_was_given_and_shown_a_right_one(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("typed", ["output=''", "testsets=['']"])
+def test_empty_text_is_not_the_current_folder(typed: str) -> None:
+    parser = command_line_parser("", "", "options/test_color.yml", "")
+    with pytest.raises(OptionsError, match=r"^(output|testsets): empty text; give a value"):
+        read_options(ColorTestOptions, parser.parse_args(["--set", typed]))
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [(name, key) for name in list(TESTS)[:2] for key in TESTS[name].model_fields],

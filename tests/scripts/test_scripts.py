@@ -135,6 +135,10 @@ def test_usage_errors_are_one_line(
         ("--format bmp", "--format: invalid choice: 'bmp'"),
         ("--max_memory", "--max_memory: expected one argument"),
         ("--set keep_cmyk=true", "add --format tiff or --format jpg"),
+        ("--set keep_cmyk=true", "test_real.yml with --set keep_cmyk=true, --input a.jpg: "),
+        ("--max-memory", "--max_memory: expected one argument"),
+        ("--input=", "input: empty text; give a value"),
+        ("--output=", "output: empty text; give a value"),
     ],
 )
 def test_mistyped_arguments_are_one_line(typed: str, words: str) -> None:
@@ -149,8 +153,27 @@ def test_unwritable_output_is_refused_before_any_work(
     (tmp_path / "out").write_text("in the way")
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(16, 16), 50))
     for done in (measure(), restore("--input", tmp_path / "a.jpg")):
-        assert "cannot be written" in error_line(done)
+        assert "is a file, not a folder; choose another --output" in error_line(done)
+    looked = restore("--input", tmp_path / "a.jpg", "--dry-run")
+    assert f"note: {tmp_path / 'out'} cannot be written" in looked.stderr
     assert (tmp_path / "out").read_text() == "in the way"
+
+
+def test_somebody_elses_records_are_never_replaced(
+    tmp_path: Path, measure: Run, restore: Run
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(16, 16), 50))
+    for name in ("run.yml", "report.html", "mine.json"):
+        place = tmp_path / ("out" if name != "mine.json" else "") / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("{}")
+        arguments = ("--input", tmp_path / "a.jpg", "--report", "--json", tmp_path / "mine.json")
+        for done in (restore(*arguments), *([] if name == "mine.json" else [measure("--report")])):
+            assert f"{place} is there already and" in error_line(done)
+        assert place.read_text() == "{}"
+        place.unlink()
+    for _ in range(2):  # its own are
+        assert restore(*arguments).returncode == 0
 
 
 @pytest.mark.parametrize(
