@@ -18,18 +18,19 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Takes ``--dry-run`` for ``--dry_run``, too."""
-        words = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args([*map(_underscored, words)], namespace)
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._as_known(word) for word in words], namespace)
+
+    def _as_known(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        underscored = "--" + name[2:].replace("-", "_")
+        known = self._option_string_actions
+        if name.startswith("--") and name not in known and underscored in known:
+            return underscored + equals + value
+        return word
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"error: {message.removeprefix('argument ')}; see --help\n")
-
-
-def _underscored(word: str) -> str:
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word[2:].partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def number(text: str) -> int | float | str:
