@@ -330,7 +330,6 @@ def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSe
     if size is not None:
         _check_size(*size, settings.max_pixels)
     lines: list[str] = []
-    misnamed = job.source.suffix.lower() in JPEG_SUFFIXES
     try:
         with stderr_lines() as lines:  # what decoders complain of
             pixels = read_image_bytes(data, str(job.source))
@@ -339,6 +338,7 @@ def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSe
     _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
     alpha, losses = read_extras(data)
     answer = _of_pixels(pixels, restorer, settings)
+    misnamed = job.source.suffix.lower() in JPEG_SUFFIXES
     named = ["not a JPEG, whatever its name says"] if misnamed else []
     return replace(answer, notes=[*named, *lines, *losses, *answer.notes], alpha=alpha)
 

@@ -524,9 +524,10 @@ def _first_complaint(
     parts = [part for part in detail["loc"] if not str(part).startswith(_NOT_KEYS)]
     key = ".".join(map(str, parts))
     typed = (text for name, text in given.items() if f"{key}.".startswith(f"{name}."))
-    # What no single key is to blame for may come from the file and from the command line.
-    both = " with ".join((str(path), *(() if key or not given else (", ".join(given.values()),))))
-    return f"{next(typed, both)}: {_complaint(detail, key, parts, schema)}"
+    place = str(path)
+    if given and not key:  # options that do not fit together may come from both
+        place += f" with {', '.join(given.values())}"
+    return f"{next(typed, place)}: {_complaint(detail, key, parts, schema)}"
 
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
