@@ -29,7 +29,7 @@ from jobs.page.visits import Visits, remove_stale_folders
 from models import CheckpointError
 from models.restore.restorer import Precision
 from options.schema import OptionsError
-from tests.browser import TIMEOUT, chromium, screenshot_folder, until
+from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
 from tests.conftest import PATIENCE, error_line, photograph, run_script, started, wait_until
 from utils.image_io import read_image, write_png
 
@@ -66,11 +66,8 @@ def test_other_tables_are_compared_with_the_nearest() -> None:
     facts = jpeg_facts(stored)
     assert f"**Quality about {estimate.quality}**" in facts
     assert "not libjpeg's" in facts
-
-
-def test_one_table_for_all_components_is_compared_with_that_of_luma() -> None:
+    # One table for all components is compared with that of luma.
     assert estimate_quality(read_jpeg(_by_pillow(30, "CMYK"))) == (30, True)
-    stored = read_jpeg(encode_jpeg(photograph(16, 16), 30))
     shared = [replace(each, table=standard_tables(30)[0]) for each in stored.components]
     assert estimate_quality(replace(stored, components=tuple(shared))) == (30, True)
 
@@ -171,12 +168,6 @@ def test_what_cannot_be_compared_is_shown_alone(
     assert cut.restored
     assert cut.before is None
     assert "**Quality 25**" in cut.facts
-
-
-def test_tiles_are_told(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.restore.restorer.available_memory", lambda: 0)
-    shown = show(encode_jpeg(photograph(200, 300), 25), "bfloat16")
-    assert "backbone in bfloat16, in 2 tiles." in shown.facts
 
 
 def test_facts_are_of_the_picture_as_looked_at(show: Show) -> None:
@@ -377,22 +368,8 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
     (tmp_path / "fat.jpg").write_bytes(bytes(1_500_000))
     (tmp_path / "fine.jpg").write_bytes(_by_pillow(98))
     with chromium() as browser:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(2 * TIMEOUT)
-        page = context.new_page()
-        complaints: list[str] = []
-        foreign: list[str] = []
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda r: (
-                None
-                if r.url.startswith((served.address, "data:", "blob:", "ws:"))
-                else foreign.append(r.url)
-            ),
-        )
-        page.goto(served.address)
+        visit = Visit(browser, served.address)
+        page = visit.page
         upload = page.locator("#pictures input[type=file]")
         upload.wait_for(state="attached")
         # A file that is too large stops no other.
@@ -449,12 +426,13 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
         page.locator("#picture img").wait_for()
         page.locator("#facts").get_by_text("Not restored").wait_for()
         assert not page.locator("#slider").is_visible()
-        page.set_viewport_size({"width": 390, "height": 844})
+        page.set_viewport_size(PHONE)
         page.screenshot(path=shots / "page_phone.png")
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0
-        assert not foreign
-        assert not complaints
+        assert not visit.network
+        # Gradio itself warns of this and that.
+        assert not [each for each in visit.complaints if not each.startswith("warning: ")]
         assert served.files
-        context.close()
+        visit.close()
         wait_until(lambda: not served.files, served.process)

@@ -365,7 +365,7 @@ def opened(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..
     visits: list[Visit] = []
 
     def open_report(path: Path, **context: Any) -> Any:
-        visits.append(Visit(browser, path, **context))
+        visits.append(Visit(browser, path.as_uri(), offline=True, **context))
         _settled(visits[-1].page)
         return visits[-1].page
 
