@@ -454,7 +454,7 @@ def test_left_shows_the_jpeg_and_right_the_restored_image_sample_by_sample(page:
             _assert_pixel(page, jpeg if x < 0.5 else restored, x, y)
     page.locator("#left").select_option("original")
     _assert_pixel(page, original, 0.1, 0.5)
-    assert page.locator("#presets input:checked").count() == 0
+    assert page.locator("#presets [aria-pressed=true]").count() == 0
 
 
 def test_the_divider_moves_by_slider_and_mouse(page: Any) -> None:
@@ -558,7 +558,7 @@ def test_table_filters(page: Any) -> None:
 
 
 def test_difference_view_is_the_amplified_difference(page: Any) -> None:
-    page.locator("#presets label", has_text="Difference").click()
+    page.locator("#presets button", has_text="Difference").click()
     assert page.locator("#amplify-field").is_visible()
     assert page.locator("#divider").is_hidden()
     _zoom_in(page)
@@ -569,7 +569,7 @@ def test_difference_view_is_the_amplified_difference(page: Any) -> None:
         assert expected.any()
         for x in (0.2, 0.8):
             _assert_pixel(page, expected, x, 0.4)
-    page.locator("#presets label", has_text="Errors").click()
+    page.locator("#presets button", has_text="Errors").click()
     for x, image in ((0.2, jpeg), (0.8, restored)):
         _assert_pixel(page, np.clip(2 * np.abs(image - original), 0, 255), x, 0.4)
 
@@ -682,7 +682,7 @@ def test_real_files_have_no_scores_but_notes(opened: Callable[..., Any], unscore
     assert name.evaluate("(each) => each.getClientRects().length") == 1
     sources = page.locator("#left option").all_inner_texts()
     assert sources == ["JPEG", "Restored", "|Restored \u2212 JPEG|"]
-    assert page.locator("#presets input[value=errors]").is_disabled()
+    assert page.locator("#presets button[value=errors]").is_disabled()
     page.locator("#images tbody tr", has_text="broken.jpg").click()
     _settled(page)
     assert page.locator("#stage-message").inner_text() == "There is no picture of this image."

@@ -9,10 +9,10 @@ class ImageTable {
     this.entries = entries;
     this.choose = choose;
     this.columns = columnsFor(entries);
-    const scored = this.columns.find((column) => column.id === "gain");
-    this.sorted = scored || this.columns.find((column) => column.id === "change");
-    this.sorted = this.sorted || this.columns[0];
-    this.ascending = Boolean(scored) || this.sorted.kind === "text";
+    // The worst gain or the largest change first.
+    const first = this.columns.find(({ id }) => id === "gain" || id === "change");
+    this.sorted = first || this.columns[0];
+    this.ascending = this.sorted.id !== "change";
     this.chosen = null;
     this.body = byId("images").tBodies[0];
     this.rows = new Map(entries.map((entry) => [entry, this.makeRow(entry)]));
