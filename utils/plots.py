@@ -107,8 +107,8 @@ def read_summaries(
     """Curves of each data set: the JPEG, ours of every file, the published ones.
 
     Args:
-        paths: ``summary.csv`` files of evaluations; methods that several have in common are told
-            apart by the names of their folders.
+        paths: ``summary.csv`` files of evaluations; the methods of several are told apart by
+            their folders.
         published: other methods' figures; those of other data sets are passed over, and all where
             a set was not measured as a whole, which its curves then note.
 
@@ -119,7 +119,7 @@ def read_summaries(
         PlotError: a file that is missing, no summary, gives a figure twice, or has no setting of
             one quality.
     """
-    labels = _labels([path.resolve().parent for path in paths])
+    labels = _labels([path.parent for path in paths])
     curves: dict[str, list[Curve]] = {}
     measured: dict[str, list[SummaryRow]] = {}
     for path, label in zip(paths, labels, strict=True):
@@ -200,8 +200,7 @@ def read_runs(folders: Sequence[Path]) -> dict[str, Columns]:
         PlotError: a folder that is missing or has neither file, or a file that is no such curve.
     """
     runs: dict[str, Columns] = {}
-    labels = _labels([folder.resolve() for folder in folders])
-    for folder, label in zip(folders, labels, strict=True):
+    for folder, label in zip(folders, _labels(folders), strict=True):
         if not folder.is_dir():
             raise PlotError(f"{folder}: no such folder; give folders of training runs")
         train, validation = folder / TRAIN_CURVE, folder / VALIDATION_CURVE
@@ -235,12 +234,9 @@ def _columns(path: Path, needed: Sequence[str]) -> Columns:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of these paths that tell them apart; whole ones if two are the same."""
-    for depth in range(1, max((len(folder.parts) for folder in folders), default=0) + 1):
-        names = ["/".join(folder.parts[-depth:]) for folder in folders]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{folder.name} {index + 1}" for index, folder in enumerate(folders)]
+    """Their names, or whole paths where two names are the same."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: bool) -> Figure:

@@ -83,7 +83,6 @@ def test_summaries_are_read_with_the_published_curves(summary: Path) -> None:
     ]
     assert by_name["JPEG"].ours
     assert not by_name["FBCNN"].ours
-    assert by_name["FBCNN"].values("psnr", gain=True)[0] == (10, pytest.approx(27.77 - 25.69))
     assert all(math.isfinite(value) for _, value in by_name["DOGNet"].values("psnrb"))
 
 
@@ -136,11 +135,7 @@ def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_pa
     other.parent.mkdir(parents=True)
     other.write_text(SUMMARY)
     names = [curve.name for curve in read_summaries([summary, other])["LIVE1_color"]]
-    assert names[0] == "JPEG"
-    assert len(names) == len(set(names)) == 3
-    assert names[2] == "IJCN (more/color)"
-    again = [curve.name for curve in read_summaries([summary, summary])["LIVE1_color"]]
-    assert again == ["JPEG", "IJCN (color 1)", "IJCN (color 2)"]
+    assert names == ["JPEG", f"IJCN ({summary.parent})", f"IJCN ({other.parent})"]
 
 
 @pytest.mark.parametrize(
@@ -332,20 +327,7 @@ def test_without_matplotlib_one_line_names_the_extra(
     assert not (tmp_path / "plots").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["--help"], 0, "python -m utils.plots training runs/"),
-        (["summary", "--help"], 0, "--no-published"),
-        ([], 2, "summary|training"),
-        (["training", "x", "--output", "y", "--smooth", "few"], 2, "--smooth"),
-    ],
-)
-def test_command_line(
-    arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == code
-    captured = capsys.readouterr()
-    assert words in captured.out + captured.err
+def test_what_to_plot_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "summary|training" in _only_error(capsys)
