@@ -56,9 +56,9 @@ _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class _Level:
-    """One way to show an image: the window of it, and the coded picture of each side."""
+    """One way to show an image: the window of it, None for all, and each side's coded picture."""
 
-    window: Window
+    window: Window | None
     pieces: Mapping[str, str]
 
 
@@ -92,11 +92,7 @@ class _Entry:
         """What the page knows of it. shown: index of the level it has, None without pictures."""
         row = {name: value for name, value in vars(self).items() if name != "levels"}
         row["thumbnail"] = self.thumbnail if self.thumbnail in thumbnails else None
-        row["shown"] = None
-        if shown is not None:
-            level = self.levels[shown]
-            whole = (level.window.height, level.window.width) == (self.height, self.width)
-            row["shown"] = {"window": None if whole else level.window, "pieces": level.pieces}
+        row["shown"] = None if shown is None else vars(self.levels[shown])
         return row
 
 
@@ -188,7 +184,7 @@ class ReportBuilder:
                         kind: self._store.put(window.cut(image), "webp")
                         for kind, image in pictures.items()
                     }
-                    levels.append(_Level(window, pieces))
+                    levels.append(_Level(None if side is None else window, pieces))
         except OSError as error:
             self._problem = (
                 f"Pictures are missing: the temporary folder could not be written "

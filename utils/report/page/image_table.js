@@ -1,5 +1,3 @@
-"use strict";
-
 /* The table of all images and settings: sorted by its headers, filtered, one row chosen. Rows are
    made once, as there may be thousands. */
 

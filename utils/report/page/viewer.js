@@ -1,5 +1,3 @@
-"use strict";
-
 /* The picture viewer: two pictures of one image on a canvas, left and right of a divider, under one
    zoom and one position. Differences are computed here, of the decoded samples. */
 
