@@ -46,21 +46,20 @@ class Visit:
         self.context.set_default_timeout(TIMEOUT)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
-        self.requests: list[str] = []
+        self.network: list[str] = []  # requests for anything but the page itself and data inside it
         self._own = (address, "data:", "blob:", "ws:")
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("request", self._request)
         self.page.goto(address)
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.type}: {message.text}")
 
-    @property
-    def network(self) -> list[str]:
-        """Requests for anything but the page itself and data inside it."""
-        return [url for url in self.requests if not url.startswith(self._own)]
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(self._own):
+            self.network.append(request.url)
 
     def close(self) -> None:
         """Close the page and its context."""
