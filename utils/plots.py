@@ -291,28 +291,27 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     return page
 
 
-def training_figure(runs: Mapping[str, Columns], smooth: int = 1) -> Figure | None:
-    """Loss and PSNR gain of the training crops over the steps; None if no run has any.
+def training_figures(runs: Mapping[str, Columns], smooth: int = 1) -> dict[str, Figure]:
+    """Courses over the steps: "training" and "validation", each if a run has something of it.
 
-    smooth: mean over so many reports; those themselves stay visible behind.
+    The first shows loss and PSNR gain of the training crops, the second the gain on the validation
+    images, one panel per setting. smooth: mean over so many reports of the first; those themselves
+    stay visible behind.
     """
-    panels = {
-        "loss": ("Training loss", "loss"),
-        "gain": ("Gain on training crops", "PSNR gain over the JPEG (dB)"),
-    }
-    return _courses(runs, panels, 5.2, smooth)
-
-
-def validation_figure(runs: Mapping[str, Columns]) -> Figure | None:
-    """PSNR gain on the validation images over the steps, one panel per setting; None without."""
-    panels = {
-        column: (f"Validation gain, {column.removeprefix('gain_')}", "PSNR gain over the JPEG (dB)")
+    axis = "PSNR gain over the JPEG (dB)"
+    training = {"loss": ("Training loss", "loss"), "gain": ("Gain on training crops", axis)}
+    validation = {
+        column: (f"Validation gain, {column.removeprefix('gain_')}", axis)
         for columns in runs.values()
         for column in columns
         if column.startswith("gain_")
     }
-    width = 5.4 if len(panels) == 1 else 4.2
-    return _courses(runs, panels, width, marker="o", markersize=3)
+    width = 5.4 if len(validation) == 1 else 4.2
+    found = {
+        "training": _courses(runs, training, 5.2, smooth),
+        "validation": _courses(runs, validation, width, marker="o", markersize=3),
+    }
+    return {name: page for name, page in found.items() if page is not None}
 
 
 def _courses(
@@ -405,12 +404,7 @@ def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
 
 def _training_pages(args: argparse.Namespace) -> dict[str, Figure]:
     """The plots of ``training`` by name."""
-    runs = read_runs(args.folders)
-    found = {
-        "training": training_figure(runs, args.smooth),
-        "validation": validation_figure(runs),
-    }
-    pages = {name: page for name, page in found.items() if page is not None}
+    pages = training_figures(read_runs(args.folders), args.smooth)
     if not pages:
         raise PlotError(
             f"{args.folders[0]}: no run has reported anything yet; wait for the first report"

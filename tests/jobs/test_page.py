@@ -92,8 +92,6 @@ def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> N
     assert "not an image" in shown[3].problem
     assert "no longer here" in shown[4].problem
     for each, size in zip(shown, ((40, 60), (32, 32), (40, 40)), strict=False):
-        assert each.after is not None
-        assert each.before is not None
         assert read_image(each.after).shape[:2] == read_image(each.before).shape[:2] == size
 
 
@@ -121,7 +119,6 @@ def test_strength_is_told_and_applied(show: Show) -> None:
         shown = show(data, strength=strength)
         assert ("strength 0.5." in shown.facts) == (strength == 0.5)
         assert shown.restored == (strength > 0)
-        assert shown.after is not None
         pictures[strength] = read_image(shown.after).astype(float)
     assert np.array_equal(pictures[0.0], decode_jpeg(data))
     half = (pictures[0.0] + pictures[1.0]) / 2
@@ -173,7 +170,6 @@ def test_what_cannot_be_compared_is_shown_alone(
 def test_facts_are_of_the_picture_as_looked_at(show: Show) -> None:
     shown = show(_by_pillow(30, orientation=6))
     assert "**40 x 60** pixels" in shown.facts
-    assert shown.after is not None
     assert read_image(shown.after).shape[:2] == (60, 40)
 
 
@@ -233,8 +229,6 @@ def test_checkpoints_to_choose_from(checkpoint: Path) -> None:
     found = known_checkpoints([str(checkpoint)])
     assert found[0] == str(checkpoint)
     assert any("model_zoo" in path for path in found[1:])
-    with pytest.raises(OptionsError, match=r"nowhere\.pth not found"):
-        known_checkpoints(["nowhere.pth"])
 
 
 @pytest.mark.parametrize(
@@ -311,7 +305,6 @@ def _serving(checkpoint: Path, temporary: Path, *arguments: str) -> Iterator[Ser
     )
     served = Served(process, port, temporary)
     try:
-        assert process.stdout is not None
         assert f"the page is at {served.address}" in process.stdout.readline(), (
             process.communicate()
         )

@@ -117,10 +117,12 @@ def test_restored_files(tmp_path: Path) -> None:
         restore_file(FileJob(source, tmp_path / "out" / f"{source.stem}.png"), restorer, settings)
         for source in sorted(path for path in tmp_path.iterdir() if path.is_file())
     ]
+    results.append(FileResult(tmp_path / "gone.jpg", tmp_path / "gone.png", "restored", "odd"))
     data, pieces = report_contents(report_files(tmp_path, "Files", results, {}))
     entries = {entry["name"]: entry for entry in data["entries"]}
     assert {name: entry["setting"] for name, entry in entries.items()} == {
         "changed.jpg": "skipped",
+        "gone.jpg": "restored",
         "half.jpg": "restored",
         "old.png": "restored",
         "text.jpg": "failed",
@@ -137,6 +139,8 @@ def test_restored_files(tmp_path: Path) -> None:
     assert "restored" in entries["half.jpg"]["shown"]["pieces"]
     assert "another size" in entries["changed.jpg"]["note"]
     assert entries["changed.jpg"]["shown"]["pieces"].keys() == {"restored"}
+    assert entries["gone.jpg"]["note"].startswith("odd; not shown as it was: ")
+    assert entries["gone.jpg"]["shown"] is None
 
 
 def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
@@ -150,14 +154,6 @@ def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
 def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "t.py", "--set", "q=[1, 2]"])
     assert describe_run({}, {})["command"] == "python t.py --set 'q=[1, 2]'"
-
-
-def test_results_that_have_gone(tmp_path: Path) -> None:
-    gone = FileResult(tmp_path / "a.jpg", tmp_path / "a.png", "restored", "odd")
-    data, pieces = report_contents(report_files(tmp_path, "Files", [gone], {}))
-    (entry,) = data["entries"]
-    assert entry["note"].startswith("odd; not shown as it was: ")
-    assert not pieces
 
 
 @pytest.mark.parametrize("script", ["test_color_IJCN.py", "test_colordouble_IJCN.py"])

@@ -21,8 +21,7 @@ from utils.plots import (
     quality_figure,
     read_runs,
     read_summaries,
-    training_figure,
-    validation_figure,
+    training_figures,
 )
 
 HEADER = "dataset,setting,method,images,psnr,ssim,psnrb\n"
@@ -235,20 +234,18 @@ def test_courses_of_runs(matplotlib: Any) -> None:
         "_hidden": {"loss": steps, "gain_QF10": steps[:3], "gain_QF40": steps},
         "none": {},
     }
-    page = training_figure(runs, smooth=3)
-    assert page is not None
-    loss, gain = page.axes
+    pages = training_figures(runs, smooth=3)
+    loss, gain = pages["training"].axes
     assert [len(_lines(ax)) for ax in (loss, gain)] == [4, 2]  # each as it is, and smoothed
     assert _lines(gain)[1][1] == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 1, 1])
-    assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
-    page = validation_figure(runs)
-    assert page is not None
-    titles = [ax.get_title(loc="left") for ax in page.axes]
+    gains = pages["validation"].axes
+    titles = [ax.get_title(loc="left") for ax in gains]
     assert titles == ["Validation gain, QF10", "Validation gain, QF40"]
-    assert [len(_lines(ax)) for ax in page.axes] == [2, 1]
-    assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
-    assert training_figure({"a": {"gain_QF10": steps}}) is None
-    assert validation_figure({"a": {"loss": steps}}) is None
+    assert [len(_lines(ax)) for ax in gains] == [2, 1]
+    for page in pages.values():
+        assert [text.get_text() for text in page.legends[0].get_texts()] == ["a$b$", "hidden"]
+    assert list(training_figures({"a": {"gain_QF10": steps}})) == ["validation"]
+    assert list(training_figures({"a": {"loss": steps}})) == ["training"]
 
 
 def test_summary_writes_svg_and_png(
