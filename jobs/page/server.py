@@ -100,7 +100,8 @@ def _serve(args: argparse.Namespace) -> int:
     _require_free(host, args.port)
     limits = Limits(args.max_files, args.max_megabytes, args.max_pixels)
     desk = Desk(limits, args.device)
-    for checkpoint in reversed(args.checkpoint or checkpoints[:1]):  # the first one stays at hand
+    named = checkpoints[: len(args.checkpoint) or 1]
+    for checkpoint in reversed(named):  # the first one stays at hand
         desk.load(checkpoint)
     remove_stale_folders(Path(tempfile.gettempdir()))
     _end_on_signals()
