@@ -9,23 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.datasets import TestSet
 from data.jpeg import JpegError
 from jobs.restore_files import FileResult, as_looked_at
-from utils.evaluation.evaluate import Degrade, Evaluation, SaveImages, image_path
+from utils.evaluation.evaluate import Degrade, Evaluation, SaveImages
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow
-from utils.evaluation.tables import IJCN, JPEG
+from utils.evaluation.tables import JPEG
 from utils.image_io import ImageError, read_image
+from utils.pictures import Image
 from utils.report.report import ReportBuilder
 from utils.run_log import read_run_file
 from utils.scratch import stderr_lines
-
-Image = NDArray[np.uint8]
 
 PicturePath = Callable[[str, str, str], Path]
 """Set, setting, image -> where the restored picture lies."""
@@ -64,7 +61,7 @@ def report_evaluation(
     evaluation: Evaluation,
     published: Sequence[PublishedRow],
     facts: Mapping[str, object],
-    pictures: Mapping[str, PicturePath] | None = None,
+    pictures: Mapping[str, PicturePath],
 ) -> Path:
     """Write the report of an evaluation whose pictures of all settings lie in ``output``.
 
@@ -77,12 +74,11 @@ def report_evaluation(
         sets, degradations, evaluation: what was measured, how, and what was found.
         published: other methods' figures.
         facts: see `ReportBuilder.finish`.
-        pictures: of each method whose pictures are shown, where they lie (default: those of IJCN).
+        pictures: of each method whose pictures are shown, where they lie.
 
     Raises:
         ImageError: the report cannot be written.
     """
-    pictures = {IJCN: partial(image_path, output)} if pictures is None else pictures
     scores: dict[tuple[str, str, str], dict[str, Scores]] = {}
     for result in evaluation.results:
         key = result.dataset, result.image, result.setting
@@ -122,15 +118,14 @@ def remove_unwanted_pictures(
     evaluation: Evaluation,
     degradations: Sequence[Degrade],
     wanted: SaveImages,
-    pictures: Mapping[str, PicturePath] | None = None,
+    pictures: Mapping[str, PicturePath],
 ) -> None:
     """Leave the pictures of the settings that ``save_images`` asks for; the report has them all."""
     if wanted == "all":
         return
-    paths = [partial(image_path, output)] if pictures is None else list(pictures.values())
     for dataset in {result.dataset for result in evaluation.results}:
         for degrade in degradations[1 if wanted == "first" else 0 :]:
-            for path in paths:
+            for path in pictures.values():
                 shutil.rmtree(path(dataset, degrade.label, "").parent, ignore_errors=True)
     if wanted == "none":
         (output / "comparison.png").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: Chromium, driven by Playwright, without network."""
+"""A real browser for tests of pages: Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def chromium() -> Iterator[Any]:
 
 
 class Visit:
-    """A page opened from disk, with everything it complained about or asked the network for."""
+    """An open page, with everything it complained about or asked others for."""
 
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, "offline": True, **context})
+    def __init__(self, browser: Any, address: str, **context: Any) -> None:
+        self.context = browser.new_context(**{"viewport": DESKTOP, **context})
         self.context.set_default_timeout(TIMEOUT)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
-        self.requests: list[str] = []
+        self.network: list[str] = []  # requests for anything but the page itself and data inside it
+        self._own = (address, "data:", "blob:", "ws:")
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
+        self.page.on("request", self._request)
+        self.page.goto(address)
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.type}: {message.text}")
 
-    @property
-    def network(self) -> list[str]:
-        """Requests for anything but the page itself and data inside it."""
-        return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(self._own):
+            self.network.append(request.url)
 
     def close(self) -> None:
         """Close the page and its context."""

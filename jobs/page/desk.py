@@ -20,9 +20,7 @@ from data.quality import estimate_quality
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, as_looked_at, restore_file
 from models import Restorer, load_checkpoint
-from models.restore.layouts import MULTIPLE, StoredJpeg
 from models.restore.restorer import Precision
-from models.restore.tiling import tiles
 from options.schema import OptionsError
 from utils.image_io import ImageError, write_png
 from utils.picture_files import picture_size
@@ -52,22 +50,6 @@ class Shown:
     restored: bool = True
     problem: str = ""
 
-    @property
-    def name(self) -> str:
-        """How the visitor knows it."""
-        return self.source.name
-
-
-class _TellingRestorer(Restorer):
-    """Remembers in how many tiles the last picture was restored."""
-
-    tiles = 1
-
-    def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
-        height, width = (n + -n % MULTIPLE for n in (stored.height, stored.width))
-        self.tiles = sum(1 for _ in tiles(height, width, side, self.around))
-        return super().restore_in_tiles(stored, side)
-
 
 @dataclass
 class Desk:
@@ -75,7 +57,7 @@ class Desk:
 
     limits: Limits
     device: str = "auto"
-    _loaded: tuple[tuple[str, Precision], _TellingRestorer] | None = field(default=None, repr=False)
+    _loaded: tuple[tuple[str, Precision], Restorer] | None = field(default=None, repr=False)
 
     def restore(
         self,
@@ -116,7 +98,7 @@ class Desk:
         key = checkpoint, precision
         if self._loaded is None or self._loaded[0] != key:
             network = load_checkpoint(Path(checkpoint))
-            self._loaded = key, _TellingRestorer(network, self.device, precision)
+            self._loaded = key, Restorer(network, self.device, precision)
         return self._loaded[1]
 
     def _restore_one(self, path: Path, folder: Path) -> Shown:
@@ -142,9 +124,8 @@ class Desk:
         if restored:
             precision = str(restorer.precision).removeprefix("torch.")
             by = f"with {Path(checkpoint).name}, backbone in {precision}"
-            many = f", in {restorer.tiles} tiles" if restorer.tiles > 1 else ""
             part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
-            done = f"Restored in {result.seconds:.1f} s {by}{many}{part}.\n\n{done}"
+            done = f"Restored in {result.seconds:.1f} s {by}{part}.\n\n{done}"
         # Of the result, as the file may say that it is to be turned.
         width, height = picture_size(target.read_bytes()) or (0, 0)
         facts = f"{done}\n\n**{width} x {height}** pixels, {len(data) / 1000:.0f} kB, "
@@ -179,14 +160,8 @@ def jpeg_facts(stored: JpegImage) -> str:
     ]
     order = ", from coarse structures (top left) to fine ones"
     for whose, table in _tables(stored):
-        lines += [
-            "",
-            f"Quantisation steps{whose}{order}:",
-            "",
-            "```text",
-            *(" ".join(f"{step:3d}" for step in row) for row in table),
-            "```",
-        ]
+        rows = [" ".join(f"{step:3d}" for step in row) for row in table]
+        lines += ["", f"Quantisation steps{whose}{order}:", "", "```text", *rows, "```"]
         order = ""  # said once
     return "\n".join(lines)
 

@@ -51,7 +51,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
             visits.end(visitor, folder)
         for each in shown:
             if each.problem:
-                gradio.Warning(f"{each.name}: {each.problem}")
+                gradio.Warning(f"{each.source.name}: {each.problem}")
         return overview(shown, 0)
 
     def keep_listed(paths: list[str] | None, shown: list[Shown], index: int | None) -> Any:
@@ -63,7 +63,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
         return overview(kept, kept.index(at_hand) if at_hand in kept else 0)
 
     def overview(shown: list[Shown], index: int, message: str = "") -> tuple[Any, ...]:
-        names = [(each.name, place) for place, each in enumerate(shown)]
+        names = [(each.source.name, place) for place, each in enumerate(shown)]
         files = [str(each.after) for each in shown if each.after and each.restored]
         *pictures, facts = look(shown, index)
         return (
@@ -84,7 +84,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
             gradio.Radio(value=_BOTH, visible=bool(pair)),
             gradio.ImageSlider(pair, visible=bool(pair), slider_position=_POSITIONS[_BOTH]),
             gradio.Image(alone, visible=bool(alone)),
-            f"### {each.name}\n\n{each.facts}" if each else "",
+            f"### {each.source.name}\n\n{each.facts}" if each else "",
         )
 
     def come(request: Any) -> None:

@@ -100,7 +100,8 @@ def _serve(args: argparse.Namespace) -> int:
     _require_free(host, args.port)
     limits = Limits(args.max_files, args.max_megabytes, args.max_pixels)
     desk = Desk(limits, args.device)
-    for checkpoint in reversed(args.checkpoint or checkpoints[:1]):  # the first one stays at hand
+    named = checkpoints[: len(args.checkpoint) or 1]
+    for checkpoint in reversed(named):  # the first one stays at hand
         desk.load(checkpoint)
     remove_stale_folders(Path(tempfile.gettempdir()))
     _end_on_signals()
@@ -112,21 +113,18 @@ def _serve(args: argparse.Namespace) -> int:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         page = build_page(desk, Visits(folder), checkpoints)
         name, elsewhere = f"[{host}]" if ":" in host else host, ""  # of IPv6, as in an address
-        try:
-            page.launch(
-                server_name=name,
-                server_port=args.port,
-                inbrowser=args.browser,
-                # Of each file. Ours is the clearer message, and lets the others through; this only
-                # keeps the disk from being filled.
-                max_file_size=max(1000, limits.files * limits.megabytes) * 1_000_000,
-                ssr_mode=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                **page_style(),
-            )
-        except OSError as error:
-            raise _unusable(host, args.port, error) from error
+        page.launch(
+            server_name=name,
+            server_port=args.port,
+            inbrowser=args.browser,
+            # Of each file. Ours is the clearer message, and lets the others through; this only
+            # keeps the disk from being filled.
+            max_file_size=max(1000, limits.files * limits.megabytes) * 1_000_000,
+            ssr_mode=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            **page_style(),
+        )
         if host in ("0.0.0.0", "::"):  # every address of this machine is not an address itself
             name, elsewhere = "127.0.0.1", ", from elsewhere under this machine's name"
         print(f"the page is at http://{name}:{args.port}{elsewhere} (Ctrl-C ends it)", flush=True)
@@ -147,15 +145,11 @@ def _require_free(host: str, port: int) -> None:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         socket.create_server(address[:2], family=family).close()
     except (OSError, UnicodeError) as error:
-        raise _unusable(host, port, error) from error
-
-
-def _unusable(host: str, port: int, error: Exception) -> OptionsError:
-    why = getattr(error, "strerror", None) or error
-    return OptionsError(
-        f"port {port} on {host} cannot be used ({why}); choose another --port, or a --host that "
-        "is an address of this machine (0.0.0.0: all of them)"
-    )
+        why = getattr(error, "strerror", None) or error
+        raise OptionsError(
+            f"port {port} on {host} cannot be used ({why}); choose another --port, or a --host "
+            "that is an address of this machine (0.0.0.0: all of them)"
+        ) from error
 
 
 def _end_on_signals() -> None:

@@ -29,7 +29,7 @@ from jobs.page.visits import Visits, remove_stale_folders
 from models import CheckpointError
 from models.restore.restorer import Precision
 from options.schema import OptionsError
-from tests.browser import TIMEOUT, chromium, screenshot_folder, until
+from tests.browser import PHONE, Visit, chromium, screenshot_folder, until
 from tests.conftest import PATIENCE, error_line, photograph, run_script, started, wait_until
 from utils.image_io import read_image, write_png
 
@@ -66,11 +66,8 @@ def test_other_tables_are_compared_with_the_nearest() -> None:
     facts = jpeg_facts(stored)
     assert f"**Quality about {estimate.quality}**" in facts
     assert "not libjpeg's" in facts
-
-
-def test_one_table_for_all_components_is_compared_with_that_of_luma() -> None:
+    # One table for all components is compared with that of luma.
     assert estimate_quality(read_jpeg(_by_pillow(30, "CMYK"))) == (30, True)
-    stored = read_jpeg(encode_jpeg(photograph(16, 16), 30))
     shared = [replace(each, table=standard_tables(30)[0]) for each in stored.components]
     assert estimate_quality(replace(stored, components=tuple(shared))) == (30, True)
 
@@ -95,8 +92,6 @@ def test_files_are_restored_and_described(tmp_path: Path, checkpoint: Path) -> N
     assert "not an image" in shown[3].problem
     assert "no longer here" in shown[4].problem
     for each, size in zip(shown, ((40, 60), (32, 32), (40, 40)), strict=False):
-        assert each.after is not None
-        assert each.before is not None
         assert read_image(each.after).shape[:2] == read_image(each.before).shape[:2] == size
 
 
@@ -124,7 +119,6 @@ def test_strength_is_told_and_applied(show: Show) -> None:
         shown = show(data, strength=strength)
         assert ("strength 0.5." in shown.facts) == (strength == 0.5)
         assert shown.restored == (strength > 0)
-        assert shown.after is not None
         pictures[strength] = read_image(shown.after).astype(float)
     assert np.array_equal(pictures[0.0], decode_jpeg(data))
     half = (pictures[0.0] + pictures[1.0]) / 2
@@ -173,16 +167,9 @@ def test_what_cannot_be_compared_is_shown_alone(
     assert "**Quality 25**" in cut.facts
 
 
-def test_tiles_are_told(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.restore.restorer.available_memory", lambda: 0)
-    shown = show(encode_jpeg(photograph(200, 300), 25), "bfloat16")
-    assert "backbone in bfloat16, in 2 tiles." in shown.facts
-
-
 def test_facts_are_of_the_picture_as_looked_at(show: Show) -> None:
     shown = show(_by_pillow(30, orientation=6))
     assert "**40 x 60** pixels" in shown.facts
-    assert shown.after is not None
     assert read_image(shown.after).shape[:2] == (60, 40)
 
 
@@ -242,8 +229,6 @@ def test_checkpoints_to_choose_from(checkpoint: Path) -> None:
     found = known_checkpoints([str(checkpoint)])
     assert found[0] == str(checkpoint)
     assert any("model_zoo" in path for path in found[1:])
-    with pytest.raises(OptionsError, match=r"nowhere\.pth not found"):
-        known_checkpoints(["nowhere.pth"])
 
 
 @pytest.mark.parametrize(
@@ -320,7 +305,6 @@ def _serving(checkpoint: Path, temporary: Path, *arguments: str) -> Iterator[Ser
     )
     served = Served(process, port, temporary)
     try:
-        assert process.stdout is not None
         assert f"the page is at {served.address}" in process.stdout.readline(), (
             process.communicate()
         )
@@ -377,22 +361,8 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
     (tmp_path / "fat.jpg").write_bytes(bytes(1_500_000))
     (tmp_path / "fine.jpg").write_bytes(_by_pillow(98))
     with chromium() as browser:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(2 * TIMEOUT)
-        page = context.new_page()
-        complaints: list[str] = []
-        foreign: list[str] = []
-        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda r: (
-                None
-                if r.url.startswith((served.address, "data:", "blob:", "ws:"))
-                else foreign.append(r.url)
-            ),
-        )
-        page.goto(served.address)
+        visit = Visit(browser, served.address)
+        page = visit.page
         upload = page.locator("#pictures input[type=file]")
         upload.wait_for(state="attached")
         # A file that is too large stops no other.
@@ -449,12 +419,13 @@ def test_a_visit(served: Served, tmp_path: Path) -> None:
         page.locator("#picture img").wait_for()
         page.locator("#facts").get_by_text("Not restored").wait_for()
         assert not page.locator("#slider").is_visible()
-        page.set_viewport_size({"width": 390, "height": 844})
+        page.set_viewport_size(PHONE)
         page.screenshot(path=shots / "page_phone.png")
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0
-        assert not foreign
-        assert not complaints
+        assert not visit.network
+        # Gradio itself warns of this and that.
+        assert not [each for each in visit.complaints if not each.startswith("warning: ")]
         assert served.files
-        context.close()
+        visit.close()
         wait_until(lambda: not served.files, served.process)

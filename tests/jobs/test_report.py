@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from utils.evaluation.evaluate import Evaluation, evaluate, image_path
 from utils.image_io import ImageError, encode_png, read_image, write_png
 from utils.metadata.origin import with_origin
 from utils.picture_files import turned
-from utils.report.report import Image
+from utils.pictures import Image
 from utils.run_log import describe_run
 
-QF10, QF90 = SingleJpeg(10), SingleJpeg(90)
+QF10, QF50, QF90 = SingleJpeg(10), SingleJpeg(50), SingleJpeg(90)
 
 
 def brighter(stored: Any) -> Image:
@@ -41,17 +41,21 @@ def unreadable() -> Image:
 def test_a_measured_set(tmp_path: Path) -> None:
     original = photograph(40, 72)
     images = (NamedImage("one", lambda: original), NamedImage("broken", unreadable))
-    sets, settings = [TestSet("Mini", images)], [QF10, QF90]
+    sets, settings = [TestSet("Mini", images)], [QF10, QF50]
     found = evaluate(sets, settings, brighter, tmp_path, "all", progress=False)
+    found.failures.append("Mini/one at QF90: too bright")
+    settings.append(QF90)
+    pictures = {"IJCN": partial(image_path, tmp_path)}
     path = report_evaluation(
-        tmp_path, "JPEG restoration: A.pth", sets, settings, found, [], {"command": "x"}
+        tmp_path, "JPEG restoration: A.pth", sets, settings, found, [], {"command": "x"}, pictures
     )
     data, pieces = report_contents(path)
     assert "<title>JPEG restoration: A.pth</title>" in path.read_text()
     assert data["facts"] == {"command": "x"}
     assert [(e["name"], e["setting"], e["note"]) for e in data["entries"]] == [
         ("one", "QF10", ""),
-        ("one", "QF90", ""),
+        ("one", "QF50", ""),
+        ("one", "QF90", "Mini/one at QF90: too bright"),
         ("broken", "", "Mini/broken: not an image"),
     ]
     first = data["entries"][0]
@@ -63,13 +67,9 @@ def test_a_measured_set(tmp_path: Path) -> None:
     assert first["before"] == pytest.approx(rows["QF10", "JPEG"], abs=1e-3)
     assert first["after"] == pytest.approx(rows["QF10", "IJCN"], abs=1e-3)
 
-    remove_unwanted_pictures(tmp_path, found, settings, "all")
-    assert image_path(tmp_path, "Mini", "QF90", "one").exists()
-    remove_unwanted_pictures(tmp_path, found, settings, "first")
-    assert image_path(tmp_path, "Mini", "QF10", "one").exists()
-    assert not image_path(tmp_path, "Mini", "QF90", "one").exists()
-    remove_unwanted_pictures(tmp_path, found, settings, "none")
-    assert not image_path(tmp_path, "Mini", "QF10", "one").exists()
+    for wanted, left in (("all", ["QF10", "QF50"]), ("first", ["QF10"]), ("none", [])):
+        remove_unwanted_pictures(tmp_path, found, settings, wanted, pictures)
+        assert sorted(each.parent.name for each in tmp_path.glob("images/**/one.png")) == left
 
 
 def test_each_image_has_its_own_reason(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_each_image_has_its_own_reason(tmp_path: Path) -> None:
             "A_gray/small at QF90: ninety",
         ]
     )
-    data, _ = report_contents(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
-    notes = {entry["name"]: entry["note"] for entry in data["entries"]}
+    path = report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}, {})
+    notes = {entry["name"]: entry["note"] for entry in report_contents(path)[0]["entries"]}
     assert notes == {
         "im1": "A_gray/im1: one",
         "im10": "A_gray/im10: ten",
@@ -95,18 +95,6 @@ def test_each_image_has_its_own_reason(tmp_path: Path) -> None:
         "small": "A_gray/small at QF10: ten again",
         "untold": "not measured",
     }
-
-
-def test_an_image_that_fails_at_one_setting_is_listed_there(tmp_path: Path) -> None:
-    original = photograph(16, 24)
-    sets = [TestSet("A", (NamedImage("one", lambda: original),))]
-    found = evaluate(sets, [QF10], brighter, tmp_path, "all", progress=False)
-    found.failures.append("A/one at QF90: too bright")
-    data, _ = report_contents(report_evaluation(tmp_path, "x", sets, [QF10, QF90], found, [], {}))
-    assert [(e["setting"], e["note"]) for e in data["entries"]] == [
-        ("QF10", ""),
-        ("QF90", "A/one at QF90: too bright"),
-    ]
 
 
 def test_restored_files(tmp_path: Path) -> None:
@@ -129,10 +117,12 @@ def test_restored_files(tmp_path: Path) -> None:
         restore_file(FileJob(source, tmp_path / "out" / f"{source.stem}.png"), restorer, settings)
         for source in sorted(path for path in tmp_path.iterdir() if path.is_file())
     ]
+    results.append(FileResult(tmp_path / "gone.jpg", tmp_path / "gone.png", "restored", "odd"))
     data, pieces = report_contents(report_files(tmp_path, "Files", results, {}))
     entries = {entry["name"]: entry for entry in data["entries"]}
     assert {name: entry["setting"] for name, entry in entries.items()} == {
         "changed.jpg": "skipped",
+        "gone.jpg": "restored",
         "half.jpg": "restored",
         "old.png": "restored",
         "text.jpg": "failed",
@@ -149,6 +139,8 @@ def test_restored_files(tmp_path: Path) -> None:
     assert "restored" in entries["half.jpg"]["shown"]["pieces"]
     assert "another size" in entries["changed.jpg"]["note"]
     assert entries["changed.jpg"]["shown"]["pieces"].keys() == {"restored"}
+    assert entries["gone.jpg"]["note"].startswith("odd; not shown as it was: ")
+    assert entries["gone.jpg"]["shown"] is None
 
 
 def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
@@ -159,27 +151,9 @@ def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
     assert data["labels"] == {"dataset": "Folder", "setting": "Status"}
 
 
-@pytest.mark.parametrize(
-    ("started", "command"),
-    [
-        (["/usr/bin/python3", "t.py", "--set", "q=[1, 2]"], "python t.py --set 'q=[1, 2]'"),
-        (["python3", "-m", "jobs.tables", "a b"], "python -m jobs.tables 'a b'"),
-    ],
-)
-def test_the_command_can_be_pasted(
-    started: list[str], command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "orig_argv", started)
-    assert describe_run({}, {})["command"] == command
-    assert shlex.split(command)[1:] == started[1:]
-
-
-def test_results_that_have_gone(tmp_path: Path) -> None:
-    gone = FileResult(tmp_path / "a.jpg", tmp_path / "a.png", "restored", "odd")
-    data, pieces = report_contents(report_files(tmp_path, "Files", [gone], {}))
-    (entry,) = data["entries"]
-    assert entry["note"].startswith("odd; not shown as it was: ")
-    assert not pieces
+def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "t.py", "--set", "q=[1, 2]"])
+    assert describe_run({}, {})["command"] == "python t.py --set 'q=[1, 2]'"
 
 
 @pytest.mark.parametrize("script", ["test_color_IJCN.py", "test_colordouble_IJCN.py"])

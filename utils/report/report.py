@@ -23,15 +23,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow
 from utils.evaluation.tables import SummaryRow, comparability, example_of, explained
 from utils.image_io import ImageError, write_atomically
-from utils.pictures import Window, as_rgb, busiest_window
-
-Image = NDArray[np.uint8]
+from utils.pictures import Image, Window, as_rgb, busiest_window
 
 CROP_SIDES = (1024, 256)
 """Sides of the square crops that take the place of whole pictures, the better one first."""
@@ -59,9 +56,9 @@ _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class _Level:
-    """One way to show an image: the window of it, and the coded picture of each side."""
+    """One way to show an image: the window of it, None for all, and each side's coded picture."""
 
-    window: Window
+    window: Window | None
     pieces: Mapping[str, str]
 
 
@@ -95,18 +92,14 @@ class _Entry:
         """What the page knows of it. shown: index of the level it has, None without pictures."""
         row = {name: value for name, value in vars(self).items() if name != "levels"}
         row["thumbnail"] = self.thumbnail if self.thumbnail in thumbnails else None
-        row["shown"] = None
-        if shown is not None:
-            level = self.levels[shown]
-            whole = (level.window.height, level.window.width) == (self.height, self.width)
-            row["shown"] = {"window": None if whole else level.window, "pieces": level.pieces}
+        row["shown"] = None if shown is None else vars(self.levels[shown])
         return row
 
 
 class ReportBuilder:
     """Collects images and figures, then writes ``report.html``.
 
-    Use it as a context manager: leaving it removes the temporary folder, as :meth:`finish` does.
+    Use it as a context manager: leaving it removes the temporary folder.
 
     Args:
         title: heading of the page.
@@ -137,7 +130,7 @@ class ReportBuilder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._store.close()
+        self._store.folder.cleanup()
 
     def add(
         self,
@@ -162,9 +155,8 @@ class ReportBuilder:
             note: anything about this image, such as what was wrong with its file.
 
         Raises:
-            ValueError: pictures of several sizes, or the report is finished.
+            ValueError: pictures of several sizes.
         """
-        self._store.require_open()
         given = {"jpeg": jpeg, "restored": restored, "original": original}
         pictures = {side: image for side, image in given.items() if image is not None}
         sizes = {image.shape[:2] for image in pictures.values()}
@@ -192,7 +184,7 @@ class ReportBuilder:
                         kind: self._store.put(window.cut(image), "webp")
                         for kind, image in pictures.items()
                     }
-                    levels.append(_Level(window, pieces))
+                    levels.append(_Level(None if side is None else window, pieces))
         except OSError as error:
             self._problem = (
                 f"Pictures are missing: the temporary folder could not be written "
@@ -214,7 +206,7 @@ class ReportBuilder:
         summary: Iterable[SummaryRow] = (),
         published: Iterable[PublishedRow] = (),
     ) -> None:
-        """Write the page and remove the temporary folder, also if writing fails.
+        """Write the page.
 
         Args:
             path: the HTML file; its final name never holds half of it.
@@ -226,9 +218,7 @@ class ReportBuilder:
 
         Raises:
             ImageError: the file cannot be written, or the temporary folder has been removed.
-            ValueError: finished before.
         """
-        self._store.require_open()
         try:
             write_atomically(path, self._page(facts, list(summary), list(published)))
         except OSError as error:
@@ -236,8 +226,6 @@ class ReportBuilder:
                 f"{path}: the temporary pictures of the report cannot be read "
                 f"({error.strerror or error}); is something emptying the temporary folder?"
             ) from error
-        finally:
-            self._store.close()
 
     def _prune(self) -> None:
         """Remove from disk what would have no place in a file twice as large as allowed."""
@@ -311,7 +299,8 @@ class ReportBuilder:
         ]
         pieces = thumbnails.keys.union(*(r["shown"]["pieces"].values() for r in rows if r["shown"]))
         contents = {
-            b"policy": _policy(style, script),
+            b"style_hash": _hash(style),
+            b"script_hash": _hash(script),
             b"title": html.escape(self.title).encode("ascii", "xmlcharrefreplace"),
             b"style": style,
             b"script": script,
@@ -325,12 +314,12 @@ class ReportBuilder:
 class _Store:
     """Coded pictures in a temporary folder, each once, by the hash of its samples.
 
-    sizes: bytes each takes in the page. bytes: all files together.
+    folder: where they lie. sizes: bytes each takes in the page. bytes: all files together.
     """
 
     def __init__(self) -> None:
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix=".report-")
+            self.folder = tempfile.TemporaryDirectory(prefix=".report-")
         except OSError as error:
             raise ImageError(
                 f"no temporary folder for the report ({error.strerror or error}); "
@@ -338,15 +327,6 @@ class _Store:
             ) from error
         self.sizes: dict[str, int] = {}
         self.bytes = 0
-        self._closed = False
-
-    def close(self) -> None:
-        self._closed = True
-        self._folder.cleanup()
-
-    def require_open(self) -> None:
-        if self._closed:
-            raise ValueError("this report is finished; build another one")
 
     def put(self, image: Image, kind: Literal["webp", "jpeg"]) -> str:
         """Code a picture, or find it coded; returns its key.
@@ -380,7 +360,7 @@ class _Store:
         return start.encode() + base64.b64encode(data) + b"</script>\n"
 
     def _path(self, key: str) -> Path:
-        return Path(self._folder.name) / key
+        return Path(self.folder.name) / key
 
 
 class _Room:
@@ -468,38 +448,22 @@ def _by_importance(entries: Sequence[_Entry]) -> list[int]:
 
 
 def _plain(value: object) -> Any:
-    """What JSON can hold; of numbers it has no nan, here None, and no infinity, here its name."""
+    """The same for JSON, which has no nan, here None, and no infinity, here its name."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        return None if math.isnan(value) else value
-    return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value).replace("inf", "Infinity")
+    return value
 
 
 def _json(data: object) -> bytes:
     """ASCII without "<", so that no text in it can end the element it stands in."""
-    text = json.dumps(_plain(data), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_plain(data), default=str, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").encode("ascii")
 
 
-def _policy(style: bytes, script: bytes) -> bytes:
-    """Content security policy: this style, this script, pictures in the file, and nothing else."""
-
-    def source(content: bytes) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
-
-    rules = (
-        "default-src 'none'",
-        "img-src data: blob:",
-        f"style-src {source(style)}",
-        f"script-src {source(script)}",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
-    return "; ".join(rules).encode()
+def _hash(content: bytes) -> bytes:
+    """What the page's content security policy calls this style or script."""
+    return b"sha256-" + base64.b64encode(hashlib.sha256(content).digest())

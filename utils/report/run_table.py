@@ -21,8 +21,8 @@ def compared(folders: Sequence[Path]) -> str:
     Steps, minutes (of the steps that were reported), pixels seen, gains on validation images at the
     end and at their best mean, and each option that is not the same in all runs.
     """
-    runs = [_facts(folder) for folder in folders]
     options = [_options(folder) for folder in folders]
+    runs = [_facts(folder, own) for folder, own in zip(folders, options, strict=True)]
     rows = {name: [run.get(name, "-") for run in runs] for name in _union(runs)}
     for key in _union(options):
         values = [_shown(each.get(key)) for each in options]
@@ -33,9 +33,8 @@ def compared(folders: Sequence[Path]) -> str:
     return "\n".join(lines + [_line([name, *values]) for name, values in rows.items()]) + "\n"
 
 
-def _facts(folder: Path) -> dict[str, str]:
+def _facts(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
     facts: dict[str, str] = {}
-    options = _options(folder)
     batch, patch = options.get("data.batch"), options.get("data.patch")
     if rows := read_curve(folder / TRAIN_CURVE)[1]:
         steps = [int(row["step"]) for row in rows]
@@ -65,16 +64,16 @@ def _options(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return dict(_flat(content, "")) if isinstance(content, dict) else {}
+    return _flat(content, "") if isinstance(content, dict) else {}
 
 
-def _flat(content: Mapping[str, Any], before: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _flat(content: Mapping[str, Any], before: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            found += _flat(value, f"{before}{key}.")
+            found |= _flat(value, f"{before}{key}.")
         else:
-            found.append((f"{before}{key}", value))
+            found[f"{before}{key}"] = value
     return found
 
 

@@ -1,6 +1,7 @@
 "use strict";
 
-/* What every part of the page uses: the data, elements, and figures as text.
+/* What every part of the page uses: the data, elements, and figures as text. The first of the files
+   that together are the script.
 
    All text of the data enters the page as text nodes, never as markup. */
 

@@ -1,5 +1,3 @@
-"use strict";
-
 /* Averages over the JPEG quality factor as an SVG plot: ours and the published ones. */
 
 /* Outlines around 0, from -1 to 1: circle, square, triangle, diamond, triangle upside down. */

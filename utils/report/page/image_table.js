@@ -1,5 +1,3 @@
-"use strict";
-
 /* The table of all images and settings: sorted by its headers, filtered, one row chosen. Rows are
    made once, as there may be thousands. */
 
@@ -9,10 +7,10 @@ class ImageTable {
     this.entries = entries;
     this.choose = choose;
     this.columns = columnsFor(entries);
-    const scored = this.columns.find((column) => column.id === "gain");
-    this.sorted = scored || this.columns.find((column) => column.id === "change");
-    this.sorted = this.sorted || this.columns[0];
-    this.ascending = Boolean(scored) || this.sorted.kind === "text";
+    // The worst gain or the largest change first.
+    const first = this.columns.find(({ id }) => id === "gain" || id === "change");
+    this.sorted = first || this.columns[0];
+    this.ascending = this.sorted.id !== "change";
     this.chosen = null;
     this.body = byId("images").tBodies[0];
     this.rows = new Map(entries.map((entry) => [entry, this.makeRow(entry)]));

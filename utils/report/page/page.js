@@ -1,5 +1,3 @@
-"use strict";
-
 /* The page: its parts put together. */
 
 const viewer = new Viewer();

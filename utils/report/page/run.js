@@ -1,5 +1,3 @@
-"use strict";
-
 /* The tables of averages and of how the report was made. */
 
 /* A heading and a table for each data set: the methods at each setting. */

@@ -1,5 +1,3 @@
-"use strict";
-
 /* The picture viewer: two pictures of one image on a canvas, left and right of a divider, under one
    zoom and one position. Differences are computed here, of the decoded samples. */
 
@@ -84,10 +82,12 @@ class Viewer {
         this.sourcesChanged();
       });
     }
-    byId("presets").addEventListener("change", (event) => {
-      [this.wanted.left, this.wanted.right] = PRESETS[event.target.value];
-      this.sourcesChanged();
-    });
+    for (const button of byId("presets").children) {
+      button.addEventListener("click", () => {
+        [this.wanted.left, this.wanted.right] = PRESETS[button.value];
+        this.sourcesChanged();
+      });
+    }
   }
 
   /* Show the pictures of an entry of the data, or say why there are none. */
@@ -134,10 +134,10 @@ class Viewer {
       select.disabled = possible.length < 2;
       if (this.shown[side]) select.value = this.shown[side];
     }
-    for (const radio of byId("presets").querySelectorAll("input")) {
-      const [left, right] = PRESETS[radio.value];
-      radio.disabled = !(this.has(left) && this.has(right));
-      radio.checked = this.shown.left === left && this.shown.right === right;
+    for (const button of byId("presets").children) {
+      const [left, right] = PRESETS[button.value];
+      button.disabled = !(this.has(left) && this.has(right));
+      button.ariaPressed = this.shown.left === left && this.shown.right === right;
     }
     const sides = Object.values(this.shown);
     byId("amplify-field").hidden = !sides.some((source) => source && SOURCES[source].of);
