@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -20,7 +20,7 @@ from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_chec
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.restorer import pick_device, pick_precision
-from options.schema import LossOptions, OptionsError, TrainOptions
+from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.training.loop import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
@@ -139,12 +139,12 @@ def _train_connected(
             _recipe(options, max_minutes),
             folder,
             batches,
-            StepLoss(options.loss, device, precision),
+            StepLoss(RestorationLoss(**options.loss.model_dump(), autocast=precision), device),
             (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
             record=record,
             world=world,
-            variant=json.dumps(dataclasses.asdict(network.config)),
+            variant=json.dumps(asdict(network.config)),
         )
         if resume:
             trainer.resume()
@@ -157,28 +157,20 @@ def _train_connected(
             _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
             write_atomically(folder / "options.json", options.model_dump_json(indent=2))
-        outcome = trainer.fit()
+        finished = trainer.fit()
         record.say(
-            f"{'finished' if outcome.finished else 'stopped'} at step {outcome.step}; see {folder}"
-            + ("" if outcome.finished else " (continue with --resume auto)")
+            f"{'finished' if finished else 'stopped'} at step {trainer.step}; see {folder}"
+            + ("" if finished else " (continue with --resume auto)")
         )
     return 0
 
 
+@dataclass(frozen=True)
 class StepLoss:
     """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch."""
 
-    def __init__(self, options: LossOptions, device: torch.device, precision: torch.dtype) -> None:
-        self.device = device
-        self.loss = RestorationLoss(
-            options.penalty,
-            options.epsilon,
-            options.first_weight,
-            options.level_weight,
-            options.harm_weight,
-            options.balance_qualities,
-            precision,
-        )
+    loss: RestorationLoss
+    device: torch.device
 
     def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
         """``network`` is the confidence alone where the batch holds answers."""
@@ -223,7 +215,7 @@ def _network(options: TrainOptions) -> IJCN:
     """A fresh network that returns the JPEG, or the one of ``options.initial``."""
     torch.manual_seed(options.seed)
     added: dict[str, Any] = {str(step): width for step, width in options.add.items()}
-    wanted = dataclasses.replace(options.network, **added) if options.network else None
+    wanted = replace(options.network, **added) if options.network else None
     if options.initial is None:
         network = IJCN(wanted or IJCNConfig(**added))
         network.start_from_jpeg()
@@ -237,8 +229,13 @@ def _network(options: TrainOptions) -> IJCN:
             if width is not None and getattr(network.config, step) is None
         }
     )
-    differing = _differences(network.config, wanted) if wanted else ""
-    if differing:
+    if wanted and network.config != wanted:
+        there, here = (asdict(config) for config in (network.config, wanted))
+        differing = ", ".join(
+            f"{name} {value} there, {here[name]} here"
+            for name, value in there.items()
+            if value != here[name]
+        )
         raise OptionsError(
             f"initial: {options.initial} is another variant than network says ({differing}); "
             "leave network out to train the checkpoint's own"
@@ -256,11 +253,6 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
             )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)
-
-
-def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
-    pairs = ((n, value, getattr(here, n)) for n, value in dataclasses.asdict(there).items())
-    return ", ".join(f"{n} {a} there, {b} here" for n, a, b in pairs if a != b)
 
 
 def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:

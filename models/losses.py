@@ -33,8 +33,8 @@ class RestorationLoss:
     level_weight: of the corrected levels' error against the clean image's unrounded levels; as the
         DCT is orthonormal, errors of dequantised levels are errors of samples.
     harm_weight: how much more an image counts whose restored picture is worse than its JPEG.
-    balance: divide each image's error by the size its tables let expect, so that a decibel gained
-        at quality 90 is worth one at quality 10; the logarithm does so anyway.
+    balance_qualities: divide each image's error by the size its tables let expect, so that a
+        decibel gained at quality 90 is worth one at quality 10; the logarithm does so anyway.
     autocast: dtype of the backbone.
 
     The published training is unknown; that the network returns its corrected levels suggests a term
@@ -46,7 +46,7 @@ class RestorationLoss:
     first_weight: float = 0.0
     level_weight: float = 0.0
     harm_weight: float = 0.0
-    balance: bool = True
+    balance_qualities: bool = True
     autocast: torch.dtype = torch.float32
 
     def __call__(
@@ -91,7 +91,7 @@ class RestorationLoss:
 
     def _scale(self, qts: Tensor) -> Tensor:
         """(B): what an image's error is multiplied with."""
-        balance = self.balance and self.penalty != "psnr"
+        balance = self.balance_qualities and self.penalty != "psnr"
         return 1 / expected_error(qts.float()) if balance else qts.new_ones(len(qts)).float()
 
     def _per_image(self, error: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from utils.training.optimisers import (
     restore_optimisers,
     set_rate,
 )
-from utils.training.profile import StepProfile
+from utils.training.profile import step_profile
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
 from utils.training.schedule import Schedule
 from utils.training.state import save_state, saved_states, set_aside
@@ -98,14 +98,6 @@ class Batches(Generic[Batch]):
 
     start: Callable[[int], Iterator[Batch]]
     crops: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of :meth:`Trainer.fit` ended: steps done in all, whether that is the whole run."""
-
-    step: int
-    finished: bool
 
 
 @dataclass(eq=False)
@@ -190,8 +182,10 @@ class Trainer(Generic[Batch]):
         self.record.start_from(0)
         return False
 
-    def fit(self) -> Outcome:
+    def fit(self) -> bool:
         """Train until the schedule's end, the time limit or a signal; state is saved each time.
+
+        Returns whether the schedule has ended.
 
         Raises:
             TrainingError: the loss was not finite many times in a row, or a state could not be
@@ -200,14 +194,14 @@ class Trainer(Generic[Batch]):
         recipe = self.recipe
         if self._ended():
             self.record.say(f"nothing to do: {self._progress()} are done")
-            return Outcome(self.step, True)
+            return True
         start = saved = time.monotonic()
         self._began = start - 60 * self.minutes
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
             wants_profile = recipe.profile and self.world.is_main
-            profile = StepProfile(self.record, self.device) if wants_profile else None
+            profile = step_profile(self.record, self.device) if wants_profile else None
             stream = self.batches.start(self.step)
             self.record.progress(self.step, recipe.schedule.steps, {})
             while not self._ended():
@@ -236,7 +230,7 @@ class Trainer(Generic[Batch]):
             if self.world.is_main:
                 self.export(self.ema, "last")
             self._check_failure()
-        return Outcome(self.step, self._ended())
+        return self._ended()
 
     def _ended(self) -> bool:
         return self.recipe.schedule.done(self.step, self.minutes) >= 1
