@@ -216,7 +216,8 @@ class Trainer(Generic[Batch]):
                 self._show(meter)
                 if self.step % recipe.report_steps == 0 or self._ended():
                     self._report(meter)
-                validates = self._validates()
+                every = recipe.validate_steps
+                validates = self._ended() or (every is not None and self.step % every == 0)
                 if validates or time.monotonic() - saved > 60 * recipe.save_minutes:
                     # Before a validation too: whoever ends a run may not wait for that.
                     self.save()
@@ -229,15 +230,13 @@ class Trainer(Generic[Batch]):
             self.save()
             if self.world.is_main:
                 self.export(self.ema, "last")
-            self._check_failure()
+            (failed,) = self.world.sums([float(self._failure is not None)], self.device)
+            if failed:
+                raise self._failure or TrainingError(OTHER_FAILED)
         return self._ended()
 
     def _ended(self) -> bool:
         return self.recipe.schedule.done(self.step, self.minutes) >= 1
-
-    def _validates(self) -> bool:
-        every = self.recipe.validate_steps
-        return self._ended() or (every is not None and self.step % every == 0)
 
     def _progress(self) -> str:
         schedule = self.recipe.schedule
@@ -273,12 +272,6 @@ class Trainer(Generic[Batch]):
             )
             if self.world.size == 1:  # of several, the others would wait for this process
                 raise self._failure from error
-
-    def _check_failure(self) -> None:
-        """Raise in every process what failed in one."""
-        (failed,) = self.world.sums([float(self._failure is not None)], self.device)
-        if failed:
-            raise self._failure or TrainingError(OTHER_FAILED)
 
     def _unfit(self, state: Mapping[str, Any]) -> str | None:
         """Why a state cannot be continued by this trainer, None if it can."""
@@ -361,27 +354,25 @@ class Trainer(Generic[Batch]):
         average(list(self.ema.parameters()), list(self.network.parameters()), None)
 
     def _show(self, meter: _Meter) -> None:
-        shown = {name: f"{value:.4g}" for name, value in meter.running.items()}
-        rate = meter.steps_per_second * self.batches.crops
-        shown = {key: shown[key] for key in ("loss", "gain") if key in shown}
-        schedule = self.recipe.schedule
-        if schedule.steps is None:
-            shown = {"done": self._progress(), **shown}
-        self.record.progress(
-            self.step,
-            schedule.steps,
-            {**shown, "crops/s": f"{rate:.1f}", "skipped": str(self.skipped)},
-        )
+        shown = {"done": self._progress()} if self.recipe.schedule.steps is None else {}
+        for name in ("loss", "gain"):
+            if name in meter.running:
+                shown[name] = f"{meter.running[name]:.4g}"
+        shown |= {"crops/s": f"{self._crop_rate(meter):.1f}", "skipped": str(self.skipped)}
+        self.record.progress(self.step, self.recipe.schedule.steps, shown)
+
+    def _crop_rate(self, meter: _Meter) -> float:
+        """Crops per second; 0 as long as it is not known."""
+        return self.batches.crops / meter.step_seconds if meter.step_seconds else 0.0
 
     def _report(self, meter: _Meter) -> None:
-        rate = meter.steps_per_second * self.batches.crops
         self.record.curve(
             TRAIN_CURVE,
             self.step,
             {
                 **meter.window_means(),
                 "learning_rate": self._rate,
-                "crops_per_second": rate,
+                "crops_per_second": self._crop_rate(meter),
                 "waiting_for_data": meter.waiting_share,
                 "skipped": self.skipped,
             },
@@ -419,7 +410,7 @@ class _Meter:
 
     def __init__(self) -> None:
         self.running: dict[str, float] = {}
-        self.steps_per_second = 0.0
+        self.step_seconds = 0.0
         self._first = True
         self._last = time.perf_counter()
         self._window: list[dict[str, float]] = []
@@ -438,15 +429,13 @@ class _Meter:
 
     def finish_step(self, figures: Mapping[str, float]) -> None:
         now = time.perf_counter()
-        took, self._last = max(now - self._last, 1e-9), now
+        took, self._last = now - self._last, now
         if self._first:  # starts loaders, compiles: says nothing of those to come
             self._first, self._waited = False, 0.0
         else:
             self._worked += took
-            rate = 1 / took
-            old = self.steps_per_second or rate
             # Of durations, not of rates: their mean is what the remaining time depends on.
-            self.steps_per_second = 1 / (0.95 / old + 0.05 / rate)
+            self.step_seconds = 0.95 * (self.step_seconds or took) + 0.05 * took
         if not figures:
             return
         self._window.append(dict(figures))
