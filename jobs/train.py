@@ -48,39 +48,29 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
 USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
 
 
-_Prepared = tuple[IJCN, TrainingData, Validation | None]
-
-
-def _prepare(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
-    """Read and check all before anything is written; in every process, its outcome agreed on."""
-    prepared: _Prepared | None = None
+def _read_all(
+    options: TrainOptions, resume: bool, world: World, device: torch.device
+) -> tuple[IJCN, TrainingData, Validation | None]:
+    """All that can be wrong, before anything is written; processes fail together."""
+    folder = options.output / options.name
     problem: Exception | None = None
     try:
-        prepared = _read_all(options, resume, world, device)
+        if not resume and (folder / "options.json").exists():
+            raise OptionsError(
+                f"{folder} holds a run already; add --resume auto to continue it, or choose "
+                "another name (--set name=...)"
+            )
+        network = _network(options)
+        _freeze(network, options)
+        data = TrainingData(options, device, world)
+        validation = Validation(options, device, world) if options.validation else None
+        if world.is_main:
+            require_writable(folder)
     except USAGE_ERRORS as error:
         problem = error
     problems = [each for each in world.gather(problem) if each is not None]
-    if problems and world.is_main:
-        raise problems[0]
     if problems:
-        raise TrainingError(OTHER_FAILED)
-    assert prepared is not None
-    return prepared
-
-
-def _read_all(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
-    folder = options.output / options.name
-    if not resume and (folder / "options.json").exists():
-        raise OptionsError(
-            f"{folder} holds a run already; add --resume auto to continue it, or choose another "
-            "name (--set name=...)"
-        )
-    network = _network(options)
-    _freeze(network, options)
-    data = TrainingData(options, device, world)
-    validation = Validation(options, device, world) if options.validation else None
-    if world.is_main:
-        require_writable(folder)
+        raise problems[0] if world.is_main else TrainingError(OTHER_FAILED)
     return network, data, validation
 
 
@@ -99,7 +89,7 @@ def _train_connected(
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    network, data, validation = _prepare(options, resume, world, device)
+    network, data, validation = _read_all(options, resume, world, device)
     precision = pick_precision(options.precision, device)
     folder = options.output / options.name
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
@@ -122,18 +112,25 @@ def _train_connected(
             return network
 
         def export(ema: nn.Module, stem: str) -> None:
-            path = folder / f"{stem}.safetensors"
+            notes = {"run": options.name}
             try:
-                save_checkpoint(whole(ema), path, notes={"run": options.name})
-            except OSError as error:
-                record.say(f"warning: {path} cannot be written ({error.strerror or error})")
+                save_checkpoint(whole(ema), folder / f"{stem}.safetensors", notes=notes)
+            except ImageError as error:
+                record.say(f"warning: {error}")
 
         trained: nn.Module = network
         batches: Batches[Any] = Batches(data.batches, data.batch)
         if options.data.stored_crops:
             assert network.confidence is not None
             trained = network.confidence
-            batches = _stored(options, network, data, device, precision, quiet=not world.is_main)
+            accumulate = options.optimisation.accumulate
+            number = options.data.stored_crops // data.batch * accumulate
+            answers = stored_answers(
+                network, data.batches(0), number, device, precision, quiet=not world.is_main
+            )
+            batches = Batches(  # an endless cycle from any step on
+                lambda step: islice(cycle(answers), step * accumulate % number, None), data.batch
+            )
         trainer = Trainer(
             trained,
             _recipe(options, max_minutes),
@@ -185,23 +182,6 @@ class StepLoss:
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})
-
-
-def _stored(
-    options: TrainOptions,
-    network: IJCN,
-    data: TrainingData,
-    device: torch.device,
-    precision: torch.dtype,
-    quiet: bool,
-) -> Batches[Answers]:
-    """The answers of ``data.stored_crops``, in an endless cycle from any step on."""
-    accumulate = options.optimisation.accumulate
-    number = options.data.stored_crops // data.batch * accumulate
-    answers = stored_answers(network, data.batches(0), number, device, precision, quiet)
-    return Batches(
-        lambda step: islice(cycle(answers), step * accumulate % number, None), data.batch
-    )
 
 
 def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:

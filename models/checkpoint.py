@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
+from utils.image_io import write_atomically
 from utils.project import PROJECT, from_project
 
 FORMAT = "ijcn-1"
@@ -132,7 +133,7 @@ def save_checkpoint(
     half: bool = False,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a checkpoint beside its final name, then rename it.
+    """Write a checkpoint, whole or not at all.
 
     Args:
         model: the network; its variant goes into the metadata.
@@ -140,6 +141,9 @@ def save_checkpoint(
         half: store weights as float16 (half the size; loading returns float32).
         notes: further metadata, such as the training run; keys must not be ``format`` or
             ``ijcn_config``.
+
+    Raises:
+        ImageError: the place cannot be written.
     """
     metadata = {
         **(notes or {}),
@@ -150,14 +154,7 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        beside.write_bytes(safetensors.torch.save(weights, metadata))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, safetensors.torch.save(weights, metadata))
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, str] | None:

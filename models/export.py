@@ -115,8 +115,11 @@ def export_onnx(
         ImageError: a place that cannot be written.
     """
     path = Path(path)
-    require_packages(check)
-    _require_free(path, overwrite)
+    _require_packages(check)
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder; give --output a file name")
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} is there already; give another --output, or --overwrite")
     require_writable(path.parent)
     network = _plain_copy(model)
     data = _graph(network, notes or {})
@@ -125,12 +128,7 @@ def export_onnx(
     return difference
 
 
-def require_packages(check: bool = True) -> None:
-    """See that the packages for export, and for its check, are there.
-
-    Raises:
-        ExportError: one is not.
-    """
+def _require_packages(check: bool) -> None:
     for name in ("onnx", "onnxscript", *(["onnxruntime"] if check else [])):
         try:
             importlib.import_module(name)
@@ -138,13 +136,6 @@ def require_packages(check: bool = True) -> None:
             raise ExportError(
                 f'ONNX export needs the package {name}; install it: pip install -e ".[onnx]"'
             ) from error
-
-
-def _require_free(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise ExportError(f"{path} is a folder; give --output a file name")
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} is there already; give another --output, or --overwrite")
 
 
 class _Graph(nn.Module):
@@ -351,9 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
     try:
-        require_packages(args.check)
         model = load_checkpoint(args.checkpoint)
-        _require_free(output, args.overwrite)
         print(f"exporting {args.checkpoint}; this takes half a minute", flush=True)
         notes = {
             "checkpoint": args.checkpoint.name,
