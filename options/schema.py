@@ -397,12 +397,7 @@ class TrainOptions(Options):
     validation: ValidationOptions | None = None
 
     @model_validator(mode="after")
-    def _divisible(self) -> TrainOptions:
-        if self.data.batch % self.optimisation.accumulate:
-            raise ValueError(
-                f"data.batch {self.data.batch} must be a multiple of optimisation.accumulate "
-                f"{self.optimisation.accumulate}"
-            )
+    def _consistent(self) -> TrainOptions:
         if self.data.stored_crops:
             if self.optimisation.parts != ("confidence",):
                 raise ValueError(

@@ -97,16 +97,6 @@ def test_mean_channel_attention_does_not_depend_on_image_size() -> None:
     torch.testing.assert_close(attention(tokens), reference(tokens))  # 64 tokens: 128x128 pixels
 
 
-def test_training_works_after_inference_on_the_same_size() -> None:
-    model = tiny_network()
-    inputs = torch.ones(1, 3, 8, 8), torch.zeros(1, 1, 8, 24, 8, 8), torch.zeros(1, 2, 4, 12, 8, 8)
-    model.logm.attention.blocks[0].window_attention.shifted = True
-    with torch.inference_mode():
-        model(*inputs)
-    model.train()
-    model(*inputs).image.sum().backward()
-
-
 def test_expected_error_follows_the_tables() -> None:
     tables = torch.full((3, 3, 8, 8), 20.0)
     tables[0], tables[2] = 1.0, 80.0

@@ -207,7 +207,6 @@ def test_option_files_of_before_are_read(tmp_path: Path) -> None:
         ("data.fine_share", 0.6, "exceed 1"),
         ("data.workers", -1, "data.workers"),
         ("optimisation.warmup_steps", 6400, "fewer than steps"),
-        ("optimisation.accumulate", 3, "multiple of optimisation.accumulate"),
         ("loss.penalty", "l2", "loss.penalty"),
         ("data.drawn_kinds", ["texts"], "unknown texts; known: text, lines"),
         ("data.drawn_share", 1.0, "desaturated_share 0.03 and smooth_chroma_share 0.0 exceed 1"),

@@ -319,6 +319,7 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (["data.patch=100"], "data.patch"),
         (["validation.folder=none"], "validation.folder: none is not a folder"),
         (["initial=none.pth"], "none.pth not found"),
+        (["data.batch=3", "optimisation.accumulate=2"], "choose --set data.batch=4"),
         (["device=cuda:9"], "cuda:9"),
         (["data.listed_qualities=[0]"], "data.listed_qualities.0: input should be"),
         (["data.double_share=1.5"], "data.double_share: input should be"),
