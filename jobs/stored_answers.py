@@ -74,10 +74,3 @@ def _answers(
         for picture in (picture.cpu() for picture in seen.pictures)
     )
     return Answers(seen.tables.cpu(), decoded, refined, answer, batch.image, batch.jpeg)
-
-
-def mixed(confidence: nn.Module, answers: Answers) -> Tensor:
-    """The confidence's picture (B, 3, H, W) of a batch that lies on its device."""
-    seen = (answers.tables, answers.decoded, answers.refined, answers.answer)
-    picture: Tensor = confidence(*(tensor.float() for tensor in seen))
-    return picture

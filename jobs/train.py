@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, mixed, stored_answers
+from jobs.stored_answers import Answers, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
@@ -23,12 +24,12 @@ from models.restore.restorer import pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.training.loop import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
+from utils.training.loop import OTHER_FAILED, Loss, Recipe, Trainer, TrainingError
 from utils.training.record import RunRecord
 
 
-def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
-    """Run one training as ``options`` say; returns the exit code.
+def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> None:
+    """Run one training as ``options`` say.
 
     Under torchrun every process calls this; the first one writes and speaks.
 
@@ -42,7 +43,7 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
     except ValueError as error:
         raise OptionsError(str(error)) from error
     with connected(world, device):
-        return _train_connected(options, resume, max_minutes, world, device)
+        _train_connected(options, resume, max_minutes, world, device)
 
 
 USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
@@ -80,7 +81,7 @@ def _train_connected(
     max_minutes: float | None,
     world: World,
     device: torch.device,
-) -> int:
+) -> None:
     if options.threads or world.size > 1:
         # torchrun leaves one thread to each process, whatever the machine has.
         each = max(1, (os.cpu_count() or 1) // world.local_size)
@@ -119,7 +120,7 @@ def _train_connected(
                 record.say(f"warning: {error}")
 
         trained: nn.Module = network
-        batches: Batches[Any] = Batches(data.batches, data.batch)
+        batches: Callable[[int], Iterator[Any]] = data.batches
         if options.data.stored_crops:
             assert network.confidence is not None
             trained = network.confidence
@@ -128,14 +129,14 @@ def _train_connected(
             answers = stored_answers(
                 network, data.batches(0), number, device, precision, quiet=not world.is_main
             )
-            batches = Batches(  # an endless cycle from any step on
-                lambda step: islice(cycle(answers), step * accumulate % number, None), data.batch
-            )
+            # An endless cycle from any step on.
+            batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
         trainer = Trainer(
             trained,
             _recipe(options, max_minutes),
             folder,
             batches,
+            data.batch,
             StepLoss(RestorationLoss(**options.loss.model_dump(), autocast=precision), device),
             (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
@@ -159,7 +160,6 @@ def _train_connected(
             f"{'finished' if finished else 'stopped'} at step {trainer.step}; see {folder}"
             + ("" if finished else " (continue with --resume auto)")
         )
-    return 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class StepLoss:
         tensors = [tensor.to(self.device, non_blocking=True) for tensor in batch]
         clean, jpeg = (tensor.float() / 255 for tensor in tensors[-2:])
         if isinstance(batch, Answers):
-            image = mixed(network, Answers(*tensors))
+            image = network(*(tensor.float() for tensor in tensors[:4]))
             loss = Loss(self.loss.of_image(tensors[0], image, clean, jpeg), {})
         else:
             loss, output = self.loss(network, *TrainingBatch(*tensors)[:4], clean, jpeg)

@@ -87,25 +87,15 @@ class Validated(NamedTuple):
     watched: Mapping[str, float] = {}
 
 
-@dataclass(frozen=True)
-class Batches(Generic[Batch]):
-    """Where a trainer's batches come from.
-
-    start: first step -> endless iterator of this process's micro-batches, ``accumulate`` of them a
-    step, each a pure function of step, position and process. crops: samples of one step over all
-    processes and micro-batches.
-    """
-
-    start: Callable[[int], Iterator[Batch]]
-    crops: int
-
-
 @dataclass(eq=False)
 class Trainer(Generic[Batch]):
     """Trains one network in one folder.
 
     network: on its device. recipe: numbers of the optimisation. folder: where states go.
-    batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
+    batches: first step -> endless iterator of this process's micro-batches, ``accumulate`` of them
+        a step, each a pure function of step, position and process.
+    crops: samples of one step over all processes and micro-batches.
+    loss: (network, batch) -> :class:`Loss`; may use autocast.
     validate: EMA network -> :class:`Validated`, called by every process; only the main process's
         result counts. None: no validation.
     export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by the
@@ -118,7 +108,8 @@ class Trainer(Generic[Batch]):
     network: nn.Module
     recipe: Recipe
     folder: Path
-    batches: Batches[Batch]
+    batches: Callable[[int], Iterator[Batch]]
+    crops: int
     loss: Callable[[nn.Module, Batch], Loss]
     validate: Callable[[nn.Module], Validated] | None
     export: Callable[[nn.Module, str], None]
@@ -202,7 +193,7 @@ class Trainer(Generic[Batch]):
             meter = _Meter()
             wants_profile = recipe.profile and self.world.is_main
             profile = step_profile(self.record, self.device) if wants_profile else None
-            stream = self.batches.start(self.step)
+            stream = self.batches(self.step)
             self.record.progress(self.step, recipe.schedule.steps, {})
             while not self._ended():
                 limit = recipe.max_minutes
@@ -363,7 +354,7 @@ class Trainer(Generic[Batch]):
 
     def _crop_rate(self, meter: _Meter) -> float:
         """Crops per second; 0 as long as it is not known."""
-        return self.batches.crops / meter.step_seconds if meter.step_seconds else 0.0
+        return self.crops / meter.step_seconds if meter.step_seconds else 0.0
 
     def _report(self, meter: _Meter) -> None:
         self.record.curve(

@@ -20,7 +20,6 @@ from tests.conftest import csv_rows
 from utils.training import loop as training
 from utils.training.loop import (
     MAX_BAD_STEPS,
-    Batches,
     Loss,
     Recipe,
     Trainer,
@@ -55,13 +54,13 @@ def _batch(step: int) -> Tensor:
     return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(step))
 
 
-def _batches(parts: int = 1) -> Batches[Tensor]:
+def _batches(parts: int) -> Callable[[int], Iterator[Tensor]]:
     def start(step: int) -> Iterator[Tensor]:
         while True:
             yield from _batch(step).chunk(parts)
             step += 1
 
-    return Batches(start, 4)
+    return start
 
 
 def _error(network: nn.Module, batch: Tensor) -> Tensor:
@@ -83,6 +82,7 @@ def _trainer(folder: Path, recipe: Recipe = RECIPE, **changes: object) -> Traine
     parts: dict[str, object] = {
         "network": _network(),
         "batches": _batches(recipe.accumulate),
+        "crops": 4,
         "loss": _loss,
         "validate": _validate,
         "export": lambda network, stem: torch.save(network.state_dict(), folder / f"{stem}.pt"),
