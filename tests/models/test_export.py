@@ -225,27 +225,22 @@ def test_a_missing_package_is_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_check_no_runtime_is_needed(
+def test_the_network_is_left_as_it_is_and_without_the_check_no_runtime_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(export, "_graph", lambda network, notes: b"graph")
-    assert export_onnx(tiny_network(), tmp_path / "x.onnx", check=False) is None
-    assert (tmp_path / "x.onnx").read_bytes() == b"graph"
-
-
-def test_the_network_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[IJCN] = []
 
     def graph(network: IJCN, notes: object) -> bytes:
         seen.append(network)
         return b"graph"
 
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(export, "_graph", graph)
     network = tiny_network().bfloat16().train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = torch.get_rng_state()
-    export_onnx(network, tmp_path / "x.onnx", check=False)
+    assert export_onnx(network, tmp_path / "x.onnx", check=False) is None
+    assert (tmp_path / "x.onnx").read_bytes() == b"graph"
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
     assert all(p.requires_grad and p.dtype == torch.bfloat16 for p in network.parameters())

@@ -220,24 +220,6 @@ def test_a_terminated_run_saves_and_goes_on(images: Path, tmp_path: Path) -> Non
     assert "stopped at step" in again.stdout
 
 
-def test_fine_tuning_starts_from_the_checkpoint(images: Path, tmp_path: Path) -> None:
-    start = tmp_path / "start.safetensors"
-    save_checkpoint(tiny_network(seed=3, trunk_width=24), start)
-    arguments = [
-        *("--opt", "options/train_finetune.yml", "--set", f"initial={start}"),
-        *(f"data.folders=[{images / 'train'}]", f"validation.folder={images / 'val'}"),
-        *("data.patch=64", "data.batch=2", "optimisation.steps=3", "optimisation.warmup_steps=0"),
-        *("optimisation.learning_rate=1e-9", "validation.crop=64", f"output={tmp_path}"),
-        *("device=cpu", "tensorboard=false"),
-    ]
-    done = run_script(SCRIPT, *arguments)
-    assert done.returncode == 0, done.stderr
-    before, after = load_checkpoint(start), load_checkpoint(tmp_path / "finetune/last.safetensors")
-    assert after.config == before.config
-    for name, weight in after.state_dict().items():
-        torch.testing.assert_close(weight, before.state_dict()[name], atol=1e-6, rtol=0)
-
-
 @pytest.mark.parametrize(
     ("step", "weight"), [("level_check", "luma.change.weight"), ("confidence", "trust.weight")]
 )

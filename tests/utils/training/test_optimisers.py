@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 import torch
 from torch import nn
@@ -51,29 +49,26 @@ def test_every_weight_that_is_not_frozen_is_trained_once(
     assert sorted(trained) == sorted(id(p) for p in network.parameters() if p.requires_grad)
 
 
-def test_trapezoid_warms_up_stays_and_cools_down() -> None:
-    schedule = Schedule(steps=100, peak=1.0, warmup_steps=9, cooldown_share=0.2)
-    rates = [schedule.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9:80] == [1.0] * 71
-    assert rates[90] == pytest.approx(0.5)
-    assert 0 < rates[99] < 0.06
-
-
-def test_cosine_falls_to_its_final_share() -> None:
-    schedule = Schedule(100, 2.0, 10, "cosine", final_share=0.1)
-    rates = [schedule.rate(step) for step in range(101)]
-    assert rates[10] == pytest.approx(2.0)
-    assert rates[55] == pytest.approx(2.0 * 0.55)
-    assert rates[100] == pytest.approx(0.2)
-    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
-
-
-def test_multistep_falls_at_its_milestones() -> None:
-    schedule = Schedule(100, 1.0, 0, "multistep", milestones=(10, 50), factor=0.1)
-    assert [schedule.rate(step) for step in (0, 9, 10, 49, 50, 99)] == pytest.approx(
-        [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
-    )
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        (
+            Schedule(100, 1.0, 9, cooldown_share=0.2),
+            {0: 0.1, 8: 0.9, 9: 1.0, 50: 1.0, 80: 1.0, 90: 0.5, 99: 0.05},
+        ),
+        (
+            Schedule(100, 2.0, 10, "cosine", final_share=0.1),
+            {0: 2 / 11, 10: 2.0, 55: 1.1, 100: 0.2},
+        ),
+        (
+            Schedule(100, 1.0, 0, "multistep", milestones=(10, 50), factor=0.1),
+            {0: 1.0, 9: 1.0, 10: 0.1, 49: 0.1, 50: 0.01, 99: 0.01},
+        ),
+    ],
+    ids=["trapezoid", "cosine", "multistep"],
+)
+def test_rates_follow_the_schedule(schedule: Schedule, rates: dict[int, float]) -> None:
+    assert {step: schedule.rate(step) for step in rates} == pytest.approx(rates)
 
 
 def test_by_the_clock_the_rate_falls_to_zero_at_the_end_however_fast_the_steps_go() -> None:
