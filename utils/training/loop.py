@@ -148,15 +148,12 @@ class Trainer(Generic[Batch]):
         """
         found = False
         damaged: list[Path] = []
-        for path, state in saved_states(self.folder):
+        for path, state, damage in saved_states(self.folder):
             found = True
-            if isinstance(state, str):
-                self.record.say(f"{path} cannot be used: {state}")
-                damaged.append(path)
-                continue
-            problem = self._unfit(state)
-            if problem:
+            if problem := damage or self._unfit(state):
                 self.record.say(f"{path} cannot be used: {problem}")
+                if damage:
+                    damaged.append(path)
                 continue
             self.world.wait()  # until all have read it
             for other in damaged if self.world.is_main else []:
