@@ -93,10 +93,8 @@ def export_onnx(
 ) -> float | None:
     """Write ``model`` as one self-contained ONNX file, weights in float32.
 
-    The graph takes float32 ``qts`` (B, 3, 8, 8), ``y_coef`` (B, 1, H/8, W/8, 8, 8) and ``c_coef``
-    (B, 2, H/16, W/16, 8, 8), tables and levels in natural order as the file stores them, and
-    returns ``image`` (B, 3, H, W), RGB in [0, 1], clamped. B, H and W are free; H and W are
-    multiples of 64, onnxruntime refuses others.
+    The graph takes :data:`INPUTS` and returns :data:`OUTPUT`, for any batch and any H and W that
+    are multiples of 64; onnxruntime refuses others.
 
     Args:
         model: any variant, on any device; it is left as it is.

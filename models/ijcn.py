@@ -206,14 +206,8 @@ class IJCN(nn.Module):
     def with_steps(self, **widths: int) -> IJCN:
         """A network of the same weights with fresh last steps, which change little yet.
 
-        widths: of parts in :data:`LAST_STEPS`, see :class:`IJCNConfig`.
-
-        Raises:
-            ValueError: it has one of them, or a width is not positive.
+        widths: of parts in :data:`LAST_STEPS` that this one lacks, see :class:`IJCNConfig`.
         """
-        for name in widths:
-            if (there := getattr(self.config, name)) is not None:
-                raise ValueError(f"this network has a {name} of width {there}")
         longer = IJCN(IJCNConfig(**{**dataclasses.asdict(self.config), **widths}))
         longer.load_state_dict(self.state_dict(), strict=False)
         return longer.train(self.training)
