@@ -18,6 +18,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
@@ -184,10 +185,12 @@ def _load_own(path: Path) -> IJCN | None:
             f"format={FORMAT} and ijcn_config; give a checkpoint listed in model_zoo/README.md"
         )
     try:
-        config = IJCNConfig(**json.loads(metadata["ijcn_config"]))
-    except (TypeError, ValueError) as error:
+        config = TypeAdapter(IJCNConfig).validate_json(metadata["ijcn_config"])
+    except ValidationError as error:
+        first = error.errors()[0]
         raise CheckpointError(
-            f"{path} describes a network this version does not know ({error}); update the project"
+            f"{path} describes a network this version does not know ({first['msg']}: "
+            f"{'.'.join(map(str, first['loc']))}); update the project"
         ) from error
     return _filled(IJCN(config), weights, path)
 

@@ -170,11 +170,12 @@ def test_wrong_shapes_are_refused(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"widths": (8, 8)}, "three positive integers"),
-        ({"activation": "gelu"}, "prelu, relu"),
-        ({"inner_widths": (8, 0, 8)}, "inner_widths must be three positive integers"),
-        ({"attention_depth": 0}, "positive integer"),
+        ({"widths": (8, 8)}, r"widths\.2"),
+        ({"activation": "gelu"}, "'prelu' or 'relu'"),
+        ({"inner_widths": (8, 0, 8)}, r"inner_widths\.1"),
+        ({"attention_depth": 0}, "attention_depth"),
         ({"max_drop": 1.0}, "max_drop"),
+        ({"depth": 4}, "depth"),
     ],
 )
 def test_impossible_variants_are_refused(change: dict[str, object], words: str) -> None:
