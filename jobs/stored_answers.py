@@ -53,6 +53,11 @@ def stored_answers(
         network.train(training)
 
 
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Let the backbone compute in bfloat16, if that is the ``precision``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
 class _Seen(nn.Module):
     """In the confidence's place: keeps what it would see."""
 
@@ -65,7 +70,7 @@ class _Seen(nn.Module):
 def _answers(
     network: IJCN, seen: _Seen, batch: TrainingBatch, device: torch.device, precision: torch.dtype
 ) -> Answers:
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+    with autocast(device, precision):
         network(*(tensor.to(device) for tensor in batch[:4]))
     # What holds no colour stays without (models.restore.restorer): nothing is to be learned of it.
     gray = (batch.image == batch.image[:, :1]).flatten(1).all(1)[:, None, None, None]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, stored_answers
+from jobs.stored_answers import Answers, autocast, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
@@ -137,7 +137,7 @@ def _train_connected(
             folder,
             batches,
             data.batch,
-            StepLoss(RestorationLoss(**options.loss.model_dump(), autocast=precision), device),
+            StepLoss(options.loss, device, precision),
             (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
             record=record,
@@ -168,6 +168,7 @@ class StepLoss:
 
     loss: RestorationLoss
     device: torch.device
+    precision: torch.dtype
 
     def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
         """``network`` is the confidence alone where the batch holds answers."""
@@ -177,8 +178,9 @@ class StepLoss:
             image = network(*(tensor.float() for tensor in tensors[:4]))
             loss = Loss(self.loss.of_image(tensors[0], image, clean, jpeg), {})
         else:
-            loss, output = self.loss(network, *TrainingBatch(*tensors)[:4], clean, jpeg)
-            image = output.image
+            with autocast(self.device, self.precision):
+                output = network(*tensors[:4])
+            image, loss = output.image, self.loss(output, tensors[0], clean, jpeg)
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})
@@ -273,7 +275,7 @@ def _compile(
         luma = torch.zeros(crops, 1, blocks, blocks, 8, 8, device=device)
         chroma = torch.zeros(crops, 2, blocks // 2, blocks // 2, 8, 8, device=device)
         detail = torch.zeros(crops, 2, patch, patch, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        with autocast(device, precision):
             network.train()(tables, luma, chroma, detail).image.sum().backward()
     except Exception as error:  # compilers fail in as many ways as there are compilers
         network.backbone._compiled_call_impl = plain

@@ -32,7 +32,7 @@ from data.drawn import KINDS
 from data.jpeg import Sampling
 from models.checkpoint import SHIPPED
 from models.ijcn import IJCNConfig, LastStep
-from models.losses import Penalty
+from models.losses import RestorationLoss
 from models.restore.restorer import Ensemble, Precision
 from utils.evaluation.evaluate import SaveImages
 from utils.picture_files import Format
@@ -305,17 +305,6 @@ class DataOptions(Options):
         return self
 
 
-class LossOptions(Options):
-    """Terms of the loss, see models.losses.RestorationLoss."""
-
-    penalty: Penalty = "charbonnier"
-    epsilon: Positive = 1e-3
-    first_weight: Annotated[float, Field(ge=0)] = 0.0
-    level_weight: Annotated[float, Field(ge=0)] = 0.0
-    harm_weight: Annotated[float, Field(ge=0)] = 0.0
-    balance_qualities: bool = True
-
-
 class OptimisationOptions(Options):
     """Optimiser, course of the learning rate, EMA of the weights."""
 
@@ -392,7 +381,7 @@ class TrainOptions(Options):
     network: IJCNConfig | None = None
     add: Annotated[dict[LastStep, Count], Field(examples=["{confidence: 32}"])] = {}
     data: DataOptions
-    loss: LossOptions = LossOptions()
+    loss: RestorationLoss = RestorationLoss()
     optimisation: OptimisationOptions
     validation: ValidationOptions | None = None
 

@@ -11,13 +11,13 @@ import yaml
 from data.degradation import Padding
 from data.jpeg import Sampling
 from models import IJCNConfig
+from models.losses import RestorationLoss
 from options.command_line import read_options
 from options.command_line import test_parser as command_line_parser
 from options.schema import (
     ColorTestOptions,
     DataOptions,
     DoubleTestOptions,
-    LossOptions,
     OptimisationOptions,
     Options,
     OptionsError,
@@ -56,7 +56,7 @@ def test_small_training_file_shows_every_option() -> None:
         "": TrainOptions.model_fields,
         "network": IJCNConfig.__dataclass_fields__,
         "data": DataOptions.model_fields,
-        "loss": LossOptions.model_fields,
+        "loss": RestorationLoss.__dataclass_fields__,
         "optimisation": OptimisationOptions.model_fields,
         "validation": ValidationOptions.model_fields,
     }
