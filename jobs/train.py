@@ -24,7 +24,7 @@ from models.restore.restorer import pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.training.loop import OTHER_FAILED, Loss, Recipe, Trainer, TrainingError
+from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
 from utils.training.record import RunRecord
 
 
@@ -133,7 +133,7 @@ def _train_connected(
             batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
         trainer = Trainer(
             trained,
-            _recipe(options, max_minutes),
+            options.optimisation,
             folder,
             batches,
             data.batch,
@@ -143,6 +143,12 @@ def _train_connected(
             record=record,
             world=world,
             variant=json.dumps(asdict(network.config)),
+            save_minutes=options.save_minutes,
+            report_steps=options.report_steps,
+            validate_steps=options.validation.every_steps if options.validation else None,
+            max_minutes=max_minutes,
+            profile=options.profile,
+            seed=options.seed,
         )
         if resume:
             trainer.resume()
@@ -235,26 +241,6 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
             )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)
-
-
-def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
-    o = options.optimisation
-    return Recipe(
-        schedule=o.course(),
-        optimiser=o.optimiser,
-        kernel_rate=o.kernel_rate,
-        weight_decay=o.weight_decay,
-        betas=o.betas,
-        clip_norm=o.clip_norm,
-        ema_decay=o.ema_decay,
-        accumulate=o.accumulate,
-        save_minutes=options.save_minutes,
-        report_steps=options.report_steps,
-        validate_steps=options.validation.every_steps if options.validation else None,
-        max_minutes=max_minutes,
-        profile=options.profile,
-        seed=options.seed,
-    )
 
 
 def _compile(

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
-from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from models.qtgm import (
     component_scales,
     expected_error,
 )
+from utils.checked import CHECKED, BelowOne, Count
 
 SIZE_MULTIPLE = 16 * WINDOW
 """Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
@@ -52,11 +52,10 @@ LAST_STEPS: tuple[LastStep, ...] = get_args(LastStep)
 """Parts that follow the backbone, each of which a variant may lack."""
 
 
-Count = Annotated[int, Field(ge=1)]
 PerLevel = tuple[Count, Count, Count]
 
 
-@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+@dataclass(frozen=True, config=CHECKED)
 class IJCNConfig:
     """What distinguishes one variant of the network from another; defaults: the published one.
 
@@ -89,7 +88,7 @@ class IJCNConfig:
     trunk_width: Count = 512
     table_input: TableInput = "raw_y_cb"
     residual_scale: ScaleInput = "none"
-    max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    max_drop: BelowOne = 0.1
     level_check: Count | None = None
     confidence: Count | None = None
 

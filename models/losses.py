@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch.nn.functional as F
-from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from models.dct import image_to_coefficients
 from models.ijcn import IJCNOutput
 from models.qtgm import expected_error
+from utils.checked import CHECKED, NotNegative, Positive
 from utils.training.loop import Loss
 
 Penalty = Literal["charbonnier", "l1", "psnr"]
@@ -20,10 +20,7 @@ _LOG_SCALE = 0.01
 """Brings gradients of "psnr" to the size of the others', for which clip_norm is meant."""
 
 
-Weight = Annotated[float, Field(ge=0)]
-
-
-@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True, config=CHECKED)
 class RestorationLoss:
     """Weighted sum of up to three terms, in units of the image's range [0, 1].
 
@@ -44,10 +41,10 @@ class RestorationLoss:
     """
 
     penalty: Penalty = "charbonnier"
-    epsilon: Annotated[float, Field(gt=0)] = 1e-3
-    first_weight: Weight = 0.0
-    level_weight: Weight = 0.0
-    harm_weight: Weight = 0.0
+    epsilon: Positive = 1e-3
+    first_weight: NotNegative = 0.0
+    level_weight: NotNegative = 0.0
+    harm_weight: NotNegative = 0.0
     balance_qualities: bool = True
 
     def __call__(self, output: IJCNOutput, qts: Tensor, clean: Tensor, jpeg: Tensor) -> Loss:

@@ -26,6 +26,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.drawn import KINDS
@@ -34,10 +35,10 @@ from models.checkpoint import SHIPPED
 from models.ijcn import IJCNConfig, LastStep
 from models.losses import RestorationLoss
 from models.restore.restorer import Ensemble, Precision
+from utils.checked import CHECKED, Count, Positive, Share
 from utils.evaluation.evaluate import SaveImages
 from utils.picture_files import Format
-from utils.training.optimisers import OptimiserKind
-from utils.training.schedule import Schedule, ScheduleKind
+from utils.training.schedule import Recipe
 
 
 def _without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -243,11 +244,6 @@ class RealTestOptions(InferenceOptions):
         return self
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
 class DataOptions(Options):
     """Where training crops come from and how they are compressed.
 
@@ -305,49 +301,12 @@ class DataOptions(Options):
         return self
 
 
-class OptimisationOptions(Options):
-    """Optimiser, course of the learning rate, EMA of the weights."""
+@dataclass(frozen=True, config=CHECKED)
+class OptimisationOptions(Recipe):
+    """Optimiser, course of the learning rate, EMA of the weights, which parts are trained."""
 
-    optimiser: OptimiserKind = "adamw"
-    kernel_rate: Positive = 0.4
-    steps: Count | None = None
-    minutes: Positive | None = None
-    learning_rate: Positive = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    schedule: ScheduleKind = "trapezoid"
-    cooldown_share: Share = 0.25
-    final_share: Share = 0.02
-    milestones: tuple[Count, ...] = ()
-    milestone_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.99,
-    )
-    clip_norm: Positive = 1.0
-    accumulate: Count = 1
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     compile: bool = False
     parts: tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...] = ()
-
-    def course(self) -> Schedule:
-        """The learning rate by step, or by the clock."""
-        return Schedule(
-            self.steps,
-            self.learning_rate,
-            self.warmup_steps,
-            self.schedule,
-            self.cooldown_share,
-            self.final_share,
-            self.milestones,
-            self.milestone_factor,
-            self.minutes,
-        )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> OptimisationOptions:
-        self.course()
-        return self
 
 
 class ValidationOptions(Options):

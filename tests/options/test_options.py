@@ -57,7 +57,7 @@ def test_small_training_file_shows_every_option() -> None:
         "network": IJCNConfig.__dataclass_fields__,
         "data": DataOptions.model_fields,
         "loss": RestorationLoss.__dataclass_fields__,
-        "optimisation": OptimisationOptions.model_fields,
+        "optimisation": OptimisationOptions.__dataclass_fields__,
         "validation": ValidationOptions.model_fields,
     }
     for section, fields in sections.items():

@@ -26,7 +26,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from utils.distributed import ALONE, World
 from utils.training.optimisers import (
-    OptimiserKind,
     build_optimisers,
     optimiser_state,
     restore_optimisers,
@@ -34,7 +33,7 @@ from utils.training.optimisers import (
 )
 from utils.training.profile import step_profile
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
-from utils.training.schedule import Schedule
+from utils.training.schedule import Recipe
 from utils.training.state import save_state, saved_states, set_aside
 
 Batch = TypeVar("Batch")
@@ -50,26 +49,6 @@ _SAME_REQUEST_SECONDS = 3.0
 
 class TrainingError(RuntimeError):
     """A run that cannot start or go on; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Numbers of the optimisation; see options.schema.OptimisationOptions."""
-
-    schedule: Schedule
-    optimiser: OptimiserKind = "adamw"
-    kernel_rate: float = 0.4
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    accumulate: int = 1
-    save_minutes: float = 5.0
-    report_steps: int = 50
-    validate_steps: int | None = None
-    max_minutes: float | None = None
-    profile: bool = False
-    seed: int = 0
 
 
 class Loss(NamedTuple):
@@ -103,6 +82,10 @@ class Trainer(Generic[Batch]):
     record: what the run tells people.
     world: the processes that train together.
     variant: what the network is, compared with that of the state a run is resumed from.
+    save_minutes, report_steps, validate_steps: how often; None: only at the end.
+    max_minutes: after which this call stops, to be resumed later.
+    profile: write where the time of a step goes, see :mod:`utils.training.profile`.
+    seed: of all random layers.
     """
 
     network: nn.Module
@@ -116,19 +99,17 @@ class Trainer(Generic[Batch]):
     record: RunRecord
     world: World = ALONE
     variant: str = ""
+    save_minutes: float = 5.0
+    report_steps: int = 50
+    validate_steps: int | None = None
+    max_minutes: float | None = None
+    profile: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        recipe = self.recipe
         self.device = next(self.network.parameters()).device
         self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimisers = build_optimisers(
-            self.network,
-            recipe.optimiser,
-            recipe.schedule.peak,
-            recipe.weight_decay,
-            recipe.betas,
-            recipe.kernel_rate,
-        )
+        self.optimisers = build_optimisers(self.network, self.recipe)
         self.step = 0
         self.minutes = 0.0
         self.skipped = 0
@@ -179,7 +160,6 @@ class Trainer(Generic[Batch]):
             TrainingError: the loss was not finite many times in a row, or a state could not be
                 written.
         """
-        recipe = self.recipe
         if self._ended():
             self.record.say(f"nothing to do: {self._progress()} are done")
             return True
@@ -188,13 +168,13 @@ class Trainer(Generic[Batch]):
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
-            wants_profile = recipe.profile and self.world.is_main
+            wants_profile = self.profile and self.world.is_main
             profile = step_profile(self.record, self.device) if wants_profile else None
             stream = self.batches(self.step)
-            self.record.progress(self.step, recipe.schedule.steps, {})
+            self.record.progress(self.step, self.recipe.steps, {})
             while not self._ended():
-                limit = recipe.max_minutes
-                expired = limit is not None and time.monotonic() - start > 60 * limit
+                limit = math.inf if self.max_minutes is None else 60 * self.max_minutes
+                expired = time.monotonic() - start > limit
                 wants_stop = bool(stop) or (expired and self.world.is_main)
                 figures, stopping = self._train_step(wrapped, stream, meter, wants_stop)
                 self.step += 1
@@ -202,11 +182,11 @@ class Trainer(Generic[Batch]):
                     profile.step()
                 meter.finish_step(figures)
                 self._show(meter)
-                if self.step % recipe.report_steps == 0 or self._ended():
+                if self.step % self.report_steps == 0 or self._ended():
                     self._report(meter)
-                every = recipe.validate_steps
+                every = self.validate_steps
                 validates = self._ended() or (every is not None and self.step % every == 0)
-                if validates or time.monotonic() - saved > 60 * recipe.save_minutes:
+                if validates or time.monotonic() - saved > 60 * self.save_minutes:
                     # Before a validation too: whoever ends a run may not wait for that.
                     self.save()
                     saved = time.monotonic()
@@ -224,13 +204,12 @@ class Trainer(Generic[Batch]):
         return self._ended()
 
     def _ended(self) -> bool:
-        return self.recipe.schedule.done(self.step, self.minutes) >= 1
+        return self.recipe.done(self.step, self.minutes) >= 1
 
     def _progress(self) -> str:
-        schedule = self.recipe.schedule
-        if schedule.steps is not None:
-            return f"{self.step} of {schedule.steps} steps"
-        return f"{self.minutes:.1f} of {schedule.minutes:g} minutes"
+        if self.recipe.steps is not None:
+            return f"{self.step} of {self.recipe.steps} steps"
+        return f"{self.minutes:.1f} of {self.recipe.minutes:g} minutes"
 
     def save(self) -> None:
         """Write the whole state; the main process does it, the others go on.
@@ -287,8 +266,8 @@ class Trainer(Generic[Batch]):
     ) -> tuple[dict[str, float], bool]:
         """One update; returns the step's figures over all processes, and whether to stop."""
         recipe = self.recipe
-        _seed_step(recipe.seed, self.step, self.world.rank)
-        self._rate = recipe.schedule.rate(self.step, self.minutes)
+        _seed_step(self.seed, self.step, self.world.rank)
+        self._rate = recipe.rate(self.step, self.minutes)
         set_rate(self.optimisers, self._rate)
         self.network.train()
         self.network.zero_grad(set_to_none=True)
@@ -342,12 +321,12 @@ class Trainer(Generic[Batch]):
         average(list(self.ema.parameters()), list(self.network.parameters()), None)
 
     def _show(self, meter: _Meter) -> None:
-        shown = {"done": self._progress()} if self.recipe.schedule.steps is None else {}
+        shown = {"done": self._progress()} if self.recipe.steps is None else {}
         for name in ("loss", "gain"):
             if name in meter.running:
                 shown[name] = f"{meter.running[name]:.4g}"
         shown |= {"crops/s": f"{self._crop_rate(meter):.1f}", "skipped": str(self.skipped)}
-        self.record.progress(self.step, self.recipe.schedule.steps, shown)
+        self.record.progress(self.step, self.recipe.steps, shown)
 
     def _crop_rate(self, meter: _Meter) -> float:
         """Crops per second; 0 as long as it is not known."""
