@@ -17,11 +17,8 @@ from tqdm import tqdm
 
 from utils.image_io import ImageError, write_atomically, write_png
 
-LOG_FILE = "log.txt"
 TRAIN_CURVE = "train.csv"
 VALIDATION_CURVE = "validation.csv"
-PANEL_FOLDER = "panels"
-TENSORBOARD_FOLDER = "tensorboard"
 
 
 class RunRecord:
@@ -55,7 +52,7 @@ class RunRecord:
         if not self.speaks:
             return
         tqdm.write(line)
-        with self._complaining(), (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+        with self._complaining(), (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def start_from(self, step: int) -> None:
@@ -106,7 +103,7 @@ class RunRecord:
         if not self.speaks:
             return
         with self._complaining():
-            write_png(self.folder / PANEL_FOLDER / f"{name}.png", image)
+            write_png(self.folder / "panels" / f"{name}.png", image)
         with self._complaining():
             if self._board is not None:
                 self._board.add_image(name, image, step, dataformats="HWC")
@@ -133,7 +130,7 @@ class RunRecord:
             self.say('TensorBoard is not installed (pip install -e ".[train]"): curves go to CSV')
             return None
         # What was written after the step a run is resumed from is taken back.
-        return SummaryWriter(str(self.folder / TENSORBOARD_FOLDER), purge_step=self._first_step + 1)
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_step + 1)
 
 
 def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
