@@ -232,6 +232,16 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
+def refusal(
+    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], *arguments: object
+) -> str:
+    """The one line on stderr of a command's ``main`` that ends with a usage error."""
+    assert main([*map(str, arguments)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
 def report_contents(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
     """What a report's page lists, and the pictures it holds by key."""
     text = path.read_text(encoding="utf-8")

@@ -9,15 +9,7 @@ import torch
 
 from jobs.weights import average, main
 from models import load_checkpoint, save_checkpoint
-from tests.conftest import tiny_network
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line on stderr of a command that ends with a usage error."""
-    assert main(["average", *map(str, arguments)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
+from tests.conftest import refusal, tiny_network
 
 
 def test_an_average_lies_between_its_parts_as_the_shares_say() -> None:
@@ -37,18 +29,18 @@ def test_the_command_averages_what_can_be_averaged(
     save_checkpoint(tiny_network(1), one)
     save_checkpoint(tiny_network(2), two)
     save_checkpoint(tiny_network(widths=(8, 16, 8)), wide)
-    output = "--output", mean
-    assert main(["average", str(one), str(two), *map(str, output), "--half"]) == 0
+    both, output = ("average", one, two), ("--output", mean)
+    assert main([*map(str, both + output), "--half"]) == 0
     expected = average([load_checkpoint(one), load_checkpoint(two)]).half().float()
     torch.testing.assert_close(load_checkpoint(mean).state_dict(), expected.state_dict())
     assert mean.stat().st_size < one.stat().st_size
     capsys.readouterr()
 
     before = mean.read_bytes()
-    assert "--overwrite" in refusal(capsys, one, two, *output)
+    assert "--overwrite" in refusal(main, capsys, *both, *output)
     assert mean.read_bytes() == before
     mean.unlink()
-    assert "same variant" in refusal(capsys, one, wide, *output)
-    assert "one for each" in refusal(capsys, one, two, *output, "--shares", 1)
-    assert "must be positive" in refusal(capsys, one, two, *output, "--shares", 1, -1)
+    assert "same variant" in refusal(main, capsys, "average", one, wide, *output)
+    assert "one for each" in refusal(main, capsys, *both, *output, "--shares", 1)
+    assert "must be positive" in refusal(main, capsys, *both, *output, "--shares", 1, -1)
     assert not mean.exists()

@@ -19,7 +19,7 @@ from data.jpeg import Sampling, encode_jpeg, read_jpeg
 from models import IJCN, export, load_checkpoint, save_checkpoint
 from models.export import INPUTS, ExportError, export_onnx, sample_input
 from models.restore.restorer import Restorer, network_input
-from tests.conftest import PATIENCE, ROOT, photograph, tiny_network
+from tests.conftest import PATIENCE, ROOT, photograph, refusal, tiny_network
 from utils.image_io import ImageError, read_image
 from utils.run_log import file_hash
 
@@ -158,26 +158,18 @@ def test_the_file_is_one_and_says_what_it_is(ours: Exported, checkpoint: Path) -
     assert "[0, 1]" in notes["image"]
 
 
-def _refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line on stderr of a command that ends with a usage error."""
-    assert export.main([*map(str, arguments)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 def test_an_existing_file_is_kept(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     default = tmp_path / "tiny.onnx"
     default.write_bytes(b"dear")
-    assert "tiny.onnx is there already" in _refusal(capsys, "--checkpoint", checkpoint)
+    assert "tiny.onnx is there already" in refusal(export.main, capsys, "--checkpoint", checkpoint)
     with pytest.raises(ExportError, match="--overwrite"):
         export_onnx(tiny_network(), default)
     assert default.read_bytes() == b"dear"
     to_folder = "--checkpoint", checkpoint, "--output", ".", "--overwrite"
-    assert "is a folder" in _refusal(capsys, *to_folder)
+    assert "is a folder" in refusal(export.main, capsys, *to_folder)
 
 
 def test_what_cannot_be_read_or_written_is_one_line(
@@ -185,11 +177,11 @@ def test_what_cannot_be_read_or_written_is_one_line(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     path = tmp_path / "file" / "x.onnx"
-    line = _refusal(capsys, "--checkpoint", checkpoint, "--output", path)
+    line = refusal(export.main, capsys, "--checkpoint", checkpoint, "--output", path)
     assert "is a file, not a folder" in line
     with pytest.raises(ImageError, match="is a file, not a folder"):
         export_onnx(tiny_network(), path)
-    line = _refusal(capsys, "--checkpoint", tmp_path / "none.safetensors")
+    line = refusal(export.main, capsys, "--checkpoint", tmp_path / "none.safetensors")
     assert "none.safetensors not found" in line
 
 
@@ -219,7 +211,7 @@ def test_a_missing_package_is_named(
     tmp_path: Path, checkpoint: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    line = _refusal(capsys, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
+    line = refusal(export.main, capsys, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
     assert line.startswith(f"error: ONNX export needs the package {package};")
     assert line.endswith('pip install -e ".[onnx]"')
     assert not list(tmp_path.iterdir())
