@@ -35,7 +35,7 @@ from models.checkpoint import SHIPPED
 from models.ijcn import IJCNConfig, LastStep
 from models.losses import RestorationLoss
 from models.restore.restorer import Ensemble, Precision
-from utils.checked import CHECKED, Count, Positive, Share
+from utils.checked import CHECKED, Count, Natural, NotNegative, Positive, Share
 from utils.evaluation.evaluate import SaveImages
 from utils.picture_files import Format
 from utils.training.schedule import Recipe
@@ -116,7 +116,7 @@ class OptionsError(ValueError):
 class Options(BaseModel):
     """Base: immutable, no unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(**CHECKED, frozen=True)
 
 
 class ComputeOptions(Options):
@@ -124,12 +124,12 @@ class ComputeOptions(Options):
 
     device: Device = "auto"
     precision: Precision = "auto"
-    max_memory: Annotated[Annotated[float, Field(gt=0)] | None, Field(examples=["4"])] = None
+    max_memory: Annotated[Positive | None, Field(examples=["4"])] = None
     compile: bool = False
     ensemble: Ensemble = 1
     leave_fine: bool = True
-    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
-    threads: Annotated[int, Field(ge=0)] = 0
+    strength: Share = 1.0
+    threads: Natural = 0
     output: Path = Path("test_results")
 
 
@@ -197,7 +197,7 @@ class DoubleTestOptions(EvaluationOptions):
         Field(examples=["[[10,90],[90,10]]"]),
     ] = None
     shifts: Annotated[
-        tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...],
+        tuple[tuple[Natural, Natural], ...],
         BeforeValidator(_several_pairs),
         Field(min_length=1),
         AfterValidator(_without_repeats),
@@ -231,7 +231,7 @@ class RealTestOptions(InferenceOptions):
     overwrite: bool = False
     compare: bool = False
     report: bool = False
-    max_pixels: Annotated[float, Field(gt=0)] = 200.0
+    max_pixels: Positive = 200.0
     json_report: Path | None = None
 
     @model_validator(mode="after")
@@ -256,8 +256,8 @@ class DataOptions(Options):
     batch: Count = 8
     candidates: Count = 1
     smallest_scale: Annotated[float, Field(ge=0.1, le=1)] = 1.0
-    memory_gib: Annotated[float, Field(ge=0)] = 8.0
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    memory_gib: NotNegative = 8.0
+    workers: Natural | Literal["auto"] = "auto"
     listed_qualities: tuple[Quality, ...] = (10, 20, 30, 40)
     listed_share: Share = 0.5
     fine_share: Share = 0.0
@@ -270,7 +270,7 @@ class DataOptions(Options):
     drawn_kinds: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(KINDS)
     desaturated_share: Share = 0.0
     smooth_chroma_share: Share = 0.0
-    stored_crops: Annotated[int, Field(ge=0)] = 0
+    stored_crops: Natural = 0
 
     def compression(self) -> RandomCompression:
         """The degradation these options describe."""
@@ -316,7 +316,7 @@ class ValidationOptions(Options):
     qualities: Qualities = (10, 40, 90)
     crop: Annotated[int, Field(ge=16)] = 256
     every_steps: Count = 500
-    pictures: Annotated[int, Field(ge=0)] = 4
+    pictures: Natural = 4
     other_kinds: bool = False
 
 
@@ -329,10 +329,10 @@ class TrainOptions(Options):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     output: Path = Path("runs")
     initial: Path | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     device: Device = "auto"
     precision: Precision = "auto"
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Natural = 0
     save_minutes: Positive = 5.0
     report_steps: Count = 50
     tensorboard: bool = True

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """No unknown names, no silent conversions."""
 
+Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

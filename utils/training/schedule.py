@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from utils.checked import CHECKED, BelowOne, Count, NotNegative, Positive, Share
+from utils.checked import CHECKED, BelowOne, Count, Natural, NotNegative, Positive, Share
 
 ScheduleKind = Literal["trapezoid", "cosine", "multistep"]
 OptimiserKind = Literal["adam", "adamw", "muon"]
@@ -34,7 +34,7 @@ class Schedule:
     steps: Count | None = None
     minutes: Positive | None = None
     learning_rate: Positive = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: Natural = 100
     schedule: ScheduleKind = "trapezoid"
     cooldown_share: Share = 0.25
     final_share: Share = 0.02
