@@ -80,28 +80,27 @@ def _names_or_auto(value: Any) -> Any:
     return value if value == "auto" else _as_list(value)
 
 
-Quality = Annotated[int, Field(ge=1, le=100)]
-Qualities = Annotated[
-    tuple[Quality, ...],
+T = TypeVar("T")
+Several = Annotated[
+    tuple[T, ...],
     BeforeValidator(_several),
     Field(min_length=1),
     AfterValidator(_without_repeats),
 ]
-Samplings = Annotated[
-    tuple[Annotated[Sampling, BeforeValidator(_sampling)], ...],
-    BeforeValidator(_several),
+SeveralPairs = Annotated[
+    tuple[tuple[T, T], ...],
+    BeforeValidator(_several_pairs),
     Field(min_length=1),
     AfterValidator(_without_repeats),
+]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Qualities = Several[Quality]
+Samplings = Several[Annotated[Sampling, BeforeValidator(_sampling)]]
+Metrics = Annotated[
+    Several[Literal["psnr", "ssim", "psnrb", "psnr_y", "ssim_y", "lpips", "dists"]],
+    Field(examples=["[psnr,ssim,psnrb,psnr_y,ssim_y]"]),
 ]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-
-
-Metrics = Annotated[
-    tuple[Literal["psnr", "ssim", "psnrb", "psnr_y", "ssim_y", "lpips", "dists"], ...],
-    BeforeValidator(_several),
-    Field(min_length=1, examples=["[psnr,ssim,psnrb,psnr_y,ssim_y]"]),
-    AfterValidator(_without_repeats),
-]
 
 
 def _shipped_file(path: Path) -> Path:
@@ -186,22 +185,8 @@ class DoubleTestOptions(EvaluationOptions):
 
     qualities: Qualities = (30, 50)
     second_qualities: Annotated[Qualities | None, Field(examples=["[10,95]"])] = None
-    pairs: Annotated[
-        Annotated[
-            tuple[tuple[Quality, Quality], ...],
-            BeforeValidator(_several_pairs),
-            Field(min_length=1),
-            AfterValidator(_without_repeats),
-        ]
-        | None,
-        Field(examples=["[[10,90],[90,10]]"]),
-    ] = None
-    shifts: Annotated[
-        tuple[tuple[Natural, Natural], ...],
-        BeforeValidator(_several_pairs),
-        Field(min_length=1),
-        AfterValidator(_without_repeats),
-    ] = ((0, 0), (4, 4))
+    pairs: Annotated[SeveralPairs[Quality] | None, Field(examples=["[[10,90],[90,10]]"])] = None
+    shifts: SeveralPairs[Natural] = ((0, 0), (4, 4))
 
     def degradations(self) -> list[DoubleJpeg]:
         """Every first quality with every second one, or the given pairs, at each shift."""
