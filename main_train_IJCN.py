@@ -57,7 +57,7 @@ def _train(args: argparse.Namespace) -> int:
         TrainOptions, from_project(args.opt), [parse_assignment(text) for text in args.set]
     )
     try:
-        return train(options, args.resume == "auto", args.max_minutes)
+        train(options, args.resume == "auto", args.max_minutes)
     except (TrainingError, RestoreError) as error:
         if str(error) != OTHER_FAILED:  # which says what happened itself
             print(f"error: {error}", file=sys.stderr)
@@ -69,6 +69,7 @@ def _train(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
+    return 0
 
 
 def minutes(text: str) -> float:

@@ -30,6 +30,7 @@ class Answers(NamedTuple):
     jpeg: Tensor
 
 
+@torch.no_grad()
 def stored_answers(
     network: IJCN,
     batches: Iterator[TrainingBatch],
@@ -43,41 +44,28 @@ def stored_answers(
     network: on its device. precision: of the backbone. quiet: no progress bar.
     """
     confidence, training = network.confidence, network.training
-    seen = network.confidence = _Seen()  # type: ignore[assignment]
+    assert confidence is not None
+    answers: list[Answers] = []
+    seen: list[tuple[Tensor, ...]] = []
+
+    def see(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs)
+
     network.eval()
-    try:
+    with confidence.register_forward_pre_hook(see):
         bar = tqdm(islice(batches, number), "answers", number, disable=quiet or None, leave=False)
-        return [_answers(network, seen, batch, device, precision) for batch in bar]
-    finally:
-        network.confidence = confidence
-        network.train(training)
+        for batch in bar:
+            with autocast(device, precision):
+                network(*(tensor.to(device) for tensor in batch[:4]))
+            tables, *pictures = (tensor.cpu() for tensor in seen.pop())
+            # What holds no colour stays without, as in restoring: nothing is to be learned of it.
+            gray = (batch.image == batch.image[:, :1]).flatten(1).all(1)[:, None, None, None]
+            decoded, refined, answer = (torch.where(gray, luma_of(p), p).half() for p in pictures)
+            answers.append(Answers(tables, decoded, refined, answer, batch.image, batch.jpeg))
+    network.train(training)
+    return answers
 
 
-class _Seen(nn.Module):
-    """In the confidence's place: keeps what it would see."""
-
-    def forward(self, tables: Tensor, *pictures: Tensor) -> Tensor:
-        self.tables, self.pictures = tables, pictures
-        return pictures[-1]
-
-
-@torch.no_grad()
-def _answers(
-    network: IJCN, seen: _Seen, batch: TrainingBatch, device: torch.device, precision: torch.dtype
-) -> Answers:
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-        network(*(tensor.to(device) for tensor in batch[:4]))
-    # What holds no colour stays without (models.restore.restorer): nothing is to be learned of it.
-    gray = (batch.image == batch.image[:, :1]).flatten(1).all(1)[:, None, None, None]
-    decoded, refined, answer = (
-        torch.where(gray, luma_of(picture), picture).half()
-        for picture in (picture.cpu() for picture in seen.pictures)
-    )
-    return Answers(seen.tables.cpu(), decoded, refined, answer, batch.image, batch.jpeg)
-
-
-def mixed(confidence: nn.Module, answers: Answers) -> Tensor:
-    """The confidence's picture (B, 3, H, W) of a batch that lies on its device."""
-    seen = (answers.tables, answers.decoded, answers.refined, answers.answer)
-    picture: Tensor = confidence(*(tensor.float() for tensor in seen))
-    return picture
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Let the backbone compute in bfloat16, if that is the ``precision``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)

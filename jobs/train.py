@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -13,22 +14,22 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, mixed, stored_answers
+from jobs.stored_answers import Answers, autocast, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.restorer import pick_device, pick_precision
-from options.schema import LossOptions, OptionsError, TrainOptions
+from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.training.loop import OTHER_FAILED, Batches, Loss, Recipe, Trainer, TrainingError
+from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
 from utils.training.record import RunRecord
 
 
-def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int:
-    """Run one training as ``options`` say; returns the exit code.
+def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> None:
+    """Run one training as ``options`` say.
 
     Under torchrun every process calls this; the first one writes and speaks.
 
@@ -42,45 +43,35 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> int
     except ValueError as error:
         raise OptionsError(str(error)) from error
     with connected(world, device):
-        return _train_connected(options, resume, max_minutes, world, device)
+        _train_connected(options, resume, max_minutes, world, device)
 
 
 USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
 
 
-_Prepared = tuple[IJCN, TrainingData, Validation | None]
-
-
-def _prepare(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
-    """Read and check all before anything is written; in every process, its outcome agreed on."""
-    prepared: _Prepared | None = None
+def _read_all(
+    options: TrainOptions, resume: bool, world: World, device: torch.device
+) -> tuple[IJCN, TrainingData, Validation | None]:
+    """All that can be wrong, before anything is written; processes fail together."""
+    folder = options.output / options.name
     problem: Exception | None = None
     try:
-        prepared = _read_all(options, resume, world, device)
+        if not resume and (folder / "options.json").exists():
+            raise OptionsError(
+                f"{folder} holds a run already; add --resume auto to continue it, or choose "
+                "another name (--set name=...)"
+            )
+        network = _network(options)
+        _freeze(network, options)
+        data = TrainingData(options, device, world)
+        validation = Validation(options, device, world) if options.validation else None
+        if world.is_main:
+            require_writable(folder)
     except USAGE_ERRORS as error:
         problem = error
     problems = [each for each in world.gather(problem) if each is not None]
-    if problems and world.is_main:
-        raise problems[0]
     if problems:
-        raise TrainingError(OTHER_FAILED)
-    assert prepared is not None
-    return prepared
-
-
-def _read_all(options: TrainOptions, resume: bool, world: World, device: torch.device) -> _Prepared:
-    folder = options.output / options.name
-    if not resume and (folder / "options.json").exists():
-        raise OptionsError(
-            f"{folder} holds a run already; add --resume auto to continue it, or choose another "
-            "name (--set name=...)"
-        )
-    network = _network(options)
-    _freeze(network, options)
-    data = TrainingData(options, device, world)
-    validation = Validation(options, device, world) if options.validation else None
-    if world.is_main:
-        require_writable(folder)
+        raise problems[0] if world.is_main else TrainingError(OTHER_FAILED)
     return network, data, validation
 
 
@@ -90,7 +81,7 @@ def _train_connected(
     max_minutes: float | None,
     world: World,
     device: torch.device,
-) -> int:
+) -> None:
     if options.threads or world.size > 1:
         # torchrun leaves one thread to each process, whatever the machine has.
         each = max(1, (os.cpu_count() or 1) // world.local_size)
@@ -99,7 +90,7 @@ def _train_connected(
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    network, data, validation = _prepare(options, resume, world, device)
+    network, data, validation = _read_all(options, resume, world, device)
     precision = pick_precision(options.precision, device)
     folder = options.output / options.name
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
@@ -122,29 +113,42 @@ def _train_connected(
             return network
 
         def export(ema: nn.Module, stem: str) -> None:
-            path = folder / f"{stem}.safetensors"
+            notes = {"run": options.name}
             try:
-                save_checkpoint(whole(ema), path, notes={"run": options.name})
-            except OSError as error:
-                record.say(f"warning: {path} cannot be written ({error.strerror or error})")
+                save_checkpoint(whole(ema), folder / f"{stem}.safetensors", notes=notes)
+            except ImageError as error:
+                record.say(f"warning: {error}")
 
         trained: nn.Module = network
-        batches: Batches[Any] = Batches(data.batches, data.batch)
+        batches: Callable[[int], Iterator[Any]] = data.batches
         if options.data.stored_crops:
             assert network.confidence is not None
             trained = network.confidence
-            batches = _stored(options, network, data, device, precision, quiet=not world.is_main)
+            accumulate = options.optimisation.accumulate
+            number = options.data.stored_crops // data.batch * accumulate
+            answers = stored_answers(
+                network, data.batches(0), number, device, precision, quiet=not world.is_main
+            )
+            # An endless cycle from any step on.
+            batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
         trainer = Trainer(
             trained,
-            _recipe(options, max_minutes),
+            options.optimisation,
             folder,
             batches,
+            data.batch,
             StepLoss(options.loss, device, precision),
             (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
             record=record,
             world=world,
-            variant=json.dumps(dataclasses.asdict(network.config)),
+            variant=json.dumps(asdict(network.config)),
+            save_minutes=options.save_minutes,
+            report_steps=options.report_steps,
+            validate_steps=options.validation.every_steps if options.validation else None,
+            max_minutes=max_minutes,
+            profile=options.profile,
+            seed=options.seed,
         )
         if resume:
             trainer.resume()
@@ -157,59 +161,35 @@ def _train_connected(
             _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
             write_atomically(folder / "options.json", options.model_dump_json(indent=2))
-        outcome = trainer.fit()
+        finished = trainer.fit()
         record.say(
-            f"{'finished' if outcome.finished else 'stopped'} at step {outcome.step}; see {folder}"
-            + ("" if outcome.finished else " (continue with --resume auto)")
+            f"{'finished' if finished else 'stopped'} at step {trainer.step}; see {folder}"
+            + ("" if finished else " (continue with --resume auto)")
         )
-    return 0
 
 
+@dataclass(frozen=True)
 class StepLoss:
     """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch."""
 
-    def __init__(self, options: LossOptions, device: torch.device, precision: torch.dtype) -> None:
-        self.device = device
-        self.loss = RestorationLoss(
-            options.penalty,
-            options.epsilon,
-            options.first_weight,
-            options.level_weight,
-            options.harm_weight,
-            options.balance_qualities,
-            precision,
-        )
+    loss: RestorationLoss
+    device: torch.device
+    precision: torch.dtype
 
     def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
         """``network`` is the confidence alone where the batch holds answers."""
         tensors = [tensor.to(self.device, non_blocking=True) for tensor in batch]
         clean, jpeg = (tensor.float() / 255 for tensor in tensors[-2:])
         if isinstance(batch, Answers):
-            image = mixed(network, Answers(*tensors))
+            image = network(*(tensor.float() for tensor in tensors[:4]))
             loss = Loss(self.loss.of_image(tensors[0], image, clean, jpeg), {})
         else:
-            loss, output = self.loss(network, *TrainingBatch(*tensors)[:4], clean, jpeg)
-            image = output.image
+            with autocast(self.device, self.precision):
+                output = network(*tensors[:4])
+            image, loss = output.image, self.loss(output, tensors[0], clean, jpeg)
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})
-
-
-def _stored(
-    options: TrainOptions,
-    network: IJCN,
-    data: TrainingData,
-    device: torch.device,
-    precision: torch.dtype,
-    quiet: bool,
-) -> Batches[Answers]:
-    """The answers of ``data.stored_crops``, in an endless cycle from any step on."""
-    accumulate = options.optimisation.accumulate
-    number = options.data.stored_crops // data.batch * accumulate
-    answers = stored_answers(network, data.batches(0), number, device, precision, quiet)
-    return Batches(
-        lambda step: islice(cycle(answers), step * accumulate % number, None), data.batch
-    )
 
 
 def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:
@@ -223,7 +203,7 @@ def _network(options: TrainOptions) -> IJCN:
     """A fresh network that returns the JPEG, or the one of ``options.initial``."""
     torch.manual_seed(options.seed)
     added: dict[str, Any] = {str(step): width for step, width in options.add.items()}
-    wanted = dataclasses.replace(options.network, **added) if options.network else None
+    wanted = replace(options.network, **added) if options.network else None
     if options.initial is None:
         network = IJCN(wanted or IJCNConfig(**added))
         network.start_from_jpeg()
@@ -237,8 +217,13 @@ def _network(options: TrainOptions) -> IJCN:
             if width is not None and getattr(network.config, step) is None
         }
     )
-    differing = _differences(network.config, wanted) if wanted else ""
-    if differing:
+    if wanted and network.config != wanted:
+        there, here = (asdict(config) for config in (network.config, wanted))
+        differing = ", ".join(
+            f"{name} {value} there, {here[name]} here"
+            for name, value in there.items()
+            if value != here[name]
+        )
         raise OptionsError(
             f"initial: {options.initial} is another variant than network says ({differing}); "
             "leave network out to train the checkpoint's own"
@@ -256,31 +241,6 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
             )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)
-
-
-def _differences(there: IJCNConfig, here: IJCNConfig) -> str:
-    pairs = ((n, value, getattr(here, n)) for n, value in dataclasses.asdict(there).items())
-    return ", ".join(f"{n} {a} there, {b} here" for n, a, b in pairs if a != b)
-
-
-def _recipe(options: TrainOptions, max_minutes: float | None) -> Recipe:
-    o = options.optimisation
-    return Recipe(
-        schedule=o.course(),
-        optimiser=o.optimiser,
-        kernel_rate=o.kernel_rate,
-        weight_decay=o.weight_decay,
-        betas=o.betas,
-        clip_norm=o.clip_norm,
-        ema_decay=o.ema_decay,
-        accumulate=o.accumulate,
-        save_minutes=options.save_minutes,
-        report_steps=options.report_steps,
-        validate_steps=options.validation.every_steps if options.validation else None,
-        max_minutes=max_minutes,
-        profile=options.profile,
-        seed=options.seed,
-    )
 
 
 def _compile(
@@ -301,7 +261,7 @@ def _compile(
         luma = torch.zeros(crops, 1, blocks, blocks, 8, 8, device=device)
         chroma = torch.zeros(crops, 2, blocks // 2, blocks // 2, 8, 8, device=device)
         detail = torch.zeros(crops, 2, patch, patch, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        with autocast(device, precision):
             network.train()(tables, luma, chroma, detail).image.sum().backward()
     except Exception as error:  # compilers fail in as many ways as there are compilers
         network.backbone._compiled_call_impl = plain

@@ -60,7 +60,8 @@ class Validation:
             quality = self.options.qualities[index % len(self.options.qualities)]
             kinds["smooth_chroma"].append(SingleJpeg(quality)(smooth_chroma(crop)))
             rng = np.random.default_rng((_KINDS_SEED, index, 0))
-            kinds["found_tables"].append(_with_found_tables(crop, rng))
+            data = encode_with_tables(crop, random_tables("wild", 75, 75, rng))
+            kinds["found_tables"].append(Degraded(crop, decode_jpeg(data), read_jpeg(data)))
             quality = int(rng.integers(30, 93))
             # Square, as drawn pictures are.
             least = min(crop.shape[:2])
@@ -74,7 +75,7 @@ class Validation:
         pictures: dict[str, NDArray[np.uint8]] = {}
         for name, cases in (self.cases | self.kinds).items():
             restored = [restorer.restore(case.stored) for case in cases]
-            sums.append(_gains(restored, cases))
+            sums.append(sum(map(_gain, restored, cases)))
             if name in self.cases and self.options.pictures and self.world.is_main:
                 rows = [(c.jpeg, r, c.original) for c, r in zip(cases, restored, strict=True)]
                 captions = (f"JPEG {name}", "restored", "original")
@@ -85,20 +86,9 @@ class Validation:
         return Validated(gains, pictures, watched)
 
 
-def _with_found_tables(image: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:
-    data = encode_with_tables(image, random_tables("wild", 75, 75, rng))
-    return Degraded(image, decode_jpeg(data), read_jpeg(data))
-
-
-def _gains(restored: list[NDArray[np.uint8]], cases: list[Degraded]) -> float:
-    """Sum of what PSNR gained."""
-    return sum(
-        _bounded(psnr(restored=image, original=case.original))
-        - _bounded(psnr(restored=case.jpeg, original=case.original))
-        for image, case in zip(restored, cases, strict=True)
+def _gain(restored: NDArray[np.uint8], case: Degraded) -> float:
+    """What PSNR gained. A flat picture's JPEG may be exact, and no mean survives its infinity."""
+    after, before = (
+        min(psnr(restored=image, original=case.original), 60.0) for image in (restored, case.jpeg)
     )
-
-
-def _bounded(decibels: float) -> float:
-    """A flat picture's JPEG may be exact, which no mean survives."""
-    return min(decibels, 60.0)
+    return after - before

@@ -18,9 +18,11 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
+from utils.image_io import write_atomically
 from utils.project import PROJECT, from_project
 
 FORMAT = "ijcn-1"
@@ -132,7 +134,7 @@ def save_checkpoint(
     half: bool = False,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a checkpoint beside its final name, then rename it.
+    """Write a checkpoint, whole or not at all.
 
     Args:
         model: the network; its variant goes into the metadata.
@@ -140,6 +142,9 @@ def save_checkpoint(
         half: store weights as float16 (half the size; loading returns float32).
         notes: further metadata, such as the training run; keys must not be ``format`` or
             ``ijcn_config``.
+
+    Raises:
+        ImageError: the place cannot be written.
     """
     metadata = {
         **(notes or {}),
@@ -150,14 +155,7 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        beside.write_bytes(safetensors.torch.save(weights, metadata))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, safetensors.torch.save(weights, metadata))
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, str] | None:
@@ -187,10 +185,12 @@ def _load_own(path: Path) -> IJCN | None:
             f"format={FORMAT} and ijcn_config; give a checkpoint listed in model_zoo/README.md"
         )
     try:
-        config = IJCNConfig(**json.loads(metadata["ijcn_config"]))
-    except (TypeError, ValueError) as error:
+        config = TypeAdapter(IJCNConfig).validate_json(metadata["ijcn_config"])
+    except ValidationError as error:
+        first = error.errors()[0]
         raise CheckpointError(
-            f"{path} describes a network this version does not know ({error}); update the project"
+            f"{path} describes a network this version does not know ({first['msg']}: "
+            f"{'.'.join(map(str, first['loc']))}); update the project"
         ) from error
     return _filled(IJCN(config), weights, path)
 
@@ -229,15 +229,9 @@ def _load_released(path: Path) -> IJCN:
     return _filled(IJCN(), weights, path)
 
 
-_ADDED_LATER = re.compile(r"level_check\.(luma|chroma)\.reach\.(weight|bias)")
-"""Weights that our first files lack; what a fresh network has does there."""
-
-
 def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
     """``model`` with ``weights``, all of them and no others."""
     expected = model.state_dict()
-    added = [name for name in expected if _ADDED_LATER.fullmatch(name) and name not in weights]
-    weights = {**weights, **{name: expected[name] for name in added}}
     missing = [name for name in expected if name not in weights]
     surplus = [name for name in weights if name not in expected]
     misshapen = [

@@ -8,7 +8,6 @@ channels).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -46,15 +45,7 @@ def _relative_index() -> Tensor:
     return position[:, None] - position[None] + WINDOW - 1
 
 
-@lru_cache(maxsize=32)
 def _wrapped_pairs(rows: int, cols: int, device: torch.device) -> Tensor:
-    """:func:`_pairs_across_sides`, kept on its device for the next picture of this size."""
-    # The cache outlives its first caller; a mask born in inference mode could not be trained with.
-    with torch.inference_mode(False):
-        return _pairs_across_sides(rows, cols, device)
-
-
-def _pairs_across_sides(rows: int, cols: int, device: torch.device) -> Tensor:
     """(windows, 16, 16) bool: query and key lay on opposite sides of the image before the roll."""
 
     def side(length: int) -> Tensor:
@@ -103,9 +94,7 @@ class WindowAttention(nn.Module):
         """(B, rows, cols, C) -> the same shape; rows and cols are multiples of 4."""
         if not self.shifted:
             return self.within_windows(x, None)
-        # In an exported graph sizes are symbols, which no cache can hold.
-        pairs = _pairs_across_sides if torch.compiler.is_exporting() else _wrapped_pairs
-        wrapped = pairs(x.shape[1], x.shape[2], x.device)
+        wrapped = _wrapped_pairs(x.shape[1], x.shape[2], x.device)
         shifted = self.within_windows(x.roll((-SHIFT, -SHIFT), (1, 2)), wrapped)
         return shifted.roll((SHIFT, SHIFT), (1, 2))
 

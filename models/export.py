@@ -93,10 +93,8 @@ def export_onnx(
 ) -> float | None:
     """Write ``model`` as one self-contained ONNX file, weights in float32.
 
-    The graph takes float32 ``qts`` (B, 3, 8, 8), ``y_coef`` (B, 1, H/8, W/8, 8, 8) and ``c_coef``
-    (B, 2, H/16, W/16, 8, 8), tables and levels in natural order as the file stores them, and
-    returns ``image`` (B, 3, H, W), RGB in [0, 1], clamped. B, H and W are free; H and W are
-    multiples of 64, onnxruntime refuses others.
+    The graph takes :data:`INPUTS` and returns :data:`OUTPUT`, for any batch and any H and W that
+    are multiples of 64; onnxruntime refuses others.
 
     Args:
         model: any variant, on any device; it is left as it is.
@@ -115,8 +113,11 @@ def export_onnx(
         ImageError: a place that cannot be written.
     """
     path = Path(path)
-    require_packages(check)
-    _require_free(path, overwrite)
+    _require_packages(check)
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder; give --output a file name")
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} is there already; give another --output, or --overwrite")
     require_writable(path.parent)
     network = _plain_copy(model)
     data = _graph(network, notes or {})
@@ -125,12 +126,7 @@ def export_onnx(
     return difference
 
 
-def require_packages(check: bool = True) -> None:
-    """See that the packages for export, and for its check, are there.
-
-    Raises:
-        ExportError: one is not.
-    """
+def _require_packages(check: bool) -> None:
     for name in ("onnx", "onnxscript", *(["onnxruntime"] if check else [])):
         try:
             importlib.import_module(name)
@@ -138,13 +134,6 @@ def require_packages(check: bool = True) -> None:
             raise ExportError(
                 f'ONNX export needs the package {name}; install it: pip install -e ".[onnx]"'
             ) from error
-
-
-def _require_free(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise ExportError(f"{path} is a folder; give --output a file name")
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} is there already; give another --output, or --overwrite")
 
 
 class _Graph(nn.Module):
@@ -351,9 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
     try:
-        require_packages(args.check)
         model = load_checkpoint(args.checkpoint)
-        _require_free(output, args.overwrite)
         print(f"exporting {args.checkpoint}; this takes half a minute", flush=True)
         notes = {
             "checkpoint": args.checkpoint.name,

@@ -5,12 +5,12 @@ Variants of ours may end with a check of the restored picture against the file's
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Literal, NamedTuple, get_args
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.backbone import Backbone
@@ -28,6 +28,7 @@ from models.qtgm import (
     component_scales,
     expected_error,
 )
+from utils.checked import CHECKED, BelowOne, Count
 
 SIZE_MULTIPLE = 16 * WINDOW
 """Image sides the network takes: an MCU of 4:2:0 is 16 pixels, an attention window four MCUs."""
@@ -51,7 +52,10 @@ LAST_STEPS: tuple[LastStep, ...] = get_args(LastStep)
 """Parts that follow the backbone, each of which a variant may lack."""
 
 
-@dataclass(frozen=True)
+PerLevel = tuple[Count, Count, Count]
+
+
+@dataclass(frozen=True, config=CHECKED)
 class IJCNConfig:
     """What distinguishes one variant of the network from another; defaults: the published one.
 
@@ -74,45 +78,19 @@ class IJCNConfig:
     Raises ValueError where a value cannot make a network.
     """
 
-    widths: tuple[int, int, int] = (64, 256, 256)
-    blocks: tuple[int, int, int] = (4, 4, 4)
-    body_blocks: int = 4
-    inner_widths: tuple[int, int, int] | None = None
+    widths: PerLevel = (64, 256, 256)
+    blocks: PerLevel = (4, 4, 4)
+    body_blocks: Count = 4
+    inner_widths: PerLevel | None = None
     activation: Activation = "prelu"
-    attention_depth: int = 4
+    attention_depth: Count = 4
     channel_logits: ChannelLogits = "sum"
-    trunk_width: int = 512
+    trunk_width: Count = 512
     table_input: TableInput = "raw_y_cb"
     residual_scale: ScaleInput = "none"
-    max_drop: float = 0.1
-    level_check: int | None = None
-    confidence: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("widths", "blocks", "inner_widths"):
-            if getattr(self, name) is None and name == "inner_widths":
-                continue
-            value = tuple(getattr(self, name))
-            if len(value) != 3 or any(type(v) is not int or v < 1 for v in value):
-                raise ValueError(f"{name} must be three positive integers, got {value}")
-            object.__setattr__(self, name, value)
-        for name in ("body_blocks", "attention_depth", "trunk_width", *LAST_STEPS):
-            number = getattr(self, name)
-            if number is None and name in LAST_STEPS:
-                continue
-            if type(number) is not int or number < 1:
-                raise ValueError(f"{name} must be a positive integer, got {number!r}")
-        for name, kind in (
-            ("activation", Activation),
-            ("channel_logits", ChannelLogits),
-            ("table_input", TableInput),
-            ("residual_scale", ScaleInput),
-        ):
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        if not 0 <= self.max_drop < 1:
-            raise ValueError(f"max_drop must lie in [0, 1), got {self.max_drop}")
+    max_drop: BelowOne = 0.1
+    level_check: Count | None = None
+    confidence: Count | None = None
 
 
 class IJCNOutput(NamedTuple):
@@ -206,15 +184,9 @@ class IJCN(nn.Module):
     def with_steps(self, **widths: int) -> IJCN:
         """A network of the same weights with fresh last steps, which change little yet.
 
-        widths: of parts in :data:`LAST_STEPS`, see :class:`IJCNConfig`.
-
-        Raises:
-            ValueError: it has one of them, or a width is not positive.
+        widths: of parts in :data:`LAST_STEPS` that this one lacks, see :class:`IJCNConfig`.
         """
-        for name in widths:
-            if (there := getattr(self.config, name)) is not None:
-                raise ValueError(f"this network has a {name} of width {there}")
-        longer = IJCN(IJCNConfig(**{**dataclasses.asdict(self.config), **widths}))
+        longer = IJCN(IJCNConfig(**{**asdict(self.config), **widths}))
         longer.load_state_dict(self.state_dict(), strict=False)
         return longer.train(self.training)
 

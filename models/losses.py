@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from models.dct import image_to_coefficients
 from models.ijcn import IJCNOutput
 from models.qtgm import expected_error
+from utils.checked import CHECKED, NotNegative, Positive
 from utils.training.loop import Loss
 
 Penalty = Literal["charbonnier", "l1", "psnr"]
@@ -20,7 +20,7 @@ _LOG_SCALE = 0.01
 """Brings gradients of "psnr" to the size of the others', for which clip_norm is meant."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class RestorationLoss:
     """Weighted sum of up to three terms, in units of the image's range [0, 1].
 
@@ -33,40 +33,22 @@ class RestorationLoss:
     level_weight: of the corrected levels' error against the clean image's unrounded levels; as the
         DCT is orthonormal, errors of dequantised levels are errors of samples.
     harm_weight: how much more an image counts whose restored picture is worse than its JPEG.
-    balance: divide each image's error by the size its tables let expect, so that a decibel gained
-        at quality 90 is worth one at quality 10; the logarithm does so anyway.
-    autocast: dtype of the backbone.
+    balance_qualities: divide each image's error by the size its tables let expect, so that a
+        decibel gained at quality 90 is worth one at quality 10; the logarithm does so anyway.
 
     The published training is unknown; that the network returns its corrected levels suggests a term
     on them.
     """
 
     penalty: Penalty = "charbonnier"
-    epsilon: float = 1e-3
-    first_weight: float = 0.0
-    level_weight: float = 0.0
-    harm_weight: float = 0.0
-    balance: bool = True
-    autocast: torch.dtype = torch.float32
+    epsilon: Positive = 1e-3
+    first_weight: NotNegative = 0.0
+    level_weight: NotNegative = 0.0
+    harm_weight: NotNegative = 0.0
+    balance_qualities: bool = True
 
-    def __call__(
-        self,
-        network: nn.Module,
-        qts: Tensor,
-        y_coef: Tensor,
-        c_coef: Tensor,
-        chroma_detail: Tensor | None,
-        clean: Tensor,
-        jpeg: Tensor,
-    ) -> tuple[Loss, IJCNOutput]:
-        """Run ``network`` on a batch (see :meth:`models.IJCN.forward`).
-
-        clean, jpeg: (B, 3, H, W) in [0, 1]. Also returns the network's output.
-        """
-        with torch.autocast(
-            clean.device.type, torch.bfloat16, enabled=self.autocast == torch.bfloat16
-        ):
-            output: IJCNOutput = network(qts, y_coef, c_coef, chroma_detail)
+    def __call__(self, output: IJCNOutput, qts: Tensor, clean: Tensor, jpeg: Tensor) -> Loss:
+        """Of a network's output for tables ``qts``; clean, jpeg: (B, 3, H, W) in [0, 1]."""
         scale = self._scale(qts)
         terms = {"image": self.of_image(qts, output.image, clean, jpeg)}
         total = terms["image"]
@@ -80,7 +62,7 @@ class RestorationLoss:
             chroma = self._per_image(output.c_coef * tables[:, 1:] - c / 255)
             terms["levels"] = ((luma + chroma) / 2 * scale).mean()
             total = total + self.level_weight * terms["levels"]
-        return Loss(total, {name: value.detach() for name, value in terms.items()}), output
+        return Loss(total, {name: value.detach() for name, value in terms.items()})
 
     def of_image(self, qts: Tensor, image: Tensor, clean: Tensor, jpeg: Tensor) -> Tensor:
         """The first term: of a restored ``image``, all three (B, 3, H, W) in [0, 1]."""
@@ -91,7 +73,7 @@ class RestorationLoss:
 
     def _scale(self, qts: Tensor) -> Tensor:
         """(B): what an image's error is multiplied with."""
-        balance = self.balance and self.penalty != "psnr"
+        balance = self.balance_qualities and self.penalty != "psnr"
         return 1 / expected_error(qts.float()) if balance else qts.new_ones(len(qts)).float()
 
     def _per_image(self, error: Tensor) -> Tensor:

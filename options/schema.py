@@ -26,18 +26,19 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 
 from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, SingleJpeg
 from data.drawn import KINDS
 from data.jpeg import Sampling
 from models.checkpoint import SHIPPED
 from models.ijcn import IJCNConfig, LastStep
-from models.losses import Penalty
+from models.losses import RestorationLoss
 from models.restore.restorer import Ensemble, Precision
+from utils.checked import CHECKED, Count, Natural, NotNegative, Positive, Share
 from utils.evaluation.evaluate import SaveImages
 from utils.picture_files import Format
-from utils.training.optimisers import OptimiserKind
-from utils.training.schedule import Schedule, ScheduleKind
+from utils.training.schedule import Recipe
 
 
 def _without_repeats(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -79,28 +80,27 @@ def _names_or_auto(value: Any) -> Any:
     return value if value == "auto" else _as_list(value)
 
 
-Quality = Annotated[int, Field(ge=1, le=100)]
-Qualities = Annotated[
-    tuple[Quality, ...],
+T = TypeVar("T")
+Several = Annotated[
+    tuple[T, ...],
     BeforeValidator(_several),
     Field(min_length=1),
     AfterValidator(_without_repeats),
 ]
-Samplings = Annotated[
-    tuple[Annotated[Sampling, BeforeValidator(_sampling)], ...],
-    BeforeValidator(_several),
+SeveralPairs = Annotated[
+    tuple[tuple[T, T], ...],
+    BeforeValidator(_several_pairs),
     Field(min_length=1),
     AfterValidator(_without_repeats),
+]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Qualities = Several[Quality]
+Samplings = Several[Annotated[Sampling, BeforeValidator(_sampling)]]
+Metrics = Annotated[
+    Several[Literal["psnr", "ssim", "psnrb", "psnr_y", "ssim_y", "lpips", "dists"]],
+    Field(examples=["[psnr,ssim,psnrb,psnr_y,ssim_y]"]),
 ]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-
-
-Metrics = Annotated[
-    tuple[Literal["psnr", "ssim", "psnrb", "psnr_y", "ssim_y", "lpips", "dists"], ...],
-    BeforeValidator(_several),
-    Field(min_length=1, examples=["[psnr,ssim,psnrb,psnr_y,ssim_y]"]),
-    AfterValidator(_without_repeats),
-]
 
 
 def _shipped_file(path: Path) -> Path:
@@ -115,7 +115,7 @@ class OptionsError(ValueError):
 class Options(BaseModel):
     """Base: immutable, no unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(**CHECKED, frozen=True)
 
 
 class ComputeOptions(Options):
@@ -123,12 +123,12 @@ class ComputeOptions(Options):
 
     device: Device = "auto"
     precision: Precision = "auto"
-    max_memory: Annotated[Annotated[float, Field(gt=0)] | None, Field(examples=["4"])] = None
+    max_memory: Annotated[Positive | None, Field(examples=["4"])] = None
     compile: bool = False
     ensemble: Ensemble = 1
     leave_fine: bool = True
-    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
-    threads: Annotated[int, Field(ge=0)] = 0
+    strength: Share = 1.0
+    threads: Natural = 0
     output: Path = Path("test_results")
 
 
@@ -185,22 +185,8 @@ class DoubleTestOptions(EvaluationOptions):
 
     qualities: Qualities = (30, 50)
     second_qualities: Annotated[Qualities | None, Field(examples=["[10,95]"])] = None
-    pairs: Annotated[
-        Annotated[
-            tuple[tuple[Quality, Quality], ...],
-            BeforeValidator(_several_pairs),
-            Field(min_length=1),
-            AfterValidator(_without_repeats),
-        ]
-        | None,
-        Field(examples=["[[10,90],[90,10]]"]),
-    ] = None
-    shifts: Annotated[
-        tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...],
-        BeforeValidator(_several_pairs),
-        Field(min_length=1),
-        AfterValidator(_without_repeats),
-    ] = ((0, 0), (4, 4))
+    pairs: Annotated[SeveralPairs[Quality] | None, Field(examples=["[[10,90],[90,10]]"])] = None
+    shifts: SeveralPairs[Natural] = ((0, 0), (4, 4))
 
     def degradations(self) -> list[DoubleJpeg]:
         """Every first quality with every second one, or the given pairs, at each shift."""
@@ -230,7 +216,7 @@ class RealTestOptions(InferenceOptions):
     overwrite: bool = False
     compare: bool = False
     report: bool = False
-    max_pixels: Annotated[float, Field(gt=0)] = 200.0
+    max_pixels: Positive = 200.0
     json_report: Path | None = None
 
     @model_validator(mode="after")
@@ -241,11 +227,6 @@ class RealTestOptions(InferenceOptions):
                 "add --format tiff or --format jpg"
             )
         return self
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class DataOptions(Options):
@@ -260,8 +241,8 @@ class DataOptions(Options):
     batch: Count = 8
     candidates: Count = 1
     smallest_scale: Annotated[float, Field(ge=0.1, le=1)] = 1.0
-    memory_gib: Annotated[float, Field(ge=0)] = 8.0
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    memory_gib: NotNegative = 8.0
+    workers: Natural | Literal["auto"] = "auto"
     listed_qualities: tuple[Quality, ...] = (10, 20, 30, 40)
     listed_share: Share = 0.5
     fine_share: Share = 0.0
@@ -274,7 +255,7 @@ class DataOptions(Options):
     drawn_kinds: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(KINDS)
     desaturated_share: Share = 0.0
     smooth_chroma_share: Share = 0.0
-    stored_crops: Annotated[int, Field(ge=0)] = 0
+    stored_crops: Natural = 0
 
     def compression(self) -> RandomCompression:
         """The degradation these options describe."""
@@ -305,60 +286,12 @@ class DataOptions(Options):
         return self
 
 
-class LossOptions(Options):
-    """Terms of the loss, see models.losses.RestorationLoss."""
+@dataclass(frozen=True, config=CHECKED)
+class OptimisationOptions(Recipe):
+    """Optimiser, course of the learning rate, EMA of the weights, which parts are trained."""
 
-    penalty: Penalty = "charbonnier"
-    epsilon: Positive = 1e-3
-    first_weight: Annotated[float, Field(ge=0)] = 0.0
-    level_weight: Annotated[float, Field(ge=0)] = 0.0
-    harm_weight: Annotated[float, Field(ge=0)] = 0.0
-    balance_qualities: bool = True
-
-
-class OptimisationOptions(Options):
-    """Optimiser, course of the learning rate, EMA of the weights."""
-
-    optimiser: OptimiserKind = "adamw"
-    kernel_rate: Positive = 0.4
-    steps: Count | None = None
-    minutes: Positive | None = None
-    learning_rate: Positive = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    schedule: ScheduleKind = "trapezoid"
-    cooldown_share: Share = 0.25
-    final_share: Share = 0.02
-    milestones: tuple[Count, ...] = ()
-    milestone_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.99,
-    )
-    clip_norm: Positive = 1.0
-    accumulate: Count = 1
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     compile: bool = False
     parts: tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...] = ()
-
-    def course(self) -> Schedule:
-        """The learning rate by step, or by the clock."""
-        return Schedule(
-            self.steps,
-            self.learning_rate,
-            self.warmup_steps,
-            self.schedule,
-            self.cooldown_share,
-            self.final_share,
-            self.milestones,
-            self.milestone_factor,
-            self.minutes,
-        )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> OptimisationOptions:
-        self.course()
-        return self
 
 
 class ValidationOptions(Options):
@@ -368,7 +301,7 @@ class ValidationOptions(Options):
     qualities: Qualities = (10, 40, 90)
     crop: Annotated[int, Field(ge=16)] = 256
     every_steps: Count = 500
-    pictures: Annotated[int, Field(ge=0)] = 4
+    pictures: Natural = 4
     other_kinds: bool = False
 
 
@@ -381,10 +314,10 @@ class TrainOptions(Options):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     output: Path = Path("runs")
     initial: Path | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     device: Device = "auto"
     precision: Precision = "auto"
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Natural = 0
     save_minutes: Positive = 5.0
     report_steps: Count = 50
     tensorboard: bool = True
@@ -392,17 +325,12 @@ class TrainOptions(Options):
     network: IJCNConfig | None = None
     add: Annotated[dict[LastStep, Count], Field(examples=["{confidence: 32}"])] = {}
     data: DataOptions
-    loss: LossOptions = LossOptions()
+    loss: RestorationLoss = RestorationLoss()
     optimisation: OptimisationOptions
     validation: ValidationOptions | None = None
 
     @model_validator(mode="after")
-    def _divisible(self) -> TrainOptions:
-        if self.data.batch % self.optimisation.accumulate:
-            raise ValueError(
-                f"data.batch {self.data.batch} must be a multiple of optimisation.accumulate "
-                f"{self.optimisation.accumulate}"
-            )
+    def _consistent(self) -> TrainOptions:
         if self.data.stored_crops:
             if self.optimisation.parts != ("confidence",):
                 raise ValueError(

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
 from data.degradation import SingleJpeg
-from models import IJCN, IJCNConfig, Restorer, save_checkpoint
+from models import IJCN, Restorer, save_checkpoint
 from models.restore.restorer import network_input
+from options.schema import TrainOptions, load_options
 
 # A job runner may have started this process with interrupts ignored, which children would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -45,21 +46,8 @@ GOLDEN = ROOT / "tests" / "golden"
 PATIENCE = 1200
 """Seconds after which a process hangs: many, as a machine may be busy with other things."""
 
-TINY = IJCNConfig(
-    widths=(8, 8, 8),
-    blocks=(1, 1, 1),
-    body_blocks=1,
-    activation="relu",
-    attention_depth=1,
-    channel_logits="mean",
-    trunk_width=16,
-    table_input="log_y_cb_cr",
-    residual_scale="components",
-    max_drop=0.0,
-    level_check=8,
-    confidence=8,
-)
-"""A variant small enough to run in milliseconds; it uses every departure from the published one."""
+TINY = load_options(TrainOptions, ROOT / "options" / "train_smoke.yml").network
+"""A variant that runs in milliseconds and uses every departure from the published one."""
 
 
 def released_weights(seed: int = 7) -> dict[str, torch.Tensor]:
@@ -230,6 +218,16 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def refusal(
+    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], *arguments: object
+) -> str:
+    """The one line on stderr of a command's ``main`` that ends with a usage error."""
+    assert main([*map(str, arguments)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
 
 
 def report_contents(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:

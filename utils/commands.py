@@ -28,7 +28,7 @@ COMMANDS = {
     "plots": Command("utils.plots", "-m utils.plots", "curves of figures and of training"),
     "download": Command("testsets.download", "testsets/download.py", "fetch test sets"),
     "train": Command("main_train_IJCN", "main_train_IJCN.py", "train from an option file"),
-    "weights": Command("jobs.weights", "-m jobs.weights", "average or slim checkpoints"),
+    "weights": Command("jobs.weights", "-m jobs.weights", "average checkpoints"),
     "export": Command("models.export", "-m models.export", "write a checkpoint as ONNX"),
 }
 """Subcommands of ``ijcn``, in the order of its help."""

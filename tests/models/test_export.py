@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from data.jpeg import Sampling, encode_jpeg, read_jpeg
 from models import IJCN, export, load_checkpoint, save_checkpoint
 from models.export import INPUTS, ExportError, export_onnx, sample_input
 from models.restore.restorer import Restorer, network_input
-from tests.conftest import PATIENCE, ROOT, photograph, tiny_network
+from tests.conftest import PATIENCE, ROOT, photograph, refusal, tiny_network
 from utils.image_io import ImageError, read_image
 from utils.run_log import file_hash
 
@@ -70,24 +71,6 @@ def ours(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Exported
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert export.main(["--checkpoint", str(checkpoint), "--output", str(path)]) == 0
     return Exported(path, out.getvalue())
-
-
-@pytest.mark.slow
-def test_onnxruntime_agrees_at_every_size_and_batch(ours: Exported, checkpoint: Path) -> None:
-    session, network = ours.session(), load_checkpoint(checkpoint)
-    sizes = ((64, 64), (64, 192), (192, 64), (128, 128), (128, 192), (256, 320))
-    for batch, (height, width) in [(b, s) for b in (1, 2, 3) for s in sizes[: 7 - b]]:
-        inputs = sample_input(batch, height, width, seed=batch)
-        (image,) = session.run(["image"], inputs)
-        assert image.dtype == np.float32
-        assert image.shape == (batch, 3, height, width)
-        assert image.std() > 0.1
-        assert image.min() >= 0
-        assert image.max() <= 1
-        with torch.inference_mode():
-            expected = network(**{k: torch.from_numpy(v) for k, v in inputs.items()}).image
-        difference = np.abs(image - expected.clamp(0, 1).numpy()).max()
-        assert difference <= NOISE, f"batch {batch}, {height}x{width}: {difference}"
 
 
 @pytest.mark.slow
@@ -143,7 +126,8 @@ def test_the_file_is_one_and_says_what_it_is(ours: Exported, checkpoint: Path) -
     first, last = ours.printed.splitlines()
     assert "tiny.safetensors" in first
     assert f"{ours.path}: 1" in last
-    assert "differs from PyTorch by" in last
+    (difference,) = re.findall(r"differs from PyTorch by (\S+) at most, 4 sizes checked", last)
+    assert float(difference) <= NOISE
     assert [path.name for path in ours.path.parent.iterdir()] == ["ijcn.onnx"]
     for word in (str(ROOT), "site-packages", ".py", "stack_trace"):  # of this machine
         assert word.encode() not in ours.path.read_bytes()
@@ -174,26 +158,18 @@ def test_the_file_is_one_and_says_what_it_is(ours: Exported, checkpoint: Path) -
     assert "[0, 1]" in notes["image"]
 
 
-def _refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line on stderr of a command that ends with a usage error."""
-    assert export.main([*map(str, arguments)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 def test_an_existing_file_is_kept(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     default = tmp_path / "tiny.onnx"
     default.write_bytes(b"dear")
-    assert "tiny.onnx is there already" in _refusal(capsys, "--checkpoint", checkpoint)
+    assert "tiny.onnx is there already" in refusal(export.main, capsys, "--checkpoint", checkpoint)
     with pytest.raises(ExportError, match="--overwrite"):
         export_onnx(tiny_network(), default)
     assert default.read_bytes() == b"dear"
     to_folder = "--checkpoint", checkpoint, "--output", ".", "--overwrite"
-    assert "is a folder" in _refusal(capsys, *to_folder)
+    assert "is a folder" in refusal(export.main, capsys, *to_folder)
 
 
 def test_what_cannot_be_read_or_written_is_one_line(
@@ -201,11 +177,11 @@ def test_what_cannot_be_read_or_written_is_one_line(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     path = tmp_path / "file" / "x.onnx"
-    line = _refusal(capsys, "--checkpoint", checkpoint, "--output", path)
+    line = refusal(export.main, capsys, "--checkpoint", checkpoint, "--output", path)
     assert "is a file, not a folder" in line
     with pytest.raises(ImageError, match="is a file, not a folder"):
         export_onnx(tiny_network(), path)
-    line = _refusal(capsys, "--checkpoint", tmp_path / "none.safetensors")
+    line = refusal(export.main, capsys, "--checkpoint", tmp_path / "none.safetensors")
     assert "none.safetensors not found" in line
 
 
@@ -235,33 +211,28 @@ def test_a_missing_package_is_named(
     tmp_path: Path, checkpoint: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    line = _refusal(capsys, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
+    line = refusal(export.main, capsys, "--checkpoint", checkpoint, "--output", tmp_path / "x.onnx")
     assert line.startswith(f"error: ONNX export needs the package {package};")
     assert line.endswith('pip install -e ".[onnx]"')
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_check_no_runtime_is_needed(
+def test_the_network_is_left_as_it_is_and_without_the_check_no_runtime_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(export, "_graph", lambda network, notes: b"graph")
-    assert export_onnx(tiny_network(), tmp_path / "x.onnx", check=False) is None
-    assert (tmp_path / "x.onnx").read_bytes() == b"graph"
-
-
-def test_the_network_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[IJCN] = []
 
     def graph(network: IJCN, notes: object) -> bytes:
         seen.append(network)
         return b"graph"
 
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(export, "_graph", graph)
     network = tiny_network().bfloat16().train()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = torch.get_rng_state()
-    export_onnx(network, tmp_path / "x.onnx", check=False)
+    assert export_onnx(network, tmp_path / "x.onnx", check=False) is None
+    assert (tmp_path / "x.onnx").read_bytes() == b"graph"
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
     assert all(p.requires_grad and p.dtype == torch.bfloat16 for p in network.parameters())

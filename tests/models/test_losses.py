@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -46,10 +44,8 @@ def test_terms_equal_their_definition(penalty: str, balance: bool) -> None:
         c_coef + 0.3 * torch.randn(c_coef.shape),
         clean + 0.05 * torch.randn_like(clean),
     )
-    loss = RestorationLoss(penalty, 1e-3, 0.5, 0.25, balance=balance)  # type: ignore[arg-type]
-    network: Any = lambda *inputs: output  # noqa: E731
-    result, returned = loss(network, qts, y_coef, c_coef, None, clean, clean)
-    assert returned is output
+    loss = RestorationLoss(penalty, 1e-3, 0.5, 0.25, balance_qualities=balance)  # type: ignore[arg-type]
+    result = loss(output, qts, clean, clean)
 
     def size(error: Tensor) -> float:
         e = error.double().numpy()
@@ -79,7 +75,7 @@ def test_level_and_first_terms_reach_logm_only() -> None:
     gradients = []
     for loss in (both, image_only):
         model.zero_grad()
-        loss(model, *batch[:3], None, batch[3], batch[3])[0].total.backward()
+        loss(model(*batch[:3]), batch[0], batch[3], batch[3]).total.backward()
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
     changed = {n for n in gradients[0] if not torch.allclose(gradients[0][n], gradients[1][n])}
     assert changed
@@ -90,8 +86,8 @@ def test_pictures_worse_than_their_jpeg_count_more() -> None:
     qts, _, _, clean = _batch(10, 80)
     jpeg, better, worse = clean + 0.2, clean[:1] + 0.1, clean[1:] + 0.4
     image = torch.cat((better, worse))
-    plain = RestorationLoss("l1", balance=False).of_image(qts, image, clean, jpeg)
+    plain = RestorationLoss("l1", balance_qualities=False).of_image(qts, image, clean, jpeg)
     assert plain.item() == pytest.approx((0.1 + 0.4) / 2)
-    harmed = RestorationLoss("l1", balance=False, harm_weight=3.0)
+    harmed = RestorationLoss("l1", balance_qualities=False, harm_weight=3.0)
     expected = (0.1 + 0.4 + 3 * (0.4 - 0.2)) / 2
     assert harmed.of_image(qts, image, clean, jpeg).item() == pytest.approx(expected)

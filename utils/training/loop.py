@@ -26,15 +26,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from utils.distributed import ALONE, World
 from utils.training.optimisers import (
-    OptimiserKind,
     build_optimisers,
     optimiser_state,
     restore_optimisers,
     set_rate,
 )
-from utils.training.profile import StepProfile
+from utils.training.profile import step_profile
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
-from utils.training.schedule import Schedule
+from utils.training.schedule import Recipe
 from utils.training.state import save_state, saved_states, set_aside
 
 Batch = TypeVar("Batch")
@@ -52,26 +51,6 @@ class TrainingError(RuntimeError):
     """A run that cannot start or go on; the message is one line."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Numbers of the optimisation; see options.schema.OptimisationOptions."""
-
-    schedule: Schedule
-    optimiser: OptimiserKind = "adamw"
-    kernel_rate: float = 0.4
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    accumulate: int = 1
-    save_minutes: float = 5.0
-    report_steps: int = 50
-    validate_steps: int | None = None
-    max_minutes: float | None = None
-    profile: bool = False
-    seed: int = 0
-
-
 class Loss(NamedTuple):
     """What one batch gave: the scalar to minimise, and detached scalars to report."""
 
@@ -87,33 +66,15 @@ class Validated(NamedTuple):
     watched: Mapping[str, float] = {}
 
 
-@dataclass(frozen=True)
-class Batches(Generic[Batch]):
-    """Where a trainer's batches come from.
-
-    start: first step -> endless iterator of this process's micro-batches, ``accumulate`` of them a
-    step, each a pure function of step, position and process. crops: samples of one step over all
-    processes and micro-batches.
-    """
-
-    start: Callable[[int], Iterator[Batch]]
-    crops: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of :meth:`Trainer.fit` ended: steps done in all, whether that is the whole run."""
-
-    step: int
-    finished: bool
-
-
 @dataclass(eq=False)
 class Trainer(Generic[Batch]):
     """Trains one network in one folder.
 
     network: on its device. recipe: numbers of the optimisation. folder: where states go.
-    batches: see :class:`Batches`. loss: (network, batch) -> :class:`Loss`; may use autocast.
+    batches: first step -> endless iterator of this process's micro-batches, ``accumulate`` of them
+        a step, each a pure function of step, position and process.
+    crops: samples of one step over all processes and micro-batches.
+    loss: (network, batch) -> :class:`Loss`; may use autocast.
     validate: EMA network -> :class:`Validated`, called by every process; only the main process's
         result counts. None: no validation.
     export: (EMA network, stem) writes a checkpoint for users; called with "last" and "best" by the
@@ -121,31 +82,34 @@ class Trainer(Generic[Batch]):
     record: what the run tells people.
     world: the processes that train together.
     variant: what the network is, compared with that of the state a run is resumed from.
+    save_minutes, report_steps, validate_steps: how often; None: only at the end.
+    max_minutes: after which this call stops, to be resumed later.
+    profile: write where the time of a step goes, see :mod:`utils.training.profile`.
+    seed: of all random layers.
     """
 
     network: nn.Module
     recipe: Recipe
     folder: Path
-    batches: Batches[Batch]
+    batches: Callable[[int], Iterator[Batch]]
+    crops: int
     loss: Callable[[nn.Module, Batch], Loss]
     validate: Callable[[nn.Module], Validated] | None
     export: Callable[[nn.Module, str], None]
     record: RunRecord
     world: World = ALONE
     variant: str = ""
+    save_minutes: float = 5.0
+    report_steps: int = 50
+    validate_steps: int | None = None
+    max_minutes: float | None = None
+    profile: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        recipe = self.recipe
         self.device = next(self.network.parameters()).device
         self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimisers = build_optimisers(
-            self.network,
-            recipe.optimiser,
-            recipe.schedule.peak,
-            recipe.weight_decay,
-            recipe.betas,
-            recipe.kernel_rate,
-        )
+        self.optimisers = build_optimisers(self.network, self.recipe)
         self.step = 0
         self.minutes = 0.0
         self.skipped = 0
@@ -165,15 +129,12 @@ class Trainer(Generic[Batch]):
         """
         found = False
         damaged: list[Path] = []
-        for path, state in saved_states(self.folder):
+        for path, state, damage in saved_states(self.folder):
             found = True
-            if isinstance(state, str):
-                self.record.say(f"{path} cannot be used: {state}")
-                damaged.append(path)
-                continue
-            problem = self._unfit(state)
-            if problem:
+            if problem := damage or self._unfit(state):
                 self.record.say(f"{path} cannot be used: {problem}")
+                if damage:
+                    damaged.append(path)
                 continue
             self.world.wait()  # until all have read it
             for other in damaged if self.world.is_main else []:
@@ -190,29 +151,30 @@ class Trainer(Generic[Batch]):
         self.record.start_from(0)
         return False
 
-    def fit(self) -> Outcome:
+    def fit(self) -> bool:
         """Train until the schedule's end, the time limit or a signal; state is saved each time.
+
+        Returns whether the schedule has ended.
 
         Raises:
             TrainingError: the loss was not finite many times in a row, or a state could not be
                 written.
         """
-        recipe = self.recipe
         if self._ended():
             self.record.say(f"nothing to do: {self._progress()} are done")
-            return Outcome(self.step, True)
+            return True
         start = saved = time.monotonic()
         self._began = start - 60 * self.minutes
         with _stop_on_signal() as stop:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
-            wants_profile = recipe.profile and self.world.is_main
-            profile = StepProfile(self.record, self.device) if wants_profile else None
-            stream = self.batches.start(self.step)
-            self.record.progress(self.step, recipe.schedule.steps, {})
+            wants_profile = self.profile and self.world.is_main
+            profile = step_profile(self.record, self.device) if wants_profile else None
+            stream = self.batches(self.step)
+            self.record.progress(self.step, self.recipe.steps, {})
             while not self._ended():
-                limit = recipe.max_minutes
-                expired = limit is not None and time.monotonic() - start > 60 * limit
+                limit = math.inf if self.max_minutes is None else 60 * self.max_minutes
+                expired = time.monotonic() - start > limit
                 wants_stop = bool(stop) or (expired and self.world.is_main)
                 figures, stopping = self._train_step(wrapped, stream, meter, wants_stop)
                 self.step += 1
@@ -220,10 +182,11 @@ class Trainer(Generic[Batch]):
                     profile.step()
                 meter.finish_step(figures)
                 self._show(meter)
-                if self.step % recipe.report_steps == 0 or self._ended():
+                if self.step % self.report_steps == 0 or self._ended():
                     self._report(meter)
-                validates = self._validates()
-                if validates or time.monotonic() - saved > 60 * recipe.save_minutes:
+                every = self.validate_steps
+                validates = self._ended() or (every is not None and self.step % every == 0)
+                if validates or time.monotonic() - saved > 60 * self.save_minutes:
                     # Before a validation too: whoever ends a run may not wait for that.
                     self.save()
                     saved = time.monotonic()
@@ -235,21 +198,18 @@ class Trainer(Generic[Batch]):
             self.save()
             if self.world.is_main:
                 self.export(self.ema, "last")
-            self._check_failure()
-        return Outcome(self.step, self._ended())
+            (failed,) = self.world.sums([float(self._failure is not None)], self.device)
+            if failed:
+                raise self._failure or TrainingError(OTHER_FAILED)
+        return self._ended()
 
     def _ended(self) -> bool:
-        return self.recipe.schedule.done(self.step, self.minutes) >= 1
-
-    def _validates(self) -> bool:
-        every = self.recipe.validate_steps
-        return self._ended() or (every is not None and self.step % every == 0)
+        return self.recipe.done(self.step, self.minutes) >= 1
 
     def _progress(self) -> str:
-        schedule = self.recipe.schedule
-        if schedule.steps is not None:
-            return f"{self.step} of {schedule.steps} steps"
-        return f"{self.minutes:.1f} of {schedule.minutes:g} minutes"
+        if self.recipe.steps is not None:
+            return f"{self.step} of {self.recipe.steps} steps"
+        return f"{self.minutes:.1f} of {self.recipe.minutes:g} minutes"
 
     def save(self) -> None:
         """Write the whole state; the main process does it, the others go on.
@@ -280,12 +240,6 @@ class Trainer(Generic[Batch]):
             if self.world.size == 1:  # of several, the others would wait for this process
                 raise self._failure from error
 
-    def _check_failure(self) -> None:
-        """Raise in every process what failed in one."""
-        (failed,) = self.world.sums([float(self._failure is not None)], self.device)
-        if failed:
-            raise self._failure or TrainingError(OTHER_FAILED)
-
     def _unfit(self, state: Mapping[str, Any]) -> str | None:
         """Why a state cannot be continued by this trainer, None if it can."""
         own = self.network.state_dict()
@@ -312,8 +266,8 @@ class Trainer(Generic[Batch]):
     ) -> tuple[dict[str, float], bool]:
         """One update; returns the step's figures over all processes, and whether to stop."""
         recipe = self.recipe
-        _seed_step(recipe.seed, self.step, self.world.rank)
-        self._rate = recipe.schedule.rate(self.step, self.minutes)
+        _seed_step(self.seed, self.step, self.world.rank)
+        self._rate = recipe.rate(self.step, self.minutes)
         set_rate(self.optimisers, self._rate)
         self.network.train()
         self.network.zero_grad(set_to_none=True)
@@ -367,27 +321,25 @@ class Trainer(Generic[Batch]):
         average(list(self.ema.parameters()), list(self.network.parameters()), None)
 
     def _show(self, meter: _Meter) -> None:
-        shown = {name: f"{value:.4g}" for name, value in meter.running.items()}
-        rate = meter.steps_per_second * self.batches.crops
-        shown = {key: shown[key] for key in ("loss", "gain") if key in shown}
-        schedule = self.recipe.schedule
-        if schedule.steps is None:
-            shown = {"done": self._progress(), **shown}
-        self.record.progress(
-            self.step,
-            schedule.steps,
-            {**shown, "crops/s": f"{rate:.1f}", "skipped": str(self.skipped)},
-        )
+        shown = {"done": self._progress()} if self.recipe.steps is None else {}
+        for name in ("loss", "gain"):
+            if name in meter.running:
+                shown[name] = f"{meter.running[name]:.4g}"
+        shown |= {"crops/s": f"{self._crop_rate(meter):.1f}", "skipped": str(self.skipped)}
+        self.record.progress(self.step, self.recipe.steps, shown)
+
+    def _crop_rate(self, meter: _Meter) -> float:
+        """Crops per second; 0 as long as it is not known."""
+        return self.crops / meter.step_seconds if meter.step_seconds else 0.0
 
     def _report(self, meter: _Meter) -> None:
-        rate = meter.steps_per_second * self.batches.crops
         self.record.curve(
             TRAIN_CURVE,
             self.step,
             {
                 **meter.window_means(),
                 "learning_rate": self._rate,
-                "crops_per_second": rate,
+                "crops_per_second": self._crop_rate(meter),
                 "waiting_for_data": meter.waiting_share,
                 "skipped": self.skipped,
             },
@@ -425,7 +377,7 @@ class _Meter:
 
     def __init__(self) -> None:
         self.running: dict[str, float] = {}
-        self.steps_per_second = 0.0
+        self.step_seconds = 0.0
         self._first = True
         self._last = time.perf_counter()
         self._window: list[dict[str, float]] = []
@@ -444,15 +396,13 @@ class _Meter:
 
     def finish_step(self, figures: Mapping[str, float]) -> None:
         now = time.perf_counter()
-        took, self._last = max(now - self._last, 1e-9), now
+        took, self._last = now - self._last, now
         if self._first:  # starts loaders, compiles: says nothing of those to come
             self._first, self._waited = False, 0.0
         else:
             self._worked += took
-            rate = 1 / took
-            old = self.steps_per_second or rate
             # Of durations, not of rates: their mean is what the remaining time depends on.
-            self.steps_per_second = 1 / (0.95 / old + 0.05 / rate)
+            self.step_seconds = 0.95 * (self.step_seconds or took) + 0.05 * took
         if not figures:
             return
         self._window.append(dict(figures))

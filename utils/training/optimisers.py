@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from utils.training.muon import Muon
+from utils.training.schedule import Recipe
 
-OptimiserKind = Literal["adam", "adamw", "muon"]
 
-
-def build_optimisers(
-    network: nn.Module,
-    kind: OptimiserKind,
-    rate: float,
-    weight_decay: float,
-    betas: tuple[float, float],
-    kernel_rate: float,
-) -> list[torch.optim.Optimizer]:
+def build_optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Optimisers that together train every weight of ``network`` once.
 
     "adam" and "adamw" take all weights (weight decay is an L2 penalty in the first, decoupled in
@@ -45,26 +37,26 @@ def build_optimisers(
         return weight.ndim in (2, 4) and max(weight.shape[:2]) > 1
 
     parameters = [p for p in network.parameters() if p.requires_grad]
-    kernels = [p for p in parameters if kind == "muon" and inner_kernel(p)]
+    kernels = [p for p in parameters if recipe.optimiser == "muon" and inner_kernel(p)]
     chosen = {id(p) for p in kernels}
     rest = [p for p in parameters if id(p) not in chosen]
-    adam = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+    adam = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
     optimisers: list[torch.optim.Optimizer] = [
         adam(
             [
-                {"params": [p for p in rest if decays(p)], "weight_decay": weight_decay},
+                {"params": [p for p in rest if decays(p)], "weight_decay": recipe.weight_decay},
                 {"params": [p for p in rest if not decays(p)], "weight_decay": 0.0},
             ],
-            lr=rate,
-            betas=betas,
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
             fused=True,
         )
     ]
     if kernels:
-        optimisers.append(Muon(kernels, rate, weight_decay))
+        optimisers.append(Muon(kernels, recipe.learning_rate, recipe.weight_decay))
     for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["rate_factor"] = kernel_rate if isinstance(optimiser, Muon) else 1.0
+            group["rate_factor"] = recipe.kernel_rate if isinstance(optimiser, Muon) else 1.0
     return optimisers
 
 

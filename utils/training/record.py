@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,8 @@ from tqdm import tqdm
 
 from utils.image_io import ImageError, write_atomically, write_png
 
-LOG_FILE = "log.txt"
 TRAIN_CURVE = "train.csv"
 VALIDATION_CURVE = "validation.csv"
-PANEL_FOLDER = "panels"
-TENSORBOARD_FOLDER = "tensorboard"
 
 
 class RunRecord:
@@ -34,9 +32,8 @@ class RunRecord:
     def __init__(self, folder: Path, *, speaks: bool = True, tensorboard: bool = True) -> None:
         self.folder = folder
         self.speaks = speaks
+        self.tensorboard = tensorboard
         self._bar: tqdm[Any] | None = None
-        self._board: Any = None
-        self._wants_board = speaks and tensorboard
         self._first_step = 0
         self._complained = False
 
@@ -46,16 +43,16 @@ class RunRecord:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if self._board is not None:
+        if (board := vars(self).get("_board")) is not None:  # opened at all
             with self._complaining():
-                self._board.close()
+                board.close()
 
     def say(self, line: str) -> None:
         """Print a line above the progress bar and append it, dated, to log.txt."""
         if not self.speaks:
             return
         tqdm.write(line)
-        with self._complaining(), (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+        with self._complaining(), (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def start_from(self, step: int) -> None:
@@ -83,19 +80,16 @@ class RunRecord:
         """Append a row to the CSV ``name`` and the same numbers to TensorBoard."""
         if not self.speaks:
             return
-        path = self.folder / name
         row = {"step": str(step), **{key: f"{value:.6g}" for key, value in figures.items()}}
         with self._complaining():
-            header, rows = read_curve(path)
-            if path.exists() and set(row) <= set(header):
-                with path.open("a", newline="", encoding="utf-8") as file:
-                    csv.DictWriter(file, header).writerow(row)
-            else:  # a resumed run may report more than it did before
-                _write_csv(path, list(dict.fromkeys([*header, *row])), [*rows, row])
+            header, rows = read_curve(self.folder / name)
+            # A resumed run may report more than it did before.
+            header = list(dict.fromkeys([*header, *row]))
+            _write_csv(self.folder / name, header, [*rows, row])
         with self._complaining():
-            if (board := self._open_board()) is not None:
+            if self._board is not None:
                 for key, value in figures.items():
-                    board.add_scalar(f"{Path(name).stem}/{key}", value, step)
+                    self._board.add_scalar(f"{Path(name).stem}/{key}", value, step)
 
     def text(self, name: str, text: str) -> None:
         """Write a text file, in the place of an earlier one."""
@@ -109,10 +103,10 @@ class RunRecord:
         if not self.speaks:
             return
         with self._complaining():
-            write_png(self.folder / PANEL_FOLDER / f"{name}.png", image)
+            write_png(self.folder / "panels" / f"{name}.png", image)
         with self._complaining():
-            if (board := self._open_board()) is not None:
-                board.add_image(name, image, step, dataformats="HWC")
+            if self._board is not None:
+                self._board.add_image(name, image, step, dataformats="HWC")
 
     @contextmanager
     def _complaining(self) -> Iterator[None]:
@@ -125,20 +119,18 @@ class RunRecord:
                 message = f"warning: curves or pictures of this run are incomplete ({error})"
                 tqdm.write(message, file=sys.stderr)
 
-    def _open_board(self) -> Any:
-        if self._board is not None or not self._wants_board:
-            return self._board
-        self._wants_board = False
+    @cached_property
+    def _board(self) -> Any:
+        """TensorBoard's writer, opened when it is first needed; None without TensorBoard."""
+        if not self.tensorboard:
+            return None
         try:
             from torch.utils.tensorboard import SummaryWriter  # optional dependency, slow to import
         except ImportError:
             self.say('TensorBoard is not installed (pip install -e ".[train]"): curves go to CSV')
             return None
         # What was written after the step a run is resumed from is taken back.
-        self._board = SummaryWriter(
-            str(self.folder / TENSORBOARD_FOLDER), purge_step=self._first_step + 1
-        )
-        return self._board
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_step + 1)
 
 
 def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -147,7 +139,7 @@ def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return [], []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
-        lines.pop()  # half a line, as a crash may leave it
+        lines.pop()  # half a line, as older versions of this project may leave it
     reader = csv.DictReader(lines)
     rows = [row for row in reader if (row.get("step") or "").isdigit()]
     return list(reader.fieldnames or []), rows

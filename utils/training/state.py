@@ -57,8 +57,8 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def saved_states(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:
-    """Each state file there is, newest first, with its content or why it cannot be read."""
+def saved_states(folder: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
+    """Each state file there is, newest first, with its content and why it cannot be read, if so."""
     newest = folder / STATE_FILE
     for path in (newest, previous_file(newest)):
         if not path.exists():
@@ -66,6 +66,6 @@ def saved_states(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | str]]:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # on damaged files torch.load raises nearly anything
-            yield path, f"damaged ({' '.join(str(error).split())[:120]})"
-            continue
-        yield path, content if isinstance(content, dict) else "not a training state"
+            yield path, {}, f"damaged ({' '.join(str(error).split())[:120]})"
+        else:
+            yield path, content if isinstance(content, dict) else {}, ""

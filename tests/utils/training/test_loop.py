@@ -20,27 +20,25 @@ from tests.conftest import csv_rows
 from utils.training import loop as training
 from utils.training.loop import (
     MAX_BAD_STEPS,
-    Batches,
     Loss,
-    Recipe,
     Trainer,
     TrainingError,
     Validated,
 )
 from utils.training.profile import PROFILE_FILE
 from utils.training.record import RunRecord
-from utils.training.schedule import Schedule
+from utils.training.schedule import Recipe
 from utils.training.state import STATE_FILE
 
 RECIPE = Recipe(
-    schedule=Schedule(steps=12, peak=0.01, warmup_steps=2, cooldown_share=0.5),
+    steps=12,
+    learning_rate=0.01,
+    warmup_steps=2,
+    cooldown_share=0.5,
     optimiser="muon",
     kernel_rate=0.5,
     weight_decay=0.01,
     ema_decay=0.9,
-    save_minutes=60.0,
-    report_steps=3,
-    validate_steps=4,
 )
 
 
@@ -55,13 +53,13 @@ def _batch(step: int) -> Tensor:
     return torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(step))
 
 
-def _batches(parts: int = 1) -> Batches[Tensor]:
+def _batches(parts: int) -> Callable[[int], Iterator[Tensor]]:
     def start(step: int) -> Iterator[Tensor]:
         while True:
             yield from _batch(step).chunk(parts)
             step += 1
 
-    return Batches(start, 4)
+    return start
 
 
 def _error(network: nn.Module, batch: Tensor) -> Tensor:
@@ -83,10 +81,14 @@ def _trainer(folder: Path, recipe: Recipe = RECIPE, **changes: object) -> Traine
     parts: dict[str, object] = {
         "network": _network(),
         "batches": _batches(recipe.accumulate),
+        "crops": 4,
         "loss": _loss,
         "validate": _validate,
         "export": lambda network, stem: torch.save(network.state_dict(), folder / f"{stem}.pt"),
         "record": RunRecord(folder, tensorboard=False),
+        "save_minutes": 60.0,
+        "report_steps": 3,
+        "validate_steps": 4,
         **changes,
     }
     return Trainer(recipe=recipe, folder=folder, **parts)  # type: ignore[arg-type]
@@ -104,16 +106,16 @@ def _column(path: Path, name: str) -> list[str]:
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, optimiser: str) -> None:
     recipe = replace(RECIPE, optimiser=optimiser)  # type: ignore[arg-type]
     whole = _trainer(tmp_path / "whole", recipe)
-    assert whole.fit().finished
+    assert whole.fit()
 
-    interrupted = _trainer(tmp_path / "parts", replace(recipe, max_minutes=0.0))
+    interrupted = _trainer(tmp_path / "parts", recipe, max_minutes=0.0)
     for step in range(1, 13):
-        outcome = interrupted.fit()
-        assert outcome.step == step
-        interrupted = _trainer(tmp_path / "parts", replace(recipe, max_minutes=0.0))
+        finished = interrupted.fit()
+        assert interrupted.step == step
+        interrupted = _trainer(tmp_path / "parts", recipe, max_minutes=0.0)
         torch.manual_seed(99)  # a resumed run must not depend on the generator it finds
         assert interrupted.resume()
-    assert outcome.finished
+    assert finished
     for one, other in zip(_weights(whole), _weights(interrupted), strict=True):
         assert torch.equal(one, other)
     assert whole.best == interrupted.best
@@ -138,14 +140,13 @@ def test_a_run_of_minutes_ends_on_time_in_parts_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     monkeypatch.setattr(training, "time", _Clock(seconds))
-    schedule = Schedule(None, 0.01, 2, cooldown_share=0.5, minutes=4.0)
-    recipe = replace(RECIPE, schedule=schedule, report_steps=1, max_minutes=1.0)
+    recipe = replace(RECIPE, steps=None, minutes=4.0)
     parts = 0
     while True:
-        trainer = _trainer(tmp_path, recipe)
+        trainer = _trainer(tmp_path, recipe, report_steps=1, max_minutes=1.0)
         assert trainer.resume() == (parts > 0)
         parts += 1
-        if trainer.fit().finished:
+        if trainer.fit():
             break
     assert 4 <= parts <= 5
     assert 4 <= trainer.minutes <= 4 + 10 * seconds / 60
@@ -167,7 +168,7 @@ def test_accumulated_parts_equal_the_whole_batch(tmp_path: Path) -> None:
 
 
 def test_resumed_runs_follow_changed_options(tmp_path: Path) -> None:
-    _trainer(tmp_path, replace(RECIPE, max_minutes=0.0)).fit()
+    _trainer(tmp_path, max_minutes=0.0).fit()
     changed = _trainer(tmp_path, replace(RECIPE, weight_decay=0.3, kernel_rate=0.1))
     assert changed.resume()
     adamw, muon = changed.optimisers
@@ -180,18 +181,16 @@ def test_resumed_runs_follow_changed_options(tmp_path: Path) -> None:
 def test_a_changed_optimiser_keeps_what_it_can_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _trainer(tmp_path, replace(RECIPE, max_minutes=0.0)).fit()
+    _trainer(tmp_path, max_minutes=0.0).fit()
     changed = _trainer(tmp_path, replace(RECIPE, optimiser="adamw"))
     assert changed.resume()
     assert "1 weights start with fresh averages" in capsys.readouterr().out
-    assert changed.fit().finished
+    assert changed.fit()
 
 
 def test_training_learns_and_writes_curves_weights_and_pictures(tmp_path: Path) -> None:
-    recipe = replace(
-        RECIPE, schedule=Schedule(200, 0.02, 10, cooldown_share=0.3), validate_steps=50
-    )
-    trainer = _trainer(tmp_path, recipe)
+    recipe = replace(RECIPE, steps=200, learning_rate=0.02, warmup_steps=10, cooldown_share=0.3)
+    trainer = _trainer(tmp_path, recipe, validate_steps=50)
     before = _error(trainer.ema, _batch(0)).item()
     trainer.fit()
     assert _error(trainer.ema, _batch(0)).item() < 0.5 * before
@@ -209,7 +208,7 @@ def test_training_learns_and_writes_curves_weights_and_pictures(tmp_path: Path) 
 def test_damaged_state_falls_back_to_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    trainer = _trainer(tmp_path, max_minutes=0.0)
     trainer.fit()
     trainer.fit()
     path = tmp_path / STATE_FILE
@@ -232,7 +231,7 @@ def test_damaged_state_falls_back_to_the_one_before(
 def test_a_state_of_another_network_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _trainer(tmp_path, replace(RECIPE, max_minutes=0.0), variant="wide").fit()
+    _trainer(tmp_path, max_minutes=0.0, variant="wide").fit()
     saved = (tmp_path / STATE_FILE).read_bytes()
     with pytest.raises(TrainingError, match="choose another name"):
         _trainer(tmp_path, variant="narrow").resume()
@@ -243,7 +242,7 @@ def test_a_state_of_another_network_is_refused_by_name(
 
 
 def test_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    trainer = _trainer(tmp_path, max_minutes=0.0)
     for _ in range(5):
         trainer.fit()
     curve = tmp_path / "validation.csv"
@@ -261,9 +260,10 @@ def test_a_signal_while_saving_does_no_harm(
         real(state, file)  # type: ignore[arg-type]
 
     real = torch.save
-    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    trainer = _trainer(tmp_path, max_minutes=0.0)
     monkeypatch.setattr(torch, "save", save)
-    assert trainer.fit().step == 1
+    assert not trainer.fit()
+    assert trainer.step == 1
     monkeypatch.undo()
     assert (tmp_path / "last.pt").exists()
     assert _trainer(tmp_path).resume()
@@ -278,7 +278,7 @@ def test_non_finite_losses_are_skipped_then_stop_the_run(tmp_path: Path) -> None
 
     bad = _batch(3).sum()
     trainer = _trainer(tmp_path / "some", loss=spoilt(lambda batch: bool(batch.sum() == bad)))
-    assert trainer.fit().finished
+    assert trainer.fit()
     assert trainer.skipped == 1
     assert all(w.isfinite().all() for w in _weights(trainer))
 
@@ -290,7 +290,7 @@ def test_non_finite_losses_are_skipped_then_stop_the_run(tmp_path: Path) -> None
 def test_a_full_disk_is_one_line_and_leaves_the_old_states(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = _trainer(tmp_path, replace(RECIPE, max_minutes=0.0))
+    trainer = _trainer(tmp_path, max_minutes=0.0)
     trainer.fit()
     saved = (tmp_path / STATE_FILE).read_bytes()
 
@@ -313,8 +313,7 @@ def _signalled_twice(network: nn.Module, batch: Tensor) -> Loss:
 
 def test_a_signal_stops_after_the_step_and_an_echo_of_it_changes_nothing(tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    outcome = _trainer(tmp_path, loss=_signalled_twice).fit()
-    assert not outcome.finished
+    assert not _trainer(tmp_path, loss=_signalled_twice).fit()
     assert (tmp_path / STATE_FILE).exists()
     assert signal.getsignal(signal.SIGINT) == handler
 
@@ -332,7 +331,7 @@ def test_a_profile_counts_the_operations_of_the_profiled_steps_only(
 ) -> None:
     monkeypatch.setattr("utils.training.profile.SKIPPED_STEPS", 4)
     monkeypatch.setattr("utils.training.profile.PROFILED_STEPS", 3)
-    _trainer(tmp_path, replace(RECIPE, profile=True)).fit()
+    _trainer(tmp_path, profile=True).fit()
     lines = (tmp_path / PROFILE_FILE).read_text().splitlines()
     assert lines[0].startswith("a step takes ")
     (muon,) = [line for line in lines if "Optimizer.step#Muon.step" in line]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 import torch
 from torch import nn
 
 from tests.conftest import tiny_network
 from utils.training.muon import Muon, orthogonalise
-from utils.training.optimisers import OptimiserKind, build_optimisers, set_rate
-from utils.training.schedule import Schedule
+from utils.training.optimisers import build_optimisers, set_rate
+from utils.training.schedule import OptimiserKind, Recipe, Schedule
 
 
 def test_only_matrices_decay_and_muon_takes_inner_kernels() -> None:
     network = tiny_network()
-    optimisers = build_optimisers(network, "muon", 1e-3, 0.1, (0.9, 0.99), 0.4)
+    optimisers = build_optimisers(network, Recipe(steps=200, optimiser="muon"))
     groups = [group for optimiser in optimisers for group in optimiser.param_groups]
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
     for name, weight in network.named_parameters():
@@ -45,46 +43,43 @@ def test_every_weight_that_is_not_frozen_is_trained_once(
 ) -> None:
     network = tiny_network()
     network.logm.requires_grad_(False)
-    optimisers = build_optimisers(network, kind, 1e-3, 0.1, (0.9, 0.99), 0.4)
+    optimisers = build_optimisers(network, Recipe(steps=200, optimiser=kind))
     assert [type(optimiser) for optimiser in optimisers] == classes
     trained = [id(p) for o in optimisers for group in o.param_groups for p in group["params"]]
     assert sorted(trained) == sorted(id(p) for p in network.parameters() if p.requires_grad)
 
 
-def test_trapezoid_warms_up_stays_and_cools_down() -> None:
-    schedule = Schedule(steps=100, peak=1.0, warmup_steps=9, cooldown_share=0.2)
-    rates = [schedule.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9:80] == [1.0] * 71
-    assert rates[90] == pytest.approx(0.5)
-    assert 0 < rates[99] < 0.06
-
-
-def test_cosine_falls_to_its_final_share() -> None:
-    schedule = Schedule(100, 2.0, 10, "cosine", final_share=0.1)
-    rates = [schedule.rate(step) for step in range(101)]
-    assert rates[10] == pytest.approx(2.0)
-    assert rates[55] == pytest.approx(2.0 * 0.55)
-    assert rates[100] == pytest.approx(0.2)
-    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
-
-
-def test_multistep_falls_at_its_milestones() -> None:
-    schedule = Schedule(100, 1.0, 0, "multistep", milestones=(10, 50), factor=0.1)
-    assert [schedule.rate(step) for step in (0, 9, 10, 49, 50, 99)] == pytest.approx(
-        [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
-    )
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        (
+            Schedule(100, None, 1.0, 9, cooldown_share=0.2),
+            {0: 0.1, 8: 0.9, 9: 1.0, 50: 1.0, 80: 1.0, 90: 0.5, 99: 0.05},
+        ),
+        (
+            Schedule(100, None, 2.0, 10, "cosine", final_share=0.1),
+            {0: 2 / 11, 10: 2.0, 55: 1.1, 100: 0.2},
+        ),
+        (
+            Schedule(100, None, 1.0, 0, "multistep", milestones=(10, 50), milestone_factor=0.1),
+            {0: 1.0, 9: 1.0, 10: 0.1, 49: 0.1, 50: 0.01, 99: 0.01},
+        ),
+    ],
+    ids=["trapezoid", "cosine", "multistep"],
+)
+def test_rates_follow_the_schedule(schedule: Schedule, rates: dict[int, float]) -> None:
+    assert {step: schedule.rate(step) for step in rates} == pytest.approx(rates)
 
 
 def test_by_the_clock_the_rate_falls_to_zero_at_the_end_however_fast_the_steps_go() -> None:
-    schedule = Schedule(None, 1.0, 9, cooldown_share=0.5, minutes=60.0)
+    schedule = Schedule(None, 60.0, 1.0, 9, cooldown_share=0.5)
     assert schedule.rate(0, 0.0) == pytest.approx(0.1)
     for step in (20, 2_000_000):
         assert [schedule.rate(step, minutes) for minutes in (20, 30, 45, 60, 70)] == pytest.approx(
             [1.0, 1.0, 0.5, 0.0, 0.0]
         )
     assert schedule.done(7, 59.0) < 1 <= schedule.done(7, 60.0)
-    cosine = Schedule(None, 1.0, 0, "cosine", final_share=0.1, minutes=60.0)
+    cosine = Schedule(None, 60.0, 1.0, 0, "cosine", final_share=0.1)
     assert [cosine.rate(5, minutes) for minutes in (0, 30, 60)] == pytest.approx([1.0, 0.55, 0.1])
 
 
@@ -92,16 +87,19 @@ def test_by_the_clock_the_rate_falls_to_zero_at_the_end_however_fast_the_steps_g
     ("wrong", "words"),
     [
         ({"milestones": (5, 5)}, "increase"),
-        ({"kind": "multistep"}, "milestones"),
-        ({"warmup_steps": 100}, "fewer"),
+        ({"schedule": "multistep"}, "milestones"),
+        ({"warmup_steps": 200}, "fewer"),
         ({"minutes": 5.0}, "not both"),
         ({"steps": None}, "steps or minutes"),
-        ({"steps": None, "minutes": 5.0, "kind": "multistep", "milestones": (5,)}, "not minutes"),
+        (
+            {"steps": None, "minutes": 5.0, "schedule": "multistep", "milestones": (5,)},
+            "not minutes",
+        ),
     ],
 )
 def test_impossible_schedules_are_refused(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Schedule(**{"steps": 100, "peak": 1.0, **wrong})  # type: ignore[arg-type]
+        Schedule(**{"steps": 200, **wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
