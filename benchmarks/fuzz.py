@@ -29,6 +29,7 @@ from data.jpeg import Sampling, encode_jpeg
 from jobs.restore_files import FileJob, OutputSettings, restore_file
 from models.restore.layouts import StoredInk, StoredJpeg
 from models.restore.parts import require_path
+from models.restore.restorer import Restorer
 from utils.arguments import Parser
 from utils.image_io import find_images
 from utils.metadata import Density, Metadata, jpeg, png
@@ -40,10 +41,11 @@ EXAMPLES = """examples:
 """
 
 
-class LayoutOnly:
-    """Takes the restorer's place: brings a JPEG to the network's form, then returns gray."""
+class LayoutOnly(Restorer):
+    """Without a network: brings a JPEG to the network's form, then returns gray."""
 
-    strength = 1.0
+    def __init__(self) -> None:
+        self.strength = 1.0
 
     def leaves(self, stored: StoredJpeg) -> bool:
         return False

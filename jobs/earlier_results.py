@@ -7,10 +7,12 @@ hash of its place, never its name; the weights and options; and what was said of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from utils.image_io import ImageError
 from utils.metadata.origin import origin_of
@@ -53,19 +55,11 @@ class Said:
     left_alone: bool = False
 
 
-class Earlier(NamedTuple):
-    """What stands in a result's place.
+def earlier_result(place: Path, origin: Origin) -> tuple[Verdict, Said]:
+    """Judge what is in a result's place; and what was said of it, if it is the same.
 
-    verdict: "same": this file's result, as it would be made now. "older": this file's, from
-    another content of it or made otherwise, which may be replaced. "stranger": somebody else's.
-    """
-
-    verdict: Verdict
-    said: Said = Said()
-
-
-def earlier_result(place: Path, origin: Origin) -> Earlier:
-    """Judge what is in a result's place.
+    "same": this file's result, as it would be made now. "older": this file's, from another content
+    of it or made otherwise, which may be replaced. "stranger": somebody else's.
 
     Raises:
         ImageError: it cannot be read.
@@ -75,14 +69,14 @@ def earlier_result(place: Path, origin: Origin) -> Earlier:
     except OSError as error:
         raise ImageError(f"{place}: {error.strerror or error}; choose another --output") from error
     if found is None:
-        return Earlier("stranger")
+        return "stranger", Said()
     own = found.get("source") == origin.source
     if not own or found.get("recipe") != origin.recipe:
-        return Earlier("older" if own or found.get("place") == origin.place else "stranger")
-    said = found.get("said")
-    said = said if isinstance(said, dict) else {}
-    status, message, layout = (str(said.get(key, "")) for key in ("status", "message", "layout"))
-    names = said.get("left_out", ())
-    left_out = tuple(map(str, names)) if isinstance(names, Sequence) else ()
-    left_alone = said.get("left_alone") is True
-    return Earlier("same", Said(status, message, layout, left_out, left_alone))
+        return "older" if own or found.get("place") == origin.place else "stranger", Said()
+    try:
+        return "same", _SAID.validate_python(found.get("said"))
+    except ValidationError:
+        return "same", Said()
+
+
+_SAID = TypeAdapter(Said)
