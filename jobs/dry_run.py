@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
-from jobs.restore_files import FileResult, OutputSettings, Picture, begun, sampling_of
-from models.restore.layouts import StoredInk, StoredJpeg
+from jobs.restore_files import FileResult, OutputSettings, begun, sampling_of
+from models.restore.layouts import Picture, StoredInk, StoredJpeg
 from models.restore.parts import require_path
 from models.restore.restorer import Restorer
 

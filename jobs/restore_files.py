@@ -11,9 +11,6 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
@@ -23,7 +20,7 @@ from jobs.earlier_results import Origin, Said, earlier_result
 from jobs.plan_files import JPEG_SUFFIXES, FileJob
 from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
-from models.restore.layouts import RestoreError, UnsupportedLayoutError
+from models.restore.layouts import Picture, RestoreError, UnsupportedLayoutError
 from models.restore.parts import has_ink
 from models.restore.restorer import Restorer
 from utils.distributed import ALONE, World
@@ -34,8 +31,6 @@ from utils.metadata.origin import with_origin
 from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.scratch import stderr_lines
-
-Picture = NDArray[np.uint8]
 
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
