@@ -18,7 +18,7 @@ from jobs.dry_run import look_at_files
 from jobs.plan_files import plan_files
 from jobs.restore_files import OutputSettings, restore_file
 from models.restore.restorer import Restorer
-from tests.conftest import error_line, photograph, run_main, run_script, tiny_network
+from tests.conftest import error_line, photograph, run_main, run_script, tiny_restorer
 from utils.image_io import read_image, write_png
 
 SETTINGS = OutputSettings()
@@ -26,7 +26,7 @@ SETTINGS = OutputSettings()
 
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
-    return Restorer(tiny_network(), precision="float32")
+    return tiny_restorer()
 
 
 @pytest.fixture

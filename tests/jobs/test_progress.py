@@ -6,12 +6,11 @@ import pytest
 
 from data.degradation import SingleJpeg
 from jobs.progress import LARGE_PIXELS, FileProgress
-from models import Restorer
-from tests.conftest import photograph, tiny_network
+from tests.conftest import photograph, tiny_restorer
 
 
 def test_a_restorer_tells_of_each_tile() -> None:
-    restorer = Restorer(tiny_network(), "cpu", "float32")
+    restorer = tiny_restorer()
     told: list[tuple[int, int]] = []
     restorer.progress = lambda done, total: told.append((done, total))
     restorer.restore_in_tiles(SingleJpeg(30)(photograph(192, 320)).stored, 128)

@@ -25,9 +25,7 @@ from data.jpeg import (
 from models.dct import CoefficientsToImage
 from models.restore.layouts import UnsupportedLayoutError, mirror_blocks, network_view
 from models.restore.restorer import Restorer, network_input
-from tests.conftest import ROOT, photograph, smooth, tiny_network
-
-FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.jpg"))
+from tests.conftest import FIXTURES, photograph, smooth, tiny_network
 
 
 def _samples(levels: np.ndarray) -> np.ndarray:
@@ -95,7 +93,7 @@ def test_nothing_of_full_resolution_chroma_is_lost(restorer: Restorer, quality: 
     assert np.abs(image.astype(int) - decode_jpeg(data)).max() <= 2
 
 
-@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.jpg")), ids=lambda path: path.stem)
 def test_files_of_other_encoders_start_from_libjpegs_picture(
     restorer: Restorer, path: Path
 ) -> None:
