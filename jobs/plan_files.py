@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,15 +42,6 @@ class Plan:
     hints: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A file; its name below the input it was found by; the same with that input's own name."""
-
-    source: Path
-    name: Path
-    qualified: Path
-
-
 def plan_files(
     inputs: Sequence[Path],
     output: Path,
@@ -73,21 +64,27 @@ def plan_files(
     """
     plan = Plan()
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
-    files: dict[Path, _Found] = {}
+    results = None if suffix else output
+    found: dict[Path, tuple[Path, Path]] = {}
     others: dict[Path, list[Path]] = {}
     for given in inputs:
         for path in _expanded(given, plan.problems):
-            for found in _files_of(
-                path, None if suffix else output, suffixes, plan.problems, others
-            ):
-                files.setdefault(found.source.absolute(), found)
+            for file, folder in _files_of(path, results, suffixes, plan.problems, others):
+                found.setdefault(file.absolute(), (file, folder))
     if suffix:
-        plan.jobs = _beside(list(files.values()), f"{suffix}.{file_format}")
+        plan.jobs = _beside([file for file, _ in found.values()], f"{suffix}.{file_format}")
     else:
-        _assign(list(files.values()), output, f".{file_format}", plan)
-    _protect_sources(plan.jobs)
+        _assign(list(found.values()), output, f".{file_format}", plan)
+    # Told by what they are on the disk, under whatever name or link.
+    sources = {file_identity(job.source) for job in plan.jobs} - {None}
+    for job in plan.jobs:
+        if file_identity(job.target) in sources:
+            raise OptionsError(
+                f"{job.target} is one of the files to restore, which are never overwritten; "
+                "choose another --output"
+            )
     if compare:
-        plan.jobs = _with_comparisons(plan.jobs)
+        plan.jobs = _with_comparisons(plan.jobs, sources)
     plan.hints += _hints(others, plan.jobs)
     if not plan.jobs:
         problem = plan.problems[0]
@@ -122,7 +119,8 @@ def _files_of(
     suffixes: tuple[str, ...],
     problems: list[Problem],
     passed_over: dict[Path, list[Path]],
-) -> Iterator[_Found]:
+) -> Iterator[tuple[Path, Path]]:
+    """The files that an input stands for, and the folder of which each keeps its place."""
     try:
         path.stat()
         is_folder = path.is_dir()
@@ -131,7 +129,7 @@ def _files_of(
         problems.append(Problem(path, f"{reason}; --input takes files, folders and globs"))
         return
     if not is_folder:
-        yield _Found(path, Path(path.name), Path(path.parent.resolve().name, path.name))
+        yield path, path.parent
         return
 
     def unreadable(error: OSError) -> None:
@@ -159,8 +157,7 @@ def _files_of(
             Problem(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
         )
     for file in found:
-        name = file.relative_to(path)
-        yield _Found(file, name, path.resolve().name / name)
+        yield file, path
 
 
 def _hints(others: dict[Path, list[Path]], jobs: list[FileJob]) -> list[str]:
@@ -180,59 +177,49 @@ def _key(target: Path) -> str:
     return str(target).casefold()
 
 
-def _assign(files: list[_Found], output: Path, suffix: str, plan: Plan) -> None:
+def _assign(files: Sequence[tuple[Path, Path]], output: Path, suffix: str, plan: Plan) -> None:
     """Give each file the shortest name that no other one wants."""
-    options = [
-        (
-            found.name.with_suffix(suffix),
-            found.name.with_name(found.name.name + suffix),
-            found.qualified.with_suffix(suffix),
-            found.qualified.with_name(found.qualified.name + suffix),
+    options = []
+    for source, folder in files:
+        name = source.relative_to(folder)
+        qualified = folder.resolve().name / name
+        options.append(
+            (
+                name.with_suffix(suffix),
+                name.with_name(name.name + suffix),
+                qualified.with_suffix(suffix),
+                qualified.with_name(name.name + suffix),
+            )
         )
-        for found in files
-    ]
-    wanted = [Counter(_key(names[choice]) for names in options) for choice in range(4)]
+    wanted = [Counter(map(_key, names)) for names in zip(*options, strict=True)]
     taken: dict[str, Path] = {}
-    for found, names in zip(files, options, strict=True):
+    for (source, _), names in zip(files, options, strict=True):
         unique = (name for i, name in enumerate(names) if wanted[i][_key(name)] == 1)
         name = next((name for name in unique if _key(name) not in taken), names[-1])
-        other = taken.setdefault(_key(name), found.source)
-        if other is not found.source:
+        other = taken.setdefault(_key(name), source)
+        if other is not source:
             message = f"would become {output / name}, as {other} does; give it another --output"
-            plan.problems.append(Problem(found.source, message))
+            plan.problems.append(Problem(source, message))
             continue
-        plan.jobs.append(FileJob(found.source, output / name))
+        plan.jobs.append(FileJob(source, output / name))
 
 
-def _beside(files: list[_Found], ending: str) -> list[FileJob]:
+def _beside(sources: Sequence[Path], ending: str) -> list[FileJob]:
     """Name each result after its source, with the source's own suffix where two would be one."""
-    jobs = [FileJob(f.source, f.source.with_name(f.source.stem + ending)) for f in files]
-    wanted = Counter(_key(job.target) for job in jobs)
-    for i, job in enumerate(jobs):
-        if wanted[_key(job.target)] > 1:
-            jobs[i] = FileJob(job.source, job.source.with_name(job.source.name + ending))
+    short = [source.with_name(source.stem + ending) for source in sources]
+    wanted = Counter(map(_key, short))
+    jobs = [
+        FileJob(source, name if wanted[_key(name)] == 1 else source.with_name(source.name + ending))
+        for source, name in zip(sources, short, strict=True)
+    ]
     results = {_key(job.target.absolute()) for job in jobs}
     return [job for job in jobs if _key(job.source.absolute()) not in results]
 
 
-def _protect_sources(jobs: Sequence[FileJob]) -> None:
-    """Sources are told by what they are on the disk, under whatever name or link.
-
-    Raises:
-        OptionsError: a target is one of them.
-    """
-    sources = {file_identity(job.source) for job in jobs} - {None}
-    for job in jobs:
-        if file_identity(job.target) in sources:
-            raise OptionsError(
-                f"{job.target} is one of the files to restore, which are never overwritten; "
-                "choose another --output"
-            )
-
-
-def _with_comparisons(jobs: list[FileJob]) -> list[FileJob]:
+def _with_comparisons(
+    jobs: Sequence[FileJob], sources: Collection[tuple[int, int] | None]
+) -> list[FileJob]:
     """A name for each comparison that is neither a result's, nor a source's."""
-    sources = {file_identity(job.source) for job in jobs} - {None}
     taken = {_key(job.target) for job in jobs}
     planned = []
     for job in jobs:
