@@ -26,9 +26,9 @@ from models.restore.restorer import Restorer
 from utils.distributed import ALONE, World
 from utils.evaluation.pipeline import in_background
 from utils.image_io import ImageError, encode_png, read_image_bytes, write_atomically
-from utils.metadata import Lost, read_metadata, told
+from utils.metadata import read_metadata, told
 from utils.metadata.origin import with_origin
-from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
+from utils.picture_files import Format, encoded_picture, picture_size, read_extras, turned
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.scratch import stderr_lines
 
@@ -50,7 +50,7 @@ Status = Literal["restored", "decoded", "skipped", "failed"]
 class OutputSettings:
     """How restored pictures are written, and what is refused.
 
-    file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
+    file_format, quality: see utils.picture_files.encoded_picture. overwrite: restore again what is
     there. max_pixels: largest picture. keep_times: give results the sources' times of modification.
     recipe: all that a result depends on besides its source, plain types: weights and options.
     below: files whose estimated quality is not below it are left alone, 1..100. assume_quality: of
@@ -235,21 +235,17 @@ def _written(found: Restored) -> FileResult:
         metadata = replace(metadata, icc_profile=None)
     upright = turned(answer.image, metadata.orientation)
     alpha = None if answer.alpha is None else turned(answer.alpha, metadata.orientation)
-    notes = [*answer.notes, *metadata.problems]
-    left_out = [*metadata.left_out]
-
-    def said() -> Said:
-        names = tuple(loss.what for loss in left_out)
-        return Said(answer.status, "; ".join(notes), answer.layout, names, answer.left_alone)
-
-    def origin(lost: list[Lost]) -> dict[str, Any]:
-        left_out.extend(lost)
-        notes.extend(told(left_out))
-        return found.origin.as_json(said())
-
-    write_picture(
-        job.target, upright, settings.file_format, settings.quality, metadata, alpha, origin
+    data, lost = encoded_picture(upright, settings.file_format, settings.quality, metadata, alpha)
+    left_out = [*metadata.left_out, *lost]
+    notes = [*answer.notes, *metadata.problems, *told(left_out)]
+    said = Said(
+        answer.status,
+        "; ".join(notes),
+        answer.layout,
+        tuple(loss.what for loss in left_out),
+        answer.left_alone,
     )
+    write_atomically(job.target, with_origin(data, found.origin.as_json(said)))
     if settings.keep_times:
         with suppress(OSError):
             times = job.source.stat()
@@ -260,7 +256,8 @@ def _written(found: Restored) -> FileResult:
             as_rgb(turned(image, metadata.orientation)) for image in (answer.before, shown)
         )
         notes += _write_comparison(job.comparison, before, after, found.origin, settings.overwrite)
-    return _result(job, said(), pixels=upright.shape[0] * upright.shape[1])
+    pixels = upright.shape[0] * upright.shape[1]
+    return _result(job, said, message="; ".join(notes), pixels=pixels)
 
 
 def _result(job: FileJob, said: Said, **more: Any) -> FileResult:

@@ -21,7 +21,6 @@ from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
 from tests.conftest import FIXTURES, photograph, saved, smooth
 from tests.made_jpegs import Plane, assembled
-from utils import picture_files
 from utils.image_io import ImageError, read_image, write_png
 from utils.picture_files import Format
 
@@ -162,23 +161,6 @@ def test_large_png_headers_are_refused_before_decoding(restore: Restore) -> None
     assert "40x40 pixels are more than 0.001 megapixels; raise --max_pixels" in result.message
 
 
-def test_unreadable_files_and_full_disks_are_one_line(
-    restore: Restore, restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gone = restore_file(FileJob(tmp_path / "gone.jpg", tmp_path / "gone.png"), restorer, SETTINGS)
-    assert gone.status == "failed"
-    assert "No such file" in gone.message
-
-    def full(path: Path, data: bytes) -> None:
-        raise ImageError(f"{path}: cannot be written (No space left on device)")
-
-    monkeypatch.setattr(picture_files, "write_atomically", full)
-    result, target = restore("a.jpg", encode_jpeg(IMAGE, 50))
-    assert result.status == "failed"
-    assert "No space left" in result.message
-    assert not target.exists()
-
-
 def test_pixels_are_restored_from_the_jpeg_they_were(restore: Restore) -> None:
     pixels = decode_jpeg(encode_jpeg(photograph(200, 240), 30))[5:, 3:]
     png = saved(pixels, "PNG")
@@ -213,12 +195,16 @@ def test_a_comparison_that_is_there_is_left_unless_told(restore: Restore, tmp_pa
     assert read_image(other).shape != IMAGE.shape
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_pipes_are_refused_instead_of_waited_for(restorer: Restorer, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.jpg")
-    result = restore_file(FileJob(tmp_path / "a.jpg", tmp_path / "a.png"), restorer, SETTINGS)
-    assert result.status == "failed"
-    assert "not a regular file" in result.message
+def test_what_is_gone_and_what_is_no_file_are_one_line(restorer: Restorer, tmp_path: Path) -> None:
+    job = FileJob(tmp_path / "a.jpg", tmp_path / "a.png")
+    gone = restore_file(job, restorer, SETTINGS)
+    assert gone.status == "failed"
+    assert "No such file" in gone.message
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(job.source)  # which might be waited for without end
+        pipe = restore_file(job, restorer, SETTINGS)
+        assert pipe.status == "failed"
+        assert "not a regular file" in pipe.message
 
 
 @pytest.mark.parametrize(
@@ -227,6 +213,7 @@ def test_pipes_are_refused_instead_of_waited_for(restorer: Restorer, tmp_path: P
         (RuntimeError("could not create a primitive"), "unexpected RuntimeError (could not create"),
         (MemoryError(), "not enough memory; give a smaller --max_memory"),
         (OSError(5, "Input/output error"), "Input/output error; give another file"),
+        (ImageError("cannot be written (No space left on device)"), "No space left on device"),
     ],
 )
 def test_whatever_goes_wrong_is_the_files_own_affair(
@@ -253,8 +240,9 @@ def test_whatever_goes_wrong_is_the_files_own_affair(
     def unwritable(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(job, "write_picture", unwritable)
+    monkeypatch.setattr(job, "write_atomically", unwritable)
     failed = restore_file(replace(jobs[0], target=tmp_path / "x.png"), Failing(), SETTINGS)
+    assert failed.status == "failed"
     assert words in failed.message
 
 

@@ -23,7 +23,7 @@ from tests import metadata_files as made
 from tests.conftest import photograph
 from utils.image_io import read_image
 from utils.metadata import read_metadata
-from utils.picture_files import write_picture
+from utils.picture_files import encoded_picture
 
 Restore = Callable[..., tuple[FileResult, Path]]
 
@@ -38,7 +38,7 @@ def test_other_programs_read_the_same_pixels(gray: bool, alpha: bool, tmp_path: 
     image = picture[:, :, 0].copy() if gray else picture
     opacity = picture[:, :, 1].copy() if alpha else None
     path = tmp_path / "a.tiff"
-    write_picture(path, image, "tiff", 95, read_metadata(b""), opacity)
+    path.write_bytes(encoded_picture(image, "tiff", 95, read_metadata(b""), opacity)[0])
     with Image.open(path) as opened:
         pixels = np.asarray(opened)
         assert opened.mode == ("L" if gray else "RGBA" if opacity is not None else "RGB")
