@@ -146,21 +146,15 @@ def test_batches_leave_fine_files_and_know_strength_too(strength: float) -> None
     np.testing.assert_array_equal(together[1], alone[1])
 
 
-def test_levels_without_a_file_are_restored(restorer: Restorer, always: Restorer) -> None:
-    stored = replace(_case(98)[0], data=b"")
-    np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
-
-
 def _noise() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
 
 
-def test_pixels_without_a_trace_go_through_the_network(
-    restorer: Restorer, always: Restorer
-) -> None:
+def test_levels_without_a_file_go_through_the_network(restorer: Restorer, always: Restorer) -> None:
     source = pixels_as_jpeg(_noise())
     assert "no trace" in source.note
-    np.testing.assert_array_equal(restorer.restore(source.stored), always.restore(source.stored))
+    for stored in (replace(_case(98)[0], data=b""), source.stored):
+        np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
 
 
 @pytest.mark.parametrize(
