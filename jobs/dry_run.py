@@ -20,7 +20,7 @@ from models.restore.parts import require_path
 from models.restore.restorer import Restorer
 
 
-class _Looker(Restorer):
+class Looker(Restorer):
     """Decides as another restorer does, but answers with gray: nothing is decoded or restored."""
 
     def __init__(self, restorer: Restorer) -> None:
@@ -67,7 +67,7 @@ def look_at_files(
     jobs: Sequence[FileJob], restorer: Restorer, settings: OutputSettings
 ) -> list[Prospect]:
     """Read every file as restoring would, with a progress bar."""
-    looker = _Looker(restorer)
+    looker = Looker(restorer)
     return [_look_at(job, looker, settings) for job in tqdm(jobs, unit="file", dynamic_ncols=True)]
 
 
@@ -80,7 +80,7 @@ def unwritable(jobs: Sequence[FileJob]) -> Iterator[str]:
             yield f"{folder} cannot be written; choose another --output"
 
 
-def _look_at(job: FileJob, looker: _Looker, settings: OutputSettings) -> Prospect:
+def _look_at(job: FileJob, looker: Looker, settings: OutputSettings) -> Prospect:
     job = replace(job, comparison=None)
     found = begun(job, looker, settings)
     if isinstance(found, FileResult):
