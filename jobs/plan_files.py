@@ -34,12 +34,17 @@ class Problem:
 
 @dataclass
 class Plan:
-    """What is to be done, what of the input stands in the way of doing more, and what is passed
-    over, for people."""
+    """What is to be done, what of the input stands in the way of doing more, hints for people, and
+    what pictures of a folder are passed over."""
 
     jobs: list[FileJob] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    passed_over: dict[Path, list[Path]] = field(default_factory=dict)
+
+    def refuse(self, source: Path, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(source, message))
 
 
 def plan_files(
@@ -66,10 +71,9 @@ def plan_files(
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
     results = None if suffix else output
     found: dict[Path, tuple[Path, Path]] = {}
-    others: dict[Path, list[Path]] = {}
     for given in inputs:
-        for path in _expanded(given, plan.problems):
-            for file, folder in _files_of(path, results, suffixes, plan.problems, others):
+        for path in _expanded(given, plan):
+            for file, folder in _files_of(path, results, suffixes, plan):
                 found.setdefault(file.absolute(), (file, folder))
     if suffix:
         plan.jobs = _beside([file for file, _ in found.values()], f"{suffix}.{file_format}")
@@ -85,14 +89,14 @@ def plan_files(
             )
     if compare:
         plan.jobs = _with_comparisons(plan.jobs, sources)
-    plan.hints += _hints(others, plan.jobs)
+    plan.hints += _hints(plan)
     if not plan.jobs:
         problem = plan.problems[0]
         raise OptionsError(f"{problem.source}: {problem.message}")
     return plan
 
 
-def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
+def _expanded(path: Path, plan: Plan) -> list[Path]:
     """The files a glob stands for, where the shell has not expanded it."""
     if _exists(path) or not glob.has_magic(str(path)):
         return [path]
@@ -105,7 +109,7 @@ def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
     else:
         found = sorted(Path(name) for name in glob.glob(str(path)))
     if not found:
-        problems.append(Problem(path, "matches no file; --input takes files, folders and globs"))
+        plan.refuse(path, "matches no file; --input takes files, folders and globs")
     return found
 
 
@@ -114,11 +118,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _files_of(
-    path: Path,
-    output: Path | None,
-    suffixes: tuple[str, ...],
-    problems: list[Problem],
-    passed_over: dict[Path, list[Path]],
+    path: Path, output: Path | None, suffixes: tuple[str, ...], plan: Plan
 ) -> Iterator[tuple[Path, Path]]:
     """The files that an input stands for, and the folder of which each keeps its place."""
     try:
@@ -126,45 +126,42 @@ def _files_of(
         is_folder = path.is_dir()
     except OSError as error:
         reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
-        problems.append(Problem(path, f"{reason}; --input takes files, folders and globs"))
+        plan.refuse(path, f"{reason}; --input takes files, folders and globs")
         return
     if not is_folder:
         yield path, path.parent
         return
 
     def unreadable(error: OSError) -> None:
-        problems.append(Problem(Path(error.filename or path), f"{error.strerror}; left out"))
+        plan.refuse(Path(error.filename or path), f"{error.strerror}; left out")
 
-    before = len(problems)
+    before = len(plan.problems)
     found = find_images(path, {*suffixes, *IMAGE_SUFFIXES}, unreadable, follow_links=True)
-    if output is None:
-        pass
-    elif output.resolve() == path.resolve():
-        if suffixes != JPEG_SUFFIXES:
-            raise OptionsError(
-                f"{output} is an input folder too: with all_pictures the next run would restore "
-                "its results again; choose another --output"
-            )
-    elif output.resolve() not in path.resolve().parents:  # it may lie inside, or be linked
-        found = [file for file in found if output.resolve() not in file.resolve().parents]
+    inside = output.resolve() if output else None
+    if inside == path.resolve() and suffixes != JPEG_SUFFIXES:
+        raise OptionsError(
+            f"{output} is an input folder too: with all_pictures the next run would restore "
+            "its results again; choose another --output"
+        )
+    if inside and inside not in (path.resolve(), *path.resolve().parents):  # or it is linked
+        found = [file for file in found if inside not in file.resolve().parents]
     others = [file for file in found if file.suffix.lower() not in suffixes]
     found = [file for file in found if file.suffix.lower() in suffixes]
     if found and others:
-        passed_over[path] = others
-    if not found and len(problems) == before:
+        plan.passed_over[path] = others
+    if not found and len(plan.problems) == before:
         more = "" if suffixes != JPEG_SUFFIXES else "; --set all_pictures=true takes PNG... too"
-        problems.append(
-            Problem(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
-        )
+        plan.refuse(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
     for file in found:
         yield file, path
 
 
-def _hints(others: dict[Path, list[Path]], jobs: list[FileJob]) -> list[str]:
+def _hints(plan: Plan) -> list[str]:
     """What pictures of a folder were not taken, but for results."""
-    results = {place.absolute() for job in jobs for place in (job.target, job.comparison) if place}
+    places = (place for job in plan.jobs for place in (job.target, job.comparison) if place)
+    results = {place.absolute() for place in places}
     hints = []
-    for folder, files in others.items():
+    for folder, files in plan.passed_over.items():
         kinds = Counter(file.suffix.lower() for file in files if file.absolute() not in results)
         if kinds:
             named = ", ".join(f"{times} {kind}" for kind, times in sorted(kinds.items()))
@@ -198,8 +195,8 @@ def _assign(files: Sequence[tuple[Path, Path]], output: Path, suffix: str, plan:
         name = next((name for name in unique if _key(name) not in taken), names[-1])
         other = taken.setdefault(_key(name), source)
         if other is not source:
-            message = f"would become {output / name}, as {other} does; give it another --output"
-            plan.problems.append(Problem(source, message))
+            place = output / name
+            plan.refuse(source, f"would become {place}, as {other} does; give it another --output")
             continue
         plan.jobs.append(FileJob(source, output / name))
 

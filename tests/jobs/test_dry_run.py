@@ -61,6 +61,7 @@ def test_what_is_said_beforehand_is_done(folder: Path, restorer: Restorer) -> No
     }
     assert [(p.width, p.height) for p in found[1:3]] == [(64, 48), (80, 70)]
     done = [restore_file(job, restorer, SETTINGS) for job in jobs]
+    assert np.array_equal(read_image(output / "q97.png"), read_image(folder / "q97.jpg"))
     outcomes = [result.outcome.replace("failed", "refused") for result in done]
     assert outcomes == [p.decision for p in found]
     again = look_at_files(jobs, restorer, SETTINGS)
