@@ -24,11 +24,11 @@ def test_a_restorer_tells_of_each_tile() -> None:
 def test_the_bar_counts_parts_of_files(capsys: pytest.CaptureFixture[str]) -> None:
     with FileProgress(2) as progress:
         progress.part(50, 100)
-        progress._bar.refresh()
+        progress.refresh()
         assert "0.5/2 files" in capsys.readouterr().err.split("\r")[-1]
         progress.part(100, 100)
         progress.part(10, 100)  # the second part of the same picture: no step back
-        progress._bar.refresh()
+        progress.refresh()
         assert "1.0/2 files" in capsys.readouterr().err.split("\r")[-1]
         progress.finished(100, "a.jpg")
         progress.finished(100, "left_alone.jpg")
