@@ -141,6 +141,9 @@ def test_usage_errors_are_one_line(
         ("--max-memory", "--max_memory: expected one argument"),
         ("--input=", "input: empty text; give a value"),
         ("--output=", "output: empty text; give a value"),
+        ("--output - --compare", "writes the picture alone to stdout"),
+        ("--output - --suffix _x", "stdin and stdout have no place"),
+        ("--suffix a/b", "suffix"),
     ],
 )
 def test_mistyped_arguments_are_one_line(typed: str, words: str) -> None:
