@@ -174,10 +174,9 @@ class Restorer:
             UnsupportedLayoutError: see :func:`models.restore.layouts.network_view`.
             RestoreError: not enough memory.
         """
-        decoded = self.decoded(stored)
         if self.leaves(stored):
-            return decoded
-        return blended(self._whole(stored), decoded, (self.strength,), stored.colors)
+            return self.decoded(stored)
+        return self._weaker(self._whole(stored), stored)
 
     def restore_ink(self, stored: StoredInk) -> Picture:
         """The inks of a CMYK or YCCK JPEG, restored: uint8 (H, W, 4), 255 being full ink.
@@ -207,6 +206,12 @@ class Restorer:
     def leaves(self, stored: StoredJpeg) -> bool:
         """Whether a file is left as libjpeg decodes it: it is that fine, or strength is 0."""
         return self.strength == 0 or max(self._shares(stored)) == 0
+
+    def _weaker(self, whole: Picture, stored: StoredJpeg) -> Picture:
+        """The answer at this strength, of that at strength 1."""
+        if self.strength == 1:
+            return whole
+        return blended(whole, self.decoded(stored), (self.strength,), stored.colors)
 
     def decoded(self, stored: StoredJpeg) -> Picture:
         """The picture without restoration, of the shape that :meth:`restore` gives."""
@@ -351,10 +356,7 @@ class Restorer:
             for start in range(0, len(indices), room):
                 batch = indices[start : start + room]
                 results |= zip(batch, self._together([many[i] for i in batch]), strict=True)
-        return [
-            blended(results[i], self.decoded(stored), (self.strength,), stored.colors)
-            for i, stored in enumerate(many)
-        ]
+        return [self._weaker(results[i], stored) for i, stored in enumerate(many)]
 
     def restore_in_tiles(self, stored: StoredJpeg, side: int) -> Picture:
         """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
