@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,30 +18,6 @@ from utils.image_io import ImageError
 from utils.metadata.origin import origin_of
 
 Verdict = Literal["same", "older", "stranger"]
-
-
-class Origin(NamedTuple):
-    """What a result is made of.
-
-    source: SHA-256 of the file. place: of its path, of which another file of its name is told by.
-    recipe: weights and options, plain types.
-    """
-
-    source: str
-    place: str
-    recipe: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, path: Path, data: bytes, recipe: Mapping[str, Any]) -> Origin:
-        """That of a result of ``data``, read from ``path``."""
-        place = str(path.absolute()).encode("utf-8", "surrogateescape")
-        return cls(
-            hashlib.sha256(data).hexdigest(), hashlib.sha256(place).hexdigest()[:16], dict(recipe)
-        )
-
-    def as_json(self, said: Said) -> dict[str, Any]:
-        """For the result's file."""
-        return {**self._asdict(), "said": asdict(said)}
 
 
 @dataclass(frozen=True)
@@ -55,8 +31,21 @@ class Said:
     left_alone: bool = False
 
 
-def earlier_result(place: Path, origin: Origin) -> tuple[Verdict, Said]:
-    """Judge what is in a result's place; and what was said of it, if it is the same.
+def made_of(path: Path, data: bytes, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result of ``data``, read from ``path``, is made of; plain types.
+
+    place: tells files of one name apart. recipe: weights and options.
+    """
+    place = str(path.absolute()).encode("utf-8", "surrogateescape")
+    return {
+        "source": hashlib.sha256(data).hexdigest(),
+        "place": hashlib.sha256(place).hexdigest()[:16],
+        "recipe": dict(recipe),
+    }
+
+
+def earlier_result(place: Path, made: Mapping[str, Any]) -> tuple[Verdict, Said]:
+    """Judge what is in the place of a result that is ``made_of`` something; what was said of it.
 
     "same": this file's result, as it would be made now. "older": this file's, from another content
     of it or made otherwise, which may be replaced. "stranger": somebody else's.
@@ -70,9 +59,9 @@ def earlier_result(place: Path, origin: Origin) -> tuple[Verdict, Said]:
         raise ImageError(f"{place}: {error.strerror or error}; choose another --output") from error
     if found is None:
         return "stranger", Said()
-    own = found.get("source") == origin.source
-    if not own or found.get("recipe") != origin.recipe:
-        return "older" if own or found.get("place") == origin.place else "stranger", Said()
+    own = found.get("source") == made["source"]
+    if not own or found.get("recipe") != made["recipe"]:
+        return "older" if own or found.get("place") == made["place"] else "stranger", Said()
     try:
         return "same", _SAID.validate_python(found.get("said"))
     except ValidationError:

@@ -16,7 +16,7 @@ from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
 from data.quality import estimate_quality
-from jobs.earlier_results import Origin, Said, earlier_result
+from jobs.earlier_results import Said, earlier_result, made_of
 from jobs.plan_files import JPEG_SUFFIXES, FileJob
 from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
@@ -164,13 +164,13 @@ class Answer:
 class Restored:
     """A picture that is restored but not written.
 
-    data: the file's bytes. origin: what the result is made of. answer: what it became.
+    data: the file's bytes. made: what the result is made of. answer: what it became.
     """
 
     job: FileJob
     settings: OutputSettings
     data: bytes
-    origin: Origin
+    made: dict[str, Any]
     answer: Answer
     seconds: float = 0.0
 
@@ -187,11 +187,11 @@ def begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restore
 
 def _begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restored | FileResult:
     data = _read_bytes(job.source, settings.max_pixels)
-    origin = Origin.of(job.source, data, settings.recipe)
+    made = made_of(job.source, data, settings.recipe)
     if job.target.exists() and not settings.overwrite:
-        verdict, said = earlier_result(job.target, origin)
+        verdict, said = earlier_result(job.target, made)
         if verdict == "same":
-            return _skipped(job, data, origin, said)
+            return _skipped(job, data, made, said)
         if verdict == "stranger":
             raise ImageError(
                 f"{job.target} is there already and is not known as a result of this file; choose "
@@ -202,16 +202,16 @@ def _begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restor
         answer.before = None
     elif answer.before is None:
         answer.notes.append("no comparison: other programs cannot decode this file")
-    return Restored(job, settings, data, origin, answer)
+    return Restored(job, settings, data, made, answer)
 
 
-def _skipped(job: FileJob, data: bytes, origin: Origin, said: Said) -> FileResult:
+def _skipped(job: FileJob, data: bytes, made: dict[str, Any], said: Said) -> FileResult:
     """A result that is there already, with what was said of it; a missing comparison is made."""
     notes = [said.message] if said.message else []
     if said.status == "restored" and job.comparison is not None:
         before = as_rgb(as_looked_at(data, str(job.source)))
         after = as_rgb(as_looked_at(job.target.read_bytes(), str(job.target)))
-        notes += _write_comparison(job.comparison, before, after, origin, overwrite=False)
+        notes += _write_comparison(job.comparison, before, after, made, overwrite=False)
     message = "; ".join(notes)
     return _result(job, said, status="skipped", earlier=said.status, message=message)
 
@@ -245,7 +245,7 @@ def _written(found: Restored) -> FileResult:
         tuple(loss.what for loss in left_out),
         answer.left_alone,
     )
-    write_atomically(job.target, with_origin(data, found.origin.as_json(said)))
+    write_atomically(job.target, with_origin(data, {**found.made, "said": asdict(said)}))
     if settings.keep_times:
         with suppress(OSError):
             times = job.source.stat()
@@ -255,7 +255,7 @@ def _written(found: Restored) -> FileResult:
         before, after = (
             as_rgb(turned(image, metadata.orientation)) for image in (answer.before, shown)
         )
-        notes += _write_comparison(job.comparison, before, after, found.origin, settings.overwrite)
+        notes += _write_comparison(job.comparison, before, after, found.made, settings.overwrite)
     pixels = upright.shape[0] * upright.shape[1]
     return _result(job, said, message="; ".join(notes), pixels=pixels)
 
@@ -269,19 +269,19 @@ def _write_comparison(
     place: Path,
     before: Picture,
     after: Picture,
-    origin: Origin,
+    made: dict[str, Any],
     overwrite: bool,
 ) -> list[str]:
     """Write it, unless it is there or a stranger's file is, which is said."""
     if place.exists() and not overwrite:
-        verdict, _ = earlier_result(place, origin)
+        verdict, _ = earlier_result(place, made)
         if verdict == "same":
             return []
         if verdict == "stranger":
             return [f"{place.name} is there already and was left as it is"]
     window = busiest_window(before, after)
     picture = encode_png(side_by_side((before, after), ("before", "restored"), window))
-    write_atomically(place, with_origin(picture, origin.as_json(Said())))
+    write_atomically(place, with_origin(picture, made))
     return []
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data.cmyk import ink_to_rgb
 from data.jpeg import encode_jpeg, read_jpeg
-from jobs.earlier_results import Origin, earlier_result
+from jobs.earlier_results import earlier_result, made_of
 from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
@@ -91,8 +91,8 @@ def test_resolution_and_what_has_no_place(restore: Restore) -> None:
 def test_a_result_knows_its_source(restore: Restore, tmp_path: Path) -> None:
     _, target = restore(encode_jpeg(photograph(50, 70), 50), "tiff")
     source = tmp_path / "a.jpg"
-    origin = Origin.of(source, source.read_bytes(), {})
-    assert earlier_result(target, origin)[0] == "same"
+    made_now = made_of(source, source.read_bytes(), {})
+    assert earlier_result(target, made_now)[0] == "same"
 
 
 PACKET = (made.PACKET % "").encode()
