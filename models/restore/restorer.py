@@ -33,7 +33,6 @@ from models.restore.parts import Part, has_ink, has_parts, joined, parts_of
 from models.restore.tiling import (
     MIN_SIDE,
     STEP,
-    Span,
     Tile,
     backbone_bytes_per_pixel,
     largest_side,
@@ -235,7 +234,7 @@ class Restorer:
         if has_parts(stored):
             return self._in_parts(stored, self._plain)
         inputs = network_input(stored)
-        whole = Tile(*(Span(0, side) for side in _sides(inputs) * 2))
+        (whole,) = tiles(*_sides(inputs), max(_sides(inputs)), 0)
         with torch.inference_mode():
             tables = inputs.qts.to(self.device, torch.float32)
             levels = self._part(Levels(inputs.y_coef.float(), inputs.c_coef.float()), whole)
@@ -409,7 +408,7 @@ class Restorer:
                     image = self._run(stage, known, image)
                 for index, result in enumerate(results):
                     pixels = _pixels(image[index], tile, gray[index], result.ndim)
-                    part = result[slice(*tile.rows), slice(*tile.cols)]
+                    part = result[tile.rows, tile.cols]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
                 done += tile.pixels
                 self._tell(done, height * width)
@@ -426,7 +425,7 @@ class Restorer:
         """The chroma detail of what is seen of a tile."""
         if detail is None:
             return None
-        return detail[:, :, slice(*tile.seen_rows), slice(*tile.seen_cols)].to(self.device)
+        return detail[:, :, tile.seen_rows, tile.seen_cols].to(self.device)
 
     def _part(self, levels: Levels, tile: Tile) -> Levels:
         """The levels of what is seen of a tile."""
