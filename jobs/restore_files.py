@@ -209,8 +209,8 @@ def _skipped(job: FileJob, data: bytes, made: dict[str, Any], said: Said) -> Fil
     """A result that is there already, with what was said of it; a missing comparison is made."""
     notes = [said.message] if said.message else []
     if said.status == "restored" and job.comparison is not None:
-        before = as_rgb(as_looked_at(data, str(job.source)))
-        after = as_rgb(as_looked_at(job.target.read_bytes(), str(job.target)))
+        before = as_looked_at(data, str(job.source))
+        after = as_looked_at(job.target.read_bytes(), str(job.target))
         notes += _write_comparison(job.comparison, before, after, made, overwrite=False)
     message = "; ".join(notes)
     return _result(job, said, status="skipped", earlier=said.status, message=message)
@@ -252,9 +252,7 @@ def _written(found: Restored) -> FileResult:
             os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
     if job.comparison is not None and answer.before is not None:
         shown = answer.image if answer.shown is None else answer.shown
-        before, after = (
-            as_rgb(turned(image, metadata.orientation)) for image in (answer.before, shown)
-        )
+        before, after = (turned(image, metadata.orientation) for image in (answer.before, shown))
         notes += _write_comparison(job.comparison, before, after, found.made, settings.overwrite)
     pixels = upright.shape[0] * upright.shape[1]
     return _result(job, said, message="; ".join(notes), pixels=pixels)
@@ -266,11 +264,7 @@ def _result(job: FileJob, said: Said, **more: Any) -> FileResult:
 
 
 def _write_comparison(
-    place: Path,
-    before: Picture,
-    after: Picture,
-    made: dict[str, Any],
-    overwrite: bool,
+    place: Path, before: Picture, after: Picture, made: dict[str, Any], overwrite: bool
 ) -> list[str]:
     """Write it, unless it is there or a stranger's file is, which is said."""
     if place.exists() and not overwrite:
@@ -279,9 +273,9 @@ def _write_comparison(
             return []
         if verdict == "stranger":
             return [f"{place.name} is there already and was left as it is"]
-    window = busiest_window(before, after)
-    picture = encode_png(side_by_side((before, after), ("before", "restored"), window))
-    write_atomically(place, with_origin(picture, made))
+    images = as_rgb(before), as_rgb(after)
+    picture = side_by_side(images, ("before", "restored"), busiest_window(*images))
+    write_atomically(place, with_origin(encode_png(picture), made))
     return []
 
 

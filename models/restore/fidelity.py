@@ -46,12 +46,7 @@ def shares_of_change(stored: StoredJpeg) -> tuple[float, ...]:
     return tuple(shares)
 
 
-def blended(
-    restored: Picture,
-    decoded: Picture,
-    shares: tuple[float, ...],
-    colors: str,
-) -> Picture:
+def blended(restored: Picture, decoded: Picture, shares: tuple[float, ...], colors: str) -> Picture:
     """``decoded`` plus the components' ``shares`` of the change to ``restored``.
 
     restored, decoded: RGB (H, W, 3), gray (H, W) or inks (H, W, 4), both alike. shares: 0 to 1, one
