@@ -26,9 +26,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
 from data.jpeg import Sampling, encode_jpeg
+from jobs.dry_run import Looker
 from jobs.restore_files import FileJob, OutputSettings, restore_file
-from models.restore.layouts import StoredInk, StoredJpeg
-from models.restore.parts import require_path
+from models.restore.layouts import StoredJpeg
 from utils.arguments import Parser
 from utils.image_io import find_images
 from utils.metadata import Density, Metadata, jpeg, png
@@ -40,26 +40,14 @@ EXAMPLES = """examples:
 """
 
 
-class LayoutOnly:
-    """Takes the restorer's place: brings a JPEG to the network's form, then returns gray."""
+class LayoutOnly(Looker):
+    """Without a network: brings JPEGs of any quality to the network's form, and no further."""
 
-    strength = 1.0
+    def __init__(self) -> None:
+        self.strength = 1.0
 
     def leaves(self, stored: StoredJpeg) -> bool:
         return False
-
-    def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
-        """A gray picture of the right size."""
-        require_path(stored)
-        return self.decoded(stored)
-
-    def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
-        """Gray, too."""
-        return np.full((stored.height, stored.width), 128, np.uint8)
-
-    def restore_ink(self, stored: StoredInk) -> np.ndarray:
-        """Full of ink."""
-        return np.full((stored.height, stored.width, 4), 255, np.uint8)
 
     def restore_source(
         self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]

@@ -10,58 +10,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data.jpeg import JpegImage
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
-from jobs.restore_files import CanRestore, FileResult, OutputSettings, begun, sampling_of
-from models.restore.layouts import StoredInk
+from jobs.restore_files import FileResult, OutputSettings, begun, sampling_of
+from models.restore.layouts import Picture, StoredInk, StoredJpeg
 from models.restore.parts import require_path
+from models.restore.restorer import Restorer
 
 
-class _Looker:
-    """Takes the restorer's place: keeps what it is given, and answers with a gray picture.
+class Looker(Restorer):
+    """Decides as another restorer does, but answers with gray: nothing is decoded or restored."""
 
-    stored: what would be restored last.
-    """
+    def __init__(self, restorer: Restorer) -> None:
+        vars(self).update(vars(restorer))
 
-    def __init__(self, restorer: CanRestore) -> None:
-        self._restorer = restorer
-        self.stored: JpegImage | None = None
-
-    def leaves(self, stored: JpegImage) -> bool:
-        return self._restorer.leaves(stored)
-
-    @property
-    def strength(self) -> float:
-        return self._restorer.strength
-
-    def decoded(self, stored: JpegImage) -> NDArray[np.uint8]:
-        """Gray."""
-        self.stored = stored
+    def decoded(self, stored: StoredJpeg) -> Picture:
         return np.zeros((stored.height, stored.width), np.uint8)
 
-    def restore(self, stored: JpegImage) -> NDArray[np.uint8]:
-        """Gray; refuses what the network would.
-
-        Raises:
-            UnsupportedLayoutError: a layout that is not restored.
-        """
-        self.stored = stored
+    def restore(self, stored: StoredJpeg) -> Picture:
         require_path(stored)
         return self.decoded(stored)
 
-    def restore_ink(self, stored: StoredInk) -> NDArray[np.uint8]:
-        """No ink."""
+    def restore_ink(self, stored: StoredInk) -> Picture:
         return np.zeros((stored.height, stored.width, 4), np.uint8)
 
     def restore_source(
-        self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
-        """The pixels as they are."""
-        self.stored = stored
+        self, stored: StoredJpeg, offset: tuple[int, int], pixels: Picture
+    ) -> Picture:
         return pixels
 
 
@@ -87,11 +64,11 @@ class Prospect:
 
 
 def look_at_files(
-    jobs: Sequence[FileJob], restorer: CanRestore, settings: OutputSettings
+    jobs: Sequence[FileJob], restorer: Restorer, settings: OutputSettings
 ) -> list[Prospect]:
     """Read every file as restoring would, with a progress bar."""
-    bar = tqdm(jobs, unit="file", dynamic_ncols=True)
-    return [_look_at(job, restorer, settings) for job in bar]
+    looker = Looker(restorer)
+    return [_look_at(job, looker, settings) for job in tqdm(jobs, unit="file", dynamic_ncols=True)]
 
 
 def unwritable(jobs: Sequence[FileJob]) -> Iterator[str]:
@@ -103,22 +80,21 @@ def unwritable(jobs: Sequence[FileJob]) -> Iterator[str]:
             yield f"{folder} cannot be written; choose another --output"
 
 
-def _look_at(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Prospect:
-    looker = _Looker(restorer)
+def _look_at(job: FileJob, looker: Looker, settings: OutputSettings) -> Prospect:
     job = replace(job, comparison=None)
     found = begun(job, looker, settings)
     if isinstance(found, FileResult):
         decision = {"failed": "refused", "skipped": "there already"}[found.status]
         reason = found.message
+        # What is there already was not looked at.
+        found = begun(job, looker, replace(settings, overwrite=True))
     else:
         decision = "left alone" if found.answer.left_alone else found.answer.status
         reason = "; ".join(found.answer.notes)
     prospect = Prospect(job.source, job.target, decision, _PREFIX.sub("", reason))
-    if looker.stored is None:  # decided before anything was to be restored
-        begun(job, looker, replace(settings, overwrite=True, below=None))
-    stored = looker.stored
-    if stored is None:
+    if isinstance(found, FileResult):
         return prospect
+    stored = found.answer.stored
     prospect = replace(prospect, width=stored.width, height=stored.height)
     if not stored.data:  # it stands for pixels that never were a JPEG
         return prospect

@@ -7,39 +7,17 @@ hash of its place, never its name; the weights and options; and what was said of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from utils.image_io import ImageError
 from utils.metadata.origin import origin_of
 
 Verdict = Literal["same", "older", "stranger"]
-
-
-class Origin(NamedTuple):
-    """What a result is made of.
-
-    source: SHA-256 of the file. place: of its path, of which another file of its name is told by.
-    recipe: weights and options, plain types.
-    """
-
-    source: str
-    place: str
-    recipe: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, path: Path, data: bytes, recipe: Mapping[str, Any]) -> Origin:
-        """That of a result of ``data``, read from ``path``."""
-        place = str(path.absolute()).encode("utf-8", "surrogateescape")
-        return cls(
-            hashlib.sha256(data).hexdigest(), hashlib.sha256(place).hexdigest()[:16], dict(recipe)
-        )
-
-    def as_json(self, said: Said) -> dict[str, Any]:
-        """For the result's file."""
-        return {**self._asdict(), "said": asdict(said)}
 
 
 @dataclass(frozen=True)
@@ -53,19 +31,24 @@ class Said:
     left_alone: bool = False
 
 
-class Earlier(NamedTuple):
-    """What stands in a result's place.
+def made_of(path: Path, data: bytes, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result of ``data``, read from ``path``, is made of; plain types.
 
-    verdict: "same": this file's result, as it would be made now. "older": this file's, from
-    another content of it or made otherwise, which may be replaced. "stranger": somebody else's.
+    place: tells files of one name apart. recipe: weights and options.
     """
+    place = str(path.absolute()).encode("utf-8", "surrogateescape")
+    return {
+        "source": hashlib.sha256(data).hexdigest(),
+        "place": hashlib.sha256(place).hexdigest()[:16],
+        "recipe": dict(recipe),
+    }
 
-    verdict: Verdict
-    said: Said = Said()
 
+def earlier_result(place: Path, made: Mapping[str, Any]) -> tuple[Verdict, Said]:
+    """Judge what is in the place of a result that is ``made_of`` something; what was said of it.
 
-def earlier_result(place: Path, origin: Origin) -> Earlier:
-    """Judge what is in a result's place.
+    "same": this file's result, as it would be made now. "older": this file's, from another content
+    of it or made otherwise, which may be replaced. "stranger": somebody else's.
 
     Raises:
         ImageError: it cannot be read.
@@ -75,14 +58,14 @@ def earlier_result(place: Path, origin: Origin) -> Earlier:
     except OSError as error:
         raise ImageError(f"{place}: {error.strerror or error}; choose another --output") from error
     if found is None:
-        return Earlier("stranger")
-    own = found.get("source") == origin.source
-    if not own or found.get("recipe") != origin.recipe:
-        return Earlier("older" if own or found.get("place") == origin.place else "stranger")
-    said = found.get("said")
-    said = said if isinstance(said, dict) else {}
-    status, message, layout = (str(said.get(key, "")) for key in ("status", "message", "layout"))
-    names = said.get("left_out", ())
-    left_out = tuple(map(str, names)) if isinstance(names, Sequence) else ()
-    left_alone = said.get("left_alone") is True
-    return Earlier("same", Said(status, message, layout, left_out, left_alone))
+        return "stranger", Said()
+    own = found.get("source") == made["source"]
+    if not own or found.get("recipe") != made["recipe"]:
+        return "older" if own or found.get("place") == made["place"] else "stranger", Said()
+    try:
+        return "same", _SAID.validate_python(found.get("said"))
+    except ValidationError:
+        return "same", Said()
+
+
+_SAID = TypeAdapter(Said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,21 +34,17 @@ class Problem:
 
 @dataclass
 class Plan:
-    """What is to be done, what of the input stands in the way of doing more, and what is passed
-    over, for people."""
+    """What is to be done, what of the input stands in the way of doing more, hints for people, and
+    what pictures of a folder are passed over."""
 
     jobs: list[FileJob] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    passed_over: dict[Path, list[Path]] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class _Found:
-    """A file; its name below the input it was found by; the same with that input's own name."""
-
-    source: Path
-    name: Path
-    qualified: Path
+    def refuse(self, source: Path, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(source, message))
 
 
 def plan_files(
@@ -73,29 +69,34 @@ def plan_files(
     """
     plan = Plan()
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
-    files: dict[Path, _Found] = {}
-    others: dict[Path, list[Path]] = {}
+    results = None if suffix else output
+    found: dict[Path, tuple[Path, Path]] = {}
     for given in inputs:
-        for path in _expanded(given, plan.problems):
-            for found in _files_of(
-                path, None if suffix else output, suffixes, plan.problems, others
-            ):
-                files.setdefault(found.source.absolute(), found)
+        for path in _expanded(given, plan):
+            for file, folder in _files_of(path, results, suffixes, plan):
+                found.setdefault(file.absolute(), (file, folder))
     if suffix:
-        plan.jobs = _beside(list(files.values()), f"{suffix}.{file_format}")
+        plan.jobs = _beside([file for file, _ in found.values()], f"{suffix}.{file_format}")
     else:
-        _assign(list(files.values()), output, f".{file_format}", plan)
-    _protect_sources(plan.jobs)
+        _assign(list(found.values()), output, f".{file_format}", plan)
+    # Told by what they are on the disk, under whatever name or link.
+    sources = {file_identity(job.source) for job in plan.jobs} - {None}
+    for job in plan.jobs:
+        if file_identity(job.target) in sources:
+            raise OptionsError(
+                f"{job.target} is one of the files to restore, which are never overwritten; "
+                "choose another --output"
+            )
     if compare:
-        plan.jobs = _with_comparisons(plan.jobs)
-    plan.hints += _hints(others, plan.jobs)
+        plan.jobs = _with_comparisons(plan.jobs, sources)
+    plan.hints += _hints(plan)
     if not plan.jobs:
         problem = plan.problems[0]
         raise OptionsError(f"{problem.source}: {problem.message}")
     return plan
 
 
-def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
+def _expanded(path: Path, plan: Plan) -> list[Path]:
     """The files a glob stands for, where the shell has not expanded it."""
     if _exists(path) or not glob.has_magic(str(path)):
         return [path]
@@ -108,7 +109,7 @@ def _expanded(path: Path, problems: list[Problem]) -> list[Path]:
     else:
         found = sorted(Path(name) for name in glob.glob(str(path)))
     if not found:
-        problems.append(Problem(path, "matches no file; --input takes files, folders and globs"))
+        plan.refuse(path, "matches no file; --input takes files, folders and globs")
     return found
 
 
@@ -117,57 +118,50 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _files_of(
-    path: Path,
-    output: Path | None,
-    suffixes: tuple[str, ...],
-    problems: list[Problem],
-    passed_over: dict[Path, list[Path]],
-) -> Iterator[_Found]:
+    path: Path, output: Path | None, suffixes: tuple[str, ...], plan: Plan
+) -> Iterator[tuple[Path, Path]]:
+    """The files that an input stands for, and the folder of which each keeps its place."""
     try:
         path.stat()
         is_folder = path.is_dir()
     except OSError as error:
         reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
-        problems.append(Problem(path, f"{reason}; --input takes files, folders and globs"))
+        plan.refuse(path, f"{reason}; --input takes files, folders and globs")
         return
     if not is_folder:
-        yield _Found(path, Path(path.name), Path(path.parent.resolve().name, path.name))
+        yield path, path.parent
         return
 
     def unreadable(error: OSError) -> None:
-        problems.append(Problem(Path(error.filename or path), f"{error.strerror}; left out"))
+        plan.refuse(Path(error.filename or path), f"{error.strerror}; left out")
 
-    before = len(problems)
+    before = len(plan.problems)
     found = find_images(path, {*suffixes, *IMAGE_SUFFIXES}, unreadable, follow_links=True)
-    if output is None:
-        pass
-    elif output.resolve() == path.resolve():
-        if suffixes != JPEG_SUFFIXES:
-            raise OptionsError(
-                f"{output} is an input folder too: with all_pictures the next run would restore "
-                "its results again; choose another --output"
-            )
-    elif output.resolve() not in path.resolve().parents:  # it may lie inside, or be linked
-        found = [file for file in found if output.resolve() not in file.resolve().parents]
+    inside = output.resolve() if output else None
+    if inside == path.resolve() and suffixes != JPEG_SUFFIXES:
+        raise OptionsError(
+            f"{output} is an input folder too: with all_pictures the next run would restore "
+            "its results again; choose another --output"
+        )
+    if inside and inside not in (path.resolve(), *path.resolve().parents):  # or it is linked
+        found = [file for file in found if inside not in file.resolve().parents]
     others = [file for file in found if file.suffix.lower() not in suffixes]
     found = [file for file in found if file.suffix.lower() in suffixes]
     if found and others:
-        passed_over[path] = others
-    if not found and len(problems) == before:
+        plan.passed_over[path] = others
+    if not found and len(plan.problems) == before:
         more = "" if suffixes != JPEG_SUFFIXES else "; --set all_pictures=true takes PNG... too"
-        problems.append(
-            Problem(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
-        )
+        plan.refuse(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
     for file in found:
-        name = file.relative_to(path)
-        yield _Found(file, name, path.resolve().name / name)
+        yield file, path
 
 
-def _hints(others: dict[Path, list[Path]], jobs: list[FileJob]) -> list[str]:
+def _hints(plan: Plan) -> list[str]:
     """What pictures of a folder were not taken, but for results."""
-    results = {place.absolute() for job in jobs for place in (job.target, job.comparison) if place}
+    places = (place for job in plan.jobs for place in (job.target, job.comparison) if place)
+    results = {place.absolute() for place in places}
     hints = []
-    for folder, files in others.items():
+    for folder, files in plan.passed_over.items():
         kinds = Counter(file.suffix.lower() for file in files if file.absolute() not in results)
         if kinds:
             named = ", ".join(f"{times} {kind}" for kind, times in sorted(kinds.items()))
@@ -180,59 +174,49 @@ def _key(target: Path) -> str:
     return str(target).casefold()
 
 
-def _assign(files: list[_Found], output: Path, suffix: str, plan: Plan) -> None:
+def _assign(files: Sequence[tuple[Path, Path]], output: Path, suffix: str, plan: Plan) -> None:
     """Give each file the shortest name that no other one wants."""
-    options = [
-        (
-            found.name.with_suffix(suffix),
-            found.name.with_name(found.name.name + suffix),
-            found.qualified.with_suffix(suffix),
-            found.qualified.with_name(found.qualified.name + suffix),
+    options = []
+    for source, folder in files:
+        name = source.relative_to(folder)
+        qualified = folder.resolve().name / name
+        options.append(
+            (
+                name.with_suffix(suffix),
+                name.with_name(name.name + suffix),
+                qualified.with_suffix(suffix),
+                qualified.with_name(name.name + suffix),
+            )
         )
-        for found in files
-    ]
-    wanted = [Counter(_key(names[choice]) for names in options) for choice in range(4)]
+    wanted = [Counter(map(_key, names)) for names in zip(*options, strict=True)]
     taken: dict[str, Path] = {}
-    for found, names in zip(files, options, strict=True):
+    for (source, _), names in zip(files, options, strict=True):
         unique = (name for i, name in enumerate(names) if wanted[i][_key(name)] == 1)
         name = next((name for name in unique if _key(name) not in taken), names[-1])
-        other = taken.setdefault(_key(name), found.source)
-        if other is not found.source:
-            message = f"would become {output / name}, as {other} does; give it another --output"
-            plan.problems.append(Problem(found.source, message))
+        other = taken.setdefault(_key(name), source)
+        if other is not source:
+            place = output / name
+            plan.refuse(source, f"would become {place}, as {other} does; give it another --output")
             continue
-        plan.jobs.append(FileJob(found.source, output / name))
+        plan.jobs.append(FileJob(source, output / name))
 
 
-def _beside(files: list[_Found], ending: str) -> list[FileJob]:
+def _beside(sources: Sequence[Path], ending: str) -> list[FileJob]:
     """Name each result after its source, with the source's own suffix where two would be one."""
-    jobs = [FileJob(f.source, f.source.with_name(f.source.stem + ending)) for f in files]
-    wanted = Counter(_key(job.target) for job in jobs)
-    for i, job in enumerate(jobs):
-        if wanted[_key(job.target)] > 1:
-            jobs[i] = FileJob(job.source, job.source.with_name(job.source.name + ending))
+    short = [source.with_name(source.stem + ending) for source in sources]
+    wanted = Counter(map(_key, short))
+    jobs = [
+        FileJob(source, name if wanted[_key(name)] == 1 else source.with_name(source.name + ending))
+        for source, name in zip(sources, short, strict=True)
+    ]
     results = {_key(job.target.absolute()) for job in jobs}
     return [job for job in jobs if _key(job.source.absolute()) not in results]
 
 
-def _protect_sources(jobs: Sequence[FileJob]) -> None:
-    """Sources are told by what they are on the disk, under whatever name or link.
-
-    Raises:
-        OptionsError: a target is one of them.
-    """
-    sources = {file_identity(job.source) for job in jobs} - {None}
-    for job in jobs:
-        if file_identity(job.target) in sources:
-            raise OptionsError(
-                f"{job.target} is one of the files to restore, which are never overwritten; "
-                "choose another --output"
-            )
-
-
-def _with_comparisons(jobs: list[FileJob]) -> list[FileJob]:
+def _with_comparisons(
+    jobs: Sequence[FileJob], sources: Collection[tuple[int, int] | None]
+) -> list[FileJob]:
     """A name for each comparison that is neither a result's, nor a source's."""
-    sources = {file_identity(job.source) for job in jobs} - {None}
     taken = {_key(job.target) for job in jobs}
     planned = []
     for job in jobs:

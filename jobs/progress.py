@@ -13,7 +13,7 @@ LONG_SECONDS = 120.0
 _FORMAT = "{l_bar}{bar}| {n:.1f}/{total} files [{elapsed}<{remaining}{postfix}]"
 
 
-class FileProgress:
+class FileProgress(tqdm):
     """A progress bar over ``count`` files.
 
     A file counts by the share of its pixels that is done, so the estimate of the time left stands
@@ -23,9 +23,9 @@ class FileProgress:
     """
 
     def __init__(self, count: int, hidden: bool = False, faster: str = "") -> None:
+        super().__init__(total=count, disable=hidden, dynamic_ncols=True, bar_format=_FORMAT)
         self._count = count
         self._faster = "" if hidden else faster
-        self._bar = tqdm(total=count, disable=hidden, dynamic_ncols=True, bar_format=_FORMAT)
         self._start = time.perf_counter()
         self._files = 0
         self._pixels = 0
@@ -34,30 +34,24 @@ class FileProgress:
         """``done`` of the ``total`` pixels of the file at hand."""
         if total >= LARGE_PIXELS:
             self._tell()
-        # A picture of several parts begins again; the bar waits for it.
-        self._move(max(self._bar.n, self._files + done / total))
+        self._move(self._files + done / total)
 
     def finished(self, pixels: int, name: str) -> None:
         """A file is written."""
         self._files += 1
         self._pixels += pixels
         speed = self._pixels / (time.perf_counter() - self._start) / 1e6
-        self._bar.set_postfix_str(f"{speed:.2f} MP/s, {name}", refresh=False)
-        self._move(max(self._bar.n, self._files))
-
-    def __enter__(self) -> FileProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self.set_postfix_str(f"{speed:.2f} MP/s, {name}", refresh=False)
+        self._move(self._files)
 
     def _move(self, done: float) -> None:
-        self._bar.update(done - self._bar.n)
+        # A picture of several parts begins again; the bar waits for it.
+        self.update(max(0, done - self.n))
         elapsed = time.perf_counter() - self._start
-        if done and elapsed * self._count / done > LONG_SECONDS:
+        if self.n and elapsed * self._count / self.n > LONG_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
         if self._faster:
-            self._bar.write(f"note: {self._faster}", file=self._bar.fp)
+            self.write(f"note: {self._faster}", file=self.fp)
             self._faster = ""

@@ -6,32 +6,29 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
 from data.quality import estimate_quality
-from jobs.earlier_results import Origin, Said, earlier_result
+from jobs.earlier_results import Said, earlier_result, made_of
 from jobs.plan_files import JPEG_SUFFIXES, FileJob
 from jobs.progress import FileProgress
 from models.restore.fidelity import shares_of_change
-from models.restore.layouts import RestoreError, StoredInk, UnsupportedLayoutError
+from models.restore.layouts import Picture, RestoreError, UnsupportedLayoutError
 from models.restore.parts import has_ink
 from models.restore.restorer import Restorer
 from utils.distributed import ALONE, World
 from utils.evaluation.pipeline import in_background
 from utils.image_io import ImageError, encode_png, read_image_bytes, write_atomically
-from utils.metadata import Lost, read_metadata, told
+from utils.metadata import read_metadata, told
 from utils.metadata.origin import with_origin
-from utils.picture_files import Format, picture_size, read_extras, turned, write_picture
+from utils.picture_files import Format, encoded_picture, picture_size, read_extras, turned
 from utils.pictures import as_rgb, busiest_window, side_by_side
 from utils.scratch import stderr_lines
 
@@ -49,25 +46,11 @@ UNCHANGED = "strength 0 applies nothing of the change"
 Status = Literal["restored", "decoded", "skipped", "failed"]
 
 
-class CanRestore(Protocol):
-    """models.restore.restorer.Restorer, or what stands for it in tests."""
-
-    def restore(self, stored: JpegImage) -> NDArray[np.uint8]: ...
-    def restore_source(
-        self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]: ...
-    def restore_ink(self, stored: StoredInk) -> NDArray[np.uint8]: ...
-    def leaves(self, stored: JpegImage) -> bool: ...
-    def decoded(self, stored: JpegImage) -> NDArray[np.uint8]: ...
-    @property
-    def strength(self) -> float: ...
-
-
 @dataclass(frozen=True)
 class OutputSettings:
     """How restored pictures are written, and what is refused.
 
-    file_format, quality: see utils.picture_files.write_picture. overwrite: restore again what is
+    file_format, quality: see utils.picture_files.encoded_picture. overwrite: restore again what is
     there. max_pixels: largest picture. keep_times: give results the sources' times of modification.
     recipe: all that a result depends on besides its source, plain types: weights and options.
     below: files whose estimated quality is not below it are left alone, 1..100. assume_quality: of
@@ -150,7 +133,7 @@ def restore_files(
     return [everything[i] for i in range(len(jobs))]
 
 
-def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> FileResult:
+def restore_file(job: FileJob, restorer: Restorer, settings: OutputSettings) -> FileResult:
     """Restore one file; every fault of the file becomes a result."""
     return _finished(begun(job, restorer, settings))
 
@@ -159,19 +142,21 @@ def restore_file(job: FileJob, restorer: CanRestore, settings: OutputSettings) -
 class Answer:
     """What became of a picture.
 
-    image: RGB, gray, or four inks. alpha: its transparency. before: what the file shows as it is,
-    None where that cannot be had or is not wanted. shown: ``image`` in RGB, where that is inks.
-    profile_used: whether the file's ICC profile was for the inks that became RGB.
+    stored: the file, or the JPEG that its pixels were or stand for. image: RGB, gray, or four inks.
+    alpha: its transparency. before: what the file shows as it is, None where that cannot be had or
+    is not wanted. shown: ``image`` in RGB, where that is inks. profile_used: whether the file's ICC
+    profile was for the inks that became RGB.
     """
 
-    image: NDArray[np.uint8]
+    stored: JpegImage
+    image: Picture
     status: Status
     notes: list[str]
     layout: str
     left_alone: bool = False
-    alpha: NDArray[np.uint8] | None = None
-    before: NDArray[np.uint8] | None = None
-    shown: NDArray[np.uint8] | None = None
+    alpha: Picture | None = None
+    before: Picture | None = None
+    shown: Picture | None = None
     profile_used: bool = False
 
 
@@ -179,18 +164,18 @@ class Answer:
 class Restored:
     """A picture that is restored but not written.
 
-    data: the file's bytes. origin: what the result is made of. answer: what it became.
+    data: the file's bytes. made: what the result is made of. answer: what it became.
     """
 
     job: FileJob
     settings: OutputSettings
     data: bytes
-    origin: Origin
+    made: dict[str, Any]
     answer: Answer
     seconds: float = 0.0
 
 
-def begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
+def begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restored | FileResult:
     """Read and restore a file, writing nothing; a result at once if there is nothing to write."""
     start = time.perf_counter()
     try:
@@ -200,14 +185,14 @@ def begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Resto
     return replace(found, seconds=time.perf_counter() - start)
 
 
-def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Restored | FileResult:
+def _begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restored | FileResult:
     data = _read_bytes(job.source, settings.max_pixels)
-    origin = Origin.of(job.source, data, settings.recipe)
+    made = made_of(job.source, data, settings.recipe)
     if job.target.exists() and not settings.overwrite:
-        earlier = earlier_result(job.target, origin)
-        if earlier.verdict == "same":
-            return _skipped(job, data, origin, earlier.said)
-        if earlier.verdict == "stranger":
+        verdict, said = earlier_result(job.target, made)
+        if verdict == "same":
+            return _skipped(job, data, made, said)
+        if verdict == "stranger":
             raise ImageError(
                 f"{job.target} is there already and is not known as a result of this file; choose "
                 "another --output, or give --overwrite to replace it"
@@ -217,17 +202,18 @@ def _begun(job: FileJob, restorer: CanRestore, settings: OutputSettings) -> Rest
         answer.before = None
     elif answer.before is None:
         answer.notes.append("no comparison: other programs cannot decode this file")
-    return Restored(job, settings, data, origin, answer)
+    return Restored(job, settings, data, made, answer)
 
 
-def _skipped(job: FileJob, data: bytes, origin: Origin, said: Said) -> FileResult:
+def _skipped(job: FileJob, data: bytes, made: dict[str, Any], said: Said) -> FileResult:
     """A result that is there already, with what was said of it; a missing comparison is made."""
     notes = [said.message] if said.message else []
     if said.status == "restored" and job.comparison is not None:
-        before = as_rgb(as_looked_at(data, str(job.source)))
-        after = as_rgb(as_looked_at(job.target.read_bytes(), str(job.target)))
-        notes += _write_comparison(job.comparison, before, after, origin, overwrite=False)
-    return _result(job, "skipped", replace(said, message="; ".join(notes)))
+        before = as_looked_at(data, str(job.source))
+        after = as_looked_at(job.target.read_bytes(), str(job.target))
+        notes += _write_comparison(job.comparison, before, after, made, overwrite=False)
+    message = "; ".join(notes)
+    return _result(job, said, status="skipped", earlier=said.status, message=message)
 
 
 def _finished(found: Restored | FileResult) -> FileResult:
@@ -249,65 +235,47 @@ def _written(found: Restored) -> FileResult:
         metadata = replace(metadata, icc_profile=None)
     upright = turned(answer.image, metadata.orientation)
     alpha = None if answer.alpha is None else turned(answer.alpha, metadata.orientation)
-    notes = [*answer.notes, *metadata.problems]
-    left_out = [*metadata.left_out]
-
-    def said() -> Said:
-        names = tuple(loss.what for loss in left_out)
-        return Said(answer.status, "; ".join(notes), answer.layout, names, answer.left_alone)
-
-    def origin(lost: list[Lost]) -> dict[str, Any]:
-        left_out.extend(lost)
-        notes.extend(told(left_out))
-        return found.origin.as_json(said())
-
-    write_picture(
-        job.target, upright, settings.file_format, settings.quality, metadata, alpha, origin
+    data, lost = encoded_picture(upright, settings.file_format, settings.quality, metadata, alpha)
+    left_out = [*metadata.left_out, *lost]
+    notes = [*answer.notes, *metadata.problems, *told(left_out)]
+    said = Said(
+        answer.status,
+        "; ".join(notes),
+        answer.layout,
+        tuple(loss.what for loss in left_out),
+        answer.left_alone,
     )
+    write_atomically(job.target, with_origin(data, {**found.made, "said": asdict(said)}))
     if settings.keep_times:
         with suppress(OSError):
             times = job.source.stat()
             os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
     if job.comparison is not None and answer.before is not None:
         shown = answer.image if answer.shown is None else answer.shown
-        before, after = (
-            as_rgb(turned(image, metadata.orientation)) for image in (answer.before, shown)
-        )
-        notes += _write_comparison(job.comparison, before, after, found.origin, settings.overwrite)
-    return _result(job, answer.status, said(), upright.shape[0] * upright.shape[1])
+        before, after = (turned(image, metadata.orientation) for image in (answer.before, shown))
+        notes += _write_comparison(job.comparison, before, after, found.made, settings.overwrite)
+    pixels = upright.shape[0] * upright.shape[1]
+    return _result(job, said, message="; ".join(notes), pixels=pixels)
 
 
-def _result(job: FileJob, status: Status, said: Said, pixels: int = 0) -> FileResult:
-    return FileResult(
-        job.source,
-        job.target,
-        status,
-        said.message,
-        said.layout,
-        pixels,
-        left_out=said.left_out,
-        earlier=said.status if status == "skipped" else "",
-        left_alone=said.left_alone,
-    )
+def _result(job: FileJob, said: Said, **more: Any) -> FileResult:
+    """What was said of a file as its result, with what only the result knows."""
+    return FileResult(job.source, job.target, **{**asdict(said), **more})
 
 
 def _write_comparison(
-    place: Path,
-    before: NDArray[np.uint8],
-    after: NDArray[np.uint8],
-    origin: Origin,
-    overwrite: bool,
+    place: Path, before: Picture, after: Picture, made: dict[str, Any], overwrite: bool
 ) -> list[str]:
     """Write it, unless it is there or a stranger's file is, which is said."""
     if place.exists() and not overwrite:
-        verdict = earlier_result(place, origin).verdict
+        verdict, _ = earlier_result(place, made)
         if verdict == "same":
             return []
         if verdict == "stranger":
             return [f"{place.name} is there already and was left as it is"]
-    window = busiest_window(before, after)
-    picture = encode_png(side_by_side((before, after), ("before", "restored"), window))
-    write_atomically(place, with_origin(picture, origin.as_json(Said())))
+    images = as_rgb(before), as_rgb(after)
+    picture = side_by_side(images, ("before", "restored"), busiest_window(*images))
+    write_atomically(place, with_origin(encode_png(picture), made))
     return []
 
 
@@ -323,7 +291,7 @@ def _failed(job: FileJob, error: Exception) -> FileResult:
     return FileResult(job.source, job.target, "failed", message)
 
 
-def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSettings) -> Answer:
+def _of_file(job: FileJob, data: bytes, restorer: Restorer, settings: OutputSettings) -> Answer:
     if is_jpeg(data):
         return _of_jpeg(data, restorer, settings, job.comparison is not None)
     size = picture_size(data)
@@ -343,7 +311,7 @@ def _of_file(job: FileJob, data: bytes, restorer: CanRestore, settings: OutputSe
     return replace(answer, notes=[*named, *lines, *losses, *answer.notes], alpha=alpha)
 
 
-def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compare: bool) -> Answer:
+def _of_jpeg(data: bytes, restorer: Restorer, settings: OutputSettings, compare: bool) -> Answer:
     header = scan_header(data)
     _check_size(header.width, header.height, settings.max_pixels)
     if header.scans > MAX_SCANS:
@@ -379,7 +347,7 @@ def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compar
             raise
         image, status = decoded, "decoded"
         notes.append(f"decoded, not restored: {error}")
-    answer = Answer(image, status, notes, layout, bool(reason), before=before)
+    answer = Answer(stored, image, status, notes, layout, bool(reason), before=before)
     if keeps_ink:
         answer.shown = stored.ink_in_rgb(image)
         notes.append("kept as CMYK")
@@ -391,17 +359,17 @@ def _of_jpeg(data: bytes, restorer: CanRestore, settings: OutputSettings, compar
     return answer
 
 
-def _of_pixels(pixels: NDArray[np.uint8], restorer: CanRestore, settings: OutputSettings) -> Answer:
+def _of_pixels(pixels: Picture, restorer: Restorer, settings: OutputSettings) -> Answer:
     source = pixels_as_jpeg(pixels, settings.assume_quality)
-    notes = [source.note]
     layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
     reason = _not_below(source.stored, settings.below)
     if not reason and restorer.strength == 0:
         reason = UNCHANGED
     if reason:
-        return Answer(pixels, "decoded", [*notes, f"not restored: {reason}"], layout, True)
+        notes = [source.note, f"not restored: {reason}"]
+        return Answer(source.stored, pixels, "decoded", notes, layout, True)
     image = restorer.restore_source(source.stored, source.offset, pixels)
-    return Answer(image, "restored", notes, layout, before=pixels)
+    return Answer(source.stored, image, "restored", [source.note], layout, before=pixels)
 
 
 def _not_below(stored: JpegImage, below: int | None) -> str:
@@ -420,7 +388,7 @@ def sampling_of(stored: JpegImage) -> str:
     return "" if len(set(factors)) == 1 else " ".join(f"{h}x{v}" for h, v in factors)
 
 
-def as_looked_at(data: bytes, name: str) -> NDArray[np.uint8]:
+def as_looked_at(data: bytes, name: str) -> Picture:
     """A picture file as other programs show it: decoded, turned as it says, not restored.
 
     Raises:

@@ -42,6 +42,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each worker and for what
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
+FIXTURES = ROOT / "tests" / "fixtures"
 
 PATIENCE = 1200
 """Seconds after which a process hangs: many, as a machine may be busy with other things."""
@@ -84,6 +85,11 @@ def tiny_network(seed: int = 0, **changes: Any) -> IJCN:
     return model.eval()
 
 
+def tiny_restorer(**options: Any) -> Restorer:
+    """A restorer of :func:`tiny_network` that computes as exactly on every machine."""
+    return Restorer(tiny_network(), "cpu", "float32", **options)
+
+
 def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """A made-up colour picture with gradients, edges and texture."""
     rng = np.random.default_rng(seed)
@@ -104,6 +110,16 @@ def smooth(height: int = 75, width: int = 133) -> NDArray[np.uint8]:
     rows, cols = np.mgrid[:height, :width] / 40
     waves = [np.sin(rows + i) + np.cos(cols * (1 + i / 3)) for i in range(3)]
     return (128 + 50 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def saved(
+    image: PIL.Image.Image | NDArray[np.uint8], file_format: str = "JPEG", **options: Any
+) -> bytes:
+    """A picture file by Pillow."""
+    buffer = io.BytesIO()
+    image = image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image)
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
 
 
 def network_case(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import struct
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from data.jpeg import encode_jpeg
+from tests import conftest
 from tests.conftest import photograph
 from utils.metadata.jpeg_segments import segment
 
@@ -197,6 +196,4 @@ def profile_segments(data: bytes) -> bytes:
 
 def saved(file_format: str, **options: object) -> bytes:
     """A picture of 70x50 pixels by Pillow."""
-    buffer = io.BytesIO()
-    Image.fromarray(photograph(50, 70)).save(buffer, file_format, **options)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return conftest.saved(photograph(50, 70), file_format, **options)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from utils.image_io import ImageError, write_atomically
+from utils.image_io import ImageError
 from utils.metadata import Lost, Metadata, exif, jpeg, png, tiff, webp
-from utils.metadata.origin import with_origin
 from utils.pillow import opened
 
 Format = Literal["png", "webp", "jpg", "tiff"]
@@ -65,80 +61,67 @@ def turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def write_picture(
-    path: str | os.PathLike[str],
+def encoded_picture(
     image: NDArray[np.uint8],
     file_format: Format,
     quality: int,
     metadata: Metadata,
     alpha: NDArray[np.uint8] | None = None,
-    origin: Callable[[list[Lost]], Mapping[str, Any]] | None = None,
-) -> list[Lost]:
-    """Write (H, W, 3) RGB, (H, W) gray or (H, W, 4) inks beside its final name, then rename.
+) -> tuple[bytes, list[Lost]]:
+    """(H, W, 3) RGB, (H, W) gray or (H, W, 4) inks as the bytes of a file; what could not be kept.
 
     Args:
-        path: final name. image: as it is to be looked at, already turned; inks, of which 255 is
-            full, in JPEG and TIFF only. file_format: of the file.
+        image: as it is to be looked at, already turned; inks, of which 255 is full, in JPEG and
+            TIFF only.
         quality: 1..100 of WebP (100: lossless) and JPEG (4:4:4); PNG and TIFF are lossless.
         metadata: kept as far as the format can hold it.
         alpha: (H, W) uint8, in PNG, WebP and TIFF.
-        origin: what the file is to say of its origin, see utils.metadata.origin, given what could
-            not be kept.
-
-    Returns what could not be kept.
 
     Raises:
-        ImageError: the place cannot be written, or the format cannot hold such a picture.
+        ImageError: the format cannot hold such a picture.
     """
     lost: list[Lost] = []
-    colors = _colors(image)
-    if metadata.icc_profile and not _profile_fits(metadata.icc_profile, colors):
-        meant = metadata.icc_profile[16:20].decode("latin-1").strip()
-        lost.append(Lost("the colour profile", f"left out: it is for other colours ({meant})"))
-        metadata = replace(metadata, icc_profile=None)
-    options: dict[str, Any] = {}
-    if file_format == "png":
-        options = {"compress_level": 4}
-    elif file_format == "webp":
-        options = {"lossless": quality == 100, "quality": 80 if quality == 100 else quality}
-        more, beyond = webp.encoder_options(metadata)
-        options |= more
-        lost += beyond
-    elif file_format == "jpg":
-        options = {"quality": quality, "subsampling": 0}
+    height, width = image.shape[:2]
+    colors: Literal["gray", "RGB", "CMYK"] = "gray"
+    if image.ndim == 3:
+        colors = "CMYK" if image.shape[2] == 4 else "RGB"
+    if metadata.icc_profile:
+        meant = metadata.icc_profile[16:20].decode("latin-1").strip()  # ICC.1, 7.2.6
+        if meant != colors.upper():
+            lost.append(Lost("the colour profile", f"left out: it is for other colours ({meant})"))
+            metadata = replace(metadata, icc_profile=None)
     if alpha is not None and file_format == "jpg":
         lost.append(Lost("transparency", "was left out, which JPEG does not have"))
     elif alpha is not None:
         image = np.dstack((image, alpha))
-    name = _NAMES[file_format]
+    picture = Image.fromarray(image, "CMYK") if colors == "CMYK" else Image.fromarray(image)
+    name = {"png": "PNG", "webp": "WebP", "jpg": "JPEG", "tiff": "TIFF"}[file_format]
     try:
         if file_format == "tiff":
             data, beyond = tiff.encoded(image, metadata, colors)
-            lost += beyond
+        elif file_format == "webp":
+            options, beyond = webp.encoder_options(metadata)
+            options["lossless"] = quality == 100
+            data = _saved(picture, name, quality=80 if quality == 100 else quality, **options)
+        elif file_format == "png":
+            data, beyond = png.embed(_saved(picture, name, compress_level=4), metadata)
         else:
-            buffer = io.BytesIO()
-            picture = Image.fromarray(image, "CMYK") if colors == "CMYK" else Image.fromarray(image)
-            picture.save(buffer, name, **options)
-            data = buffer.getvalue()
+            plain = _saved(picture, name, quality=quality, subsampling=0)
+            data, beyond = jpeg.embed(plain, metadata)
     except (OSError, ValueError, KeyError) as error:
-        height, width = image.shape[:2]
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise ImageError(
-            f"{path}: {width}x{height} pixels cannot be written as {name} ({_one_line(error)}); "
-            "choose --format png"
+            f"{width}x{height} pixels cannot be written as {name} ({reason}); choose --format png"
         ) from error
-    if file_format in ("png", "jpg"):
-        embed = png.embed if file_format == "png" else jpeg.embed
-        data, beyond = embed(data, metadata)
-        lost += beyond
-    none = f"left out: {name.replace('WEBP', 'WebP')} has no place for that"
-    lost += [Lost(what, none) for what in _homeless(metadata, file_format)]
-    if origin is not None:
-        data = with_origin(data, origin(lost))
-    write_atomically(Path(path), data)
-    return lost
+    homeless = f"left out: {name} has no place for that"
+    lost += [*beyond, *(Lost(what, homeless) for what in _homeless(metadata, file_format))]
+    return data, lost
 
 
-_NAMES = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG", "tiff": "TIFF"}
+def _saved(picture: Image.Image, file_format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
 
 
 def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
@@ -162,18 +145,3 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
     with suppress(Exception), opened(data) as image:  # Pillow raises nearly anything
         return image.size
     return None
-
-
-def _colors(image: NDArray[np.uint8]) -> Literal["gray", "RGB", "CMYK"]:
-    if image.ndim == 2:
-        return "gray"
-    return "CMYK" if image.shape[2] == 4 else "RGB"
-
-
-def _profile_fits(profile: bytes, colors: str) -> bool:
-    """Whether an ICC profile is for colours of this kind (ICC.1, 7.2.6)."""
-    return profile[16:20].decode("latin-1").strip() == colors.upper()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:150] or type(error).__name__

@@ -17,10 +17,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.dct import BLOCK, scaled_in_ycbcr
-from models.restore.layouts import StoredJpeg
+from models.restore.layouts import Picture, StoredJpeg
 
 UNTOUCHED_STEP = 6.0
 """Mean step of the luma table up to which luma is left alone: libjpeg's quality 95 has 5.8."""
@@ -47,12 +46,7 @@ def shares_of_change(stored: StoredJpeg) -> tuple[float, ...]:
     return tuple(shares)
 
 
-def blended(
-    restored: NDArray[np.uint8],
-    decoded: NDArray[np.uint8],
-    shares: tuple[float, ...],
-    colors: str,
-) -> NDArray[np.uint8]:
+def blended(restored: Picture, decoded: Picture, shares: tuple[float, ...], colors: str) -> Picture:
     """``decoded`` plus the components' ``shares`` of the change to ``restored``.
 
     restored, decoded: RGB (H, W, 3), gray (H, W) or inks (H, W, 4), both alike. shares: 0 to 1, one
@@ -74,7 +68,7 @@ CLEAR_STEP = 48
 """Gray levels between flat blocks that no smooth area of a photograph has."""
 
 
-def exact_kept(restored: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def exact_kept(restored: Picture, decoded: Picture) -> Picture:
     """``restored``, but ``decoded`` in blocks whose surroundings (3x3 blocks) show it to be exact.
 
     That is where all of them are white, all samples being 255, or all are black; and where each of

@@ -33,6 +33,7 @@ MULTIPLE = MCU * WINDOW
 
 _BASIS = dct_basis().astype(np.float32)
 
+Picture = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
 LevelGrid = NDArray[np.int16] | NDArray[np.float32]
@@ -64,17 +65,17 @@ class StoredJpeg(Protocol):
     @property
     def colors(self) -> str: ...
     def describe(self) -> str: ...
-    def decoded(self) -> NDArray[np.uint8] | None:
+    def decoded(self) -> Picture | None:
         """(H, W, 3) RGB or (H, W) gray as libjpeg decodes it; None if only levels are known."""
 
 
 class StoredInk(StoredJpeg, Protocol):
     """What is to be known besides of a JPEG of four inks."""
 
-    def decoded_ink(self) -> NDArray[np.uint8] | None:
+    def decoded_ink(self) -> Picture | None:
         """(H, W, 4), 255 being full ink; None if only levels are known."""
 
-    def ink_in_rgb(self, ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def ink_in_rgb(self, ink: Picture) -> Picture:
         """Such inks as (H, W, 3) RGB."""
 
 

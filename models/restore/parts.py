@@ -14,11 +14,8 @@ from typing import TypeGuard
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from models.restore.layouts import StoredComponent, StoredInk, StoredJpeg, network_view
-
-Picture = NDArray[np.uint8]
+from models.restore.layouts import Picture, StoredComponent, StoredInk, StoredJpeg, network_view
 
 _PARTS = {
     "RGB": (("gray", (0,)), ("gray", (1,)), ("gray", (2,))),

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.dct import luma_of
@@ -22,6 +21,7 @@ from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.layouts import (
     MULTIPLE,
     RESTORED_COLORS,
+    Picture,
     RestoreError,
     StoredInk,
     StoredJpeg,
@@ -33,7 +33,6 @@ from models.restore.parts import Part, has_ink, has_parts, joined, parts_of
 from models.restore.tiling import (
     MIN_SIDE,
     STEP,
-    Span,
     Tile,
     backbone_bytes_per_pixel,
     largest_side,
@@ -167,18 +166,18 @@ class Restorer:
         if compile:
             self._compile()
 
-    def restore(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+    def restore(self, stored: StoredJpeg) -> Picture:
         """Restored picture, of the size the JPEG states: uint8, RGB (H, W, 3) or gray (H, W).
 
         Raises:
             UnsupportedLayoutError: see :func:`models.restore.layouts.network_view`.
             RestoreError: not enough memory.
         """
-        if self.strength == 0:
+        if self.leaves(stored):
             return self.decoded(stored)
         return self._weaker(self._whole(stored), stored)
 
-    def restore_ink(self, stored: StoredInk) -> NDArray[np.uint8]:
+    def restore_ink(self, stored: StoredInk) -> Picture:
         """The inks of a CMYK or YCCK JPEG, restored: uint8 (H, W, 4), 255 being full ink.
 
         Raises:
@@ -207,66 +206,64 @@ class Restorer:
         """Whether a file is left as libjpeg decodes it: it is that fine, or strength is 0."""
         return self.strength == 0 or max(self._shares(stored)) == 0
 
-    def _weaker(self, whole: NDArray[np.uint8], stored: StoredJpeg) -> NDArray[np.uint8]:
+    def _weaker(self, whole: Picture, stored: StoredJpeg) -> Picture:
         """The answer at this strength, of that at strength 1."""
         if self.strength == 1:
             return whole
         return blended(whole, self.decoded(stored), (self.strength,), stored.colors)
 
-    def decoded(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+    def decoded(self, stored: StoredJpeg) -> Picture:
         """The picture without restoration, of the shape that :meth:`restore` gives."""
         decoded = stored.decoded()
         return self._plain(stored) if decoded is None else decoded.copy()
 
-    def _whole(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+    def _whole(self, stored: StoredJpeg) -> Picture:
         """The answer at strength 1."""
         shares = self._shares(stored)
-        decoded = None
-        if min(shares) < 1:
-            # What stands for no file is never left alone; a part of a file always has a plain look.
-            decoded = self.decoded(stored) if isinstance(stored, Part) else stored.decoded()
-        if decoded is not None and max(shares) == 0:
-            return decoded.copy()
+        if max(shares) == 0:
+            return self.decoded(stored)
         if has_parts(stored):
             return self._in_parts(stored, self._whole)
-        if decoded is None:
-            return self._restored(stored)
-        return blended(self._restored(stored), decoded, shares, stored.colors)
+        restored = self._restored(stored)
+        if min(shares) == 1:
+            return restored
+        return blended(restored, self.decoded(stored), shares, stored.colors)
 
-    def _plain(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+    def _plain(self, stored: StoredJpeg) -> Picture:
         """What levels show that stand for no file."""
         if has_parts(stored):
             return self._in_parts(stored, self._plain)
         inputs = network_input(stored)
+        (whole,) = tiles(*_sides(inputs), max(_sides(inputs)), 0)
         with torch.inference_mode():
             tables = inputs.qts.to(self.device, torch.float32)
-            whole = Tile(*(Span(0, side) for side in _sides(inputs) * 2))
-            levels = Levels(inputs.y_coef.float(), inputs.c_coef.float())
-            detail = self._seen(inputs.detail, whole)
-            image = self.model.first_image(tables, self._part(levels, whole), detail)[0]
+            levels = self._part(Levels(inputs.y_coef.float(), inputs.c_coef.float()), whole)
+            image = self.model.first_image(tables, levels, self._seen(inputs.detail, whole))[0]
         ndim = 2 if stored.colors == "gray" else 3
         pixels = _pixels(image, whole, is_colourless(stored), ndim)
         return pixels[: stored.height, : stored.width]
 
-    def _in_parts(
-        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:
+    def _in_parts(self, stored: StoredJpeg, restore: Callable[[StoredJpeg], Picture]) -> Picture:
         """RGB of a JPEG whose parts are restored one by one."""
         picture = self._parts_joined(stored, restore)
         return stored.ink_in_rgb(picture) if has_ink(stored) else picture
 
     def _parts_joined(
-        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:
+        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], Picture]
+    ) -> Picture:
         """RGB, or inks, of a JPEG whose parts are restored one by one."""
         return joined(stored, [restore(part) for part in parts_of(stored)])
 
     def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
         """Which part of the network's change to apply to each component."""
-        restorable = stored.colors in RESTORED_COLORS
-        return shares_of_change(stored) if self.leave_fine and restorable else (1.0,)
+        if not self.leave_fine or stored.colors not in RESTORED_COLORS:
+            return (1.0,)
+        shares = shares_of_change(stored)
+        # What stands for no file is never left alone; a part of a file always has a plain look.
+        no_file = min(shares) < 1 and not isinstance(stored, Part) and stored.decoded() is None
+        return (1.0,) if no_file else shares
 
-    def _restored(self, stored: StoredJpeg) -> NDArray[np.uint8]:
+    def _restored(self, stored: StoredJpeg) -> Picture:
         """The network's answer, in tiles as small as the memory calls for."""
         side = self._tile_side(stored)
         while True:
@@ -284,7 +281,7 @@ class Restorer:
                 torch.cuda.empty_cache()
             side = max(MIN_SIDE, side // 2)
 
-    def restore_file(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    def restore_file(self, path: str | os.PathLike[str]) -> Picture:
         """A picture file as it is to be looked at: uint8, RGB (H, W, 3) or gray (H, W).
 
         JPEGs are restored from what they store; of other formats, the JPEG that their pixels once
@@ -297,7 +294,7 @@ class Restorer:
         """
         return self.restore_bytes(Path(path).read_bytes(), str(path))
 
-    def restore_bytes(self, data: bytes, name: str = "these bytes") -> NDArray[np.uint8]:
+    def restore_bytes(self, data: bytes, name: str = "these bytes") -> Picture:
         """:meth:`restore_file` for the bytes of a file; ``name`` stands for it in errors."""
         # Reading files is the data package's business; the network itself needs none of it.
         from data.jpeg import read_jpeg
@@ -312,9 +309,7 @@ class Restorer:
             restored = self.restore_pixels(read_image_bytes(data, name))
         return turned(restored, read_metadata(data).orientation)
 
-    def restore_pixels(
-        self, pixels: NDArray[np.uint8], assume_quality: int | None = None
-    ) -> NDArray[np.uint8]:
+    def restore_pixels(self, pixels: Picture, assume_quality: int | None = None) -> Picture:
         """Pixels that were once decoded from a JPEG -> restored ones of the same shape.
 
         pixels: uint8, RGB (H, W, 3) or gray (H, W). assume_quality: 1..100, of the JPEG that they
@@ -327,8 +322,8 @@ class Restorer:
         return self.restore_source(source.stored, source.offset, pixels)
 
     def restore_source(
-        self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
+        self, stored: StoredJpeg, offset: tuple[int, int], pixels: Picture
+    ) -> Picture:
         """Pixels, of which ``stored`` is the JPEG, in which they begin at ``offset`` (rows, cols).
 
         Result as :meth:`restore_pixels`; strength 0 gives the pixels themselves.
@@ -340,7 +335,7 @@ class Restorer:
         restored = restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
         return blended(restored, pixels, (self.strength,), stored.colors)
 
-    def restore_batch(self, many: Sequence[StoredJpeg]) -> list[NDArray[np.uint8]]:
+    def restore_batch(self, many: Sequence[StoredJpeg]) -> list[Picture]:
         """:meth:`restore` for several JPEGs; those of equal size go through the network together.
 
         That fills a GPU with small pictures. A CPU, which one picture keeps busy, takes them one by
@@ -354,7 +349,7 @@ class Restorer:
             alone = alone or self._tile_side(stored) < max(_padded_sides(stored))
             kind = index if alone else (_padded_sides(stored), has_detail(stored))
             groups.setdefault(kind, []).append(index)
-        results: dict[int, NDArray[np.uint8]] = {}
+        results: dict[int, Picture] = {}
         for indices in groups.values():
             room = self._batch_size(many[indices[0]])
             for start in range(0, len(indices), room):
@@ -362,13 +357,13 @@ class Restorer:
                 results |= zip(batch, self._together([many[i] for i in batch]), strict=True)
         return [self._weaker(results[i], stored) for i, stored in enumerate(many)]
 
-    def restore_in_tiles(self, stored: StoredJpeg, side: int) -> NDArray[np.uint8]:
+    def restore_in_tiles(self, stored: StoredJpeg, side: int) -> Picture:
         """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
         if has_parts(stored):
             return self._in_parts(stored, lambda part: self.restore_in_tiles(part, side))
         return self._in_tiles(network_input(stored), [stored], side)[0]
 
-    def _together(self, many: list[StoredJpeg]) -> list[NDArray[np.uint8]]:
+    def _together(self, many: list[StoredJpeg]) -> list[Picture]:
         """The answers at strength 1; of several that all have, or lack, a chroma detail."""
         if len(many) == 1:
             return [self._whole(many[0])]
@@ -386,14 +381,12 @@ class Restorer:
 
     def _in_tiles(
         self, inputs: NetworkInput, many: Sequence[StoredJpeg], side: int
-    ) -> list[NDArray[np.uint8]]:
+    ) -> list[Picture]:
         """Pictures of one size, which ``inputs`` holds, in tiles of at most ``side`` pixels."""
         height, width = _sides(inputs)
         results = [
-            np.empty(
-                (stored.height, stored.width) + (() if stored.colors == "gray" else (3,)), np.uint8
-            )
-            for stored in many
+            np.empty((each.height, each.width) + (() if each.colors == "gray" else (3,)), np.uint8)
+            for each in many
         ]
         gray = [is_colourless(stored) for stored in many]
         with torch.inference_mode(), self._autocast():
@@ -415,7 +408,7 @@ class Restorer:
                     image = self._run(stage, known, image)
                 for index, result in enumerate(results):
                     pixels = _pixels(image[index], tile, gray[index], result.ndim)
-                    part = result[slice(*tile.rows), slice(*tile.cols)]
+                    part = result[tile.rows, tile.cols]
                     part[...] = pixels[: part.shape[0], : part.shape[1]]
                 done += tile.pixels
                 self._tell(done, height * width)
@@ -432,7 +425,7 @@ class Restorer:
         """The chroma detail of what is seen of a tile."""
         if detail is None:
             return None
-        return detail[:, :, slice(*tile.seen_rows), slice(*tile.seen_cols)].to(self.device)
+        return detail[:, :, tile.seen_rows, tile.seen_cols].to(self.device)
 
     def _part(self, levels: Levels, tile: Tile) -> Levels:
         """The levels of what is seen of a tile."""
@@ -506,7 +499,7 @@ class Restorer:
         return max(1, min(_LARGEST_BATCH, int(self._budget(0) / (each * pixels))))
 
 
-def _pixels(image: Tensor, tile: Tile, gray: bool, dimensions: int) -> NDArray[np.uint8]:
+def _pixels(image: Tensor, tile: Tile, gray: bool, dimensions: int) -> Picture:
     """The kept part of a tile, (3, H, W) in [0, 1], as 8-bit RGB (H, W, 3) or gray (H, W).
 
     gray: the file has no colour; what little the network adds is dropped.

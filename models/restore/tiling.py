@@ -13,24 +13,13 @@ STEP = 16
 MIN_SIDE = 256
 
 
-class Span(NamedTuple):
-    """Pixels start..stop along one axis."""
-
-    start: int
-    stop: int
-
-    def widened(self, by: int, length: int) -> Span:
-        """Longer by ``by`` at either end, within 0..length."""
-        return Span(max(0, self.start - by), min(length, self.stop + by))
-
-
 class Tile(NamedTuple):
     """What is kept (rows, cols) and what is computed for it (seen_rows, seen_cols), in pixels."""
 
-    rows: Span
-    cols: Span
-    seen_rows: Span
-    seen_cols: Span
+    rows: slice
+    cols: slice
+    seen_rows: slice
+    seen_cols: slice
 
     @property
     def pixels(self) -> int:
@@ -45,13 +34,17 @@ def tiles(height: int, width: int, side: int, around: int) -> Iterator[Tile]:
     """
     for rows in _spans(height, side):
         for cols in _spans(width, side):
-            yield Tile(rows, cols, rows.widened(around, height), cols.widened(around, width))
+            yield Tile(rows, cols, _seen(rows, around, height), _seen(cols, around, width))
 
 
-def _spans(length: int, side: int) -> list[Span]:
+def _seen(kept: slice, around: int, length: int) -> slice:
+    return slice(max(0, kept.start - around), min(length, kept.stop + around))
+
+
+def _spans(length: int, side: int) -> list[slice]:
     count = -(-length // max(side, STEP))
     each = -(-length // (count * STEP)) * STEP
-    return [Span(start, min(length, start + each)) for start in range(0, length, each)]
+    return [slice(start, min(length, start + each)) for start in range(0, length, each)]
 
 
 def backbone_bytes_per_pixel(config: IJCNConfig, item_bytes: int) -> int:

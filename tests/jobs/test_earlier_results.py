@@ -17,16 +17,10 @@ from data.jpeg import Sampling, encode_jpeg
 from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
-from tests.conftest import photograph, tiny_network
-from tests.metadata_files import PACKET, jpeg, saved, segment
+from tests.conftest import photograph, saved, tiny_restorer
+from tests.metadata_files import PACKET, jpeg, segment
 from utils.image_io import read_image, write_png
 from utils.metadata.origin import origin_of, with_origin
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    return Restorer(tiny_network(), precision="float32")
-
 
 SETTINGS = OutputSettings(recipe={"weights": "a", "strength": 1.0})
 JPEG = encode_jpeg(photograph(48, 64), 30)
@@ -53,8 +47,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, restorer: Restorer) -> Desk:
-    return Desk(tmp_path, restorer)
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path, tiny_restorer())
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpg"])
@@ -142,24 +136,21 @@ def test_results_restored_again_hold_their_own_origin_only(desk: Desk) -> None:
         assert again.read_bytes().count(b"IJCN\0") == 1
 
 
-def _transparent(**options: Any) -> bytes:
-    picture = np.dstack([photograph(50, 70), np.full((50, 70), 77, np.uint8)])
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, **options)
-    return buffer.getvalue()
+PICTURE = photograph(50, 70)
+TRANSPARENT = np.dstack([PICTURE, np.full((50, 70), 77, np.uint8)])
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        saved("PNG"),
-        saved("JPEG"),
-        saved("TIFF"),
-        saved("WEBP"),
-        saved("WEBP", lossless=True),
-        saved("WEBP", xmp=(PACKET % "").encode()),
-        _transparent(format="WEBP"),
-        _transparent(format="WEBP", lossless=True),
+        saved(PICTURE, "PNG"),
+        saved(PICTURE, "JPEG"),
+        saved(PICTURE, "TIFF"),
+        saved(PICTURE, "WEBP"),
+        saved(PICTURE, "WEBP", lossless=True),
+        saved(PICTURE, "WEBP", xmp=(PACKET % "").encode()),
+        saved(TRANSPARENT, "WEBP"),
+        saved(TRANSPARENT, "WEBP", lossless=True),
     ],
     ids=["png", "jpg", "tiff", "lossy", "lossless", "extended", "alpha", "lossless alpha"],
 )

@@ -6,12 +6,11 @@ import pytest
 
 from data.degradation import SingleJpeg
 from jobs.progress import LARGE_PIXELS, FileProgress
-from models import Restorer
-from tests.conftest import photograph, tiny_network
+from tests.conftest import photograph, tiny_restorer
 
 
 def test_a_restorer_tells_of_each_tile() -> None:
-    restorer = Restorer(tiny_network(), "cpu", "float32")
+    restorer = tiny_restorer()
     told: list[tuple[int, int]] = []
     restorer.progress = lambda done, total: told.append((done, total))
     restorer.restore_in_tiles(SingleJpeg(30)(photograph(192, 320)).stored, 128)
@@ -25,11 +24,11 @@ def test_a_restorer_tells_of_each_tile() -> None:
 def test_the_bar_counts_parts_of_files(capsys: pytest.CaptureFixture[str]) -> None:
     with FileProgress(2) as progress:
         progress.part(50, 100)
-        progress._bar.refresh()
+        progress.refresh()
         assert "0.5/2 files" in capsys.readouterr().err.split("\r")[-1]
         progress.part(100, 100)
         progress.part(10, 100)  # the second part of the same picture: no step back
-        progress._bar.refresh()
+        progress.refresh()
         assert "1.0/2 files" in capsys.readouterr().err.split("\r")[-1]
         progress.finished(100, "a.jpg")
         progress.finished(100, "left_alone.jpg")

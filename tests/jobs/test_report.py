@@ -15,7 +15,7 @@ import pytest
 from data.datasets import NamedImage, TestSet
 from data.degradation import SingleJpeg
 from data.jpeg import decode_jpeg, encode_jpeg
-from jobs.earlier_results import Origin, Said
+from jobs.earlier_results import made_of
 from jobs.report import remove_unwanted_pictures, report_evaluation, report_files
 from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
@@ -108,7 +108,7 @@ def test_restored_files(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     write_png(tmp_path / "old.png", decode_jpeg(whole))
     (tmp_path / "changed.jpg").write_bytes(whole)
-    origin = Origin.of(tmp_path / "changed.jpg", whole, {}).as_json(Said())
+    origin = made_of(tmp_path / "changed.jpg", whole, {})
     (tmp_path / "out").mkdir()
     small = with_origin(encode_png(photograph(16, 16)), origin)
     (tmp_path / "out" / "changed.png").write_bytes(small)

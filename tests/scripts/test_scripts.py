@@ -16,6 +16,7 @@ import yaml
 
 from data.jpeg import Sampling, encode_jpeg
 from tests.conftest import (
+    FIXTURES,
     PATIENCE,
     csv_rows,
     error_line,
@@ -25,6 +26,7 @@ from tests.conftest import (
     started,
     wait_until,
 )
+from tests.metadata_files import jpeg
 from utils.image_io import read_image, write_png
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -139,6 +141,9 @@ def test_usage_errors_are_one_line(
         ("--max-memory", "--max_memory: expected one argument"),
         ("--input=", "input: empty text; give a value"),
         ("--output=", "output: empty text; give a value"),
+        ("--output - --compare", "writes the picture alone to stdout"),
+        ("--output - --suffix _x", "stdin and stdout have no place"),
+        ("--suffix a/b", "suffix"),
     ],
 )
 def test_mistyped_arguments_are_one_line(typed: str, words: str) -> None:
@@ -228,6 +233,29 @@ def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, restore
     third = restore("--input", source, "--overwrite", "--max_memory", "0.01")
     assert "3 of 4 files restored" in third.stdout
     assert (output / "a.png").stat().st_ino != before
+
+
+def test_what_results_cannot_hold_is_named_to_people_and_to_programs(
+    tmp_path: Path, restore: Run
+) -> None:
+    source = tmp_path / "photos"
+    source.mkdir()
+    for name in ("xmp_iptc.jpg", "stereo.mpo"):
+        shutil.copy(FIXTURES / name, source)
+    film = b"\0\0\0\x10ftypmp42\0\0\0\0\0\0\x10\x08mdat" + bytes(4096)
+    (source / "moving.jpg").write_bytes(jpeg() + film)
+    (source / "plain.jpg").write_bytes(jpeg())
+    done = restore("--input", source, "--format", "webp", "--json", tmp_path / "report.json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert {Path(row["source"]).name: row["left_out"] for row in rows} == {
+        "moving.jpg": ["a film (motion photo, 4.1 kB)"],
+        "plain.jpg": [],
+        "stereo.mpo": ["a further picture (64x48, 0.9 kB)"],
+        "xmp_iptc.jpg": ["IPTC", "a comment"],
+    }
+    for row in rows:
+        assert all(each in row["message"] and each in done.stderr for each in row["left_out"])
 
 
 def test_real_takes_sets_by_name_and_its_default_set(tmp_path: Path, restore: Run) -> None:

@@ -27,7 +27,7 @@ from jobs.restore_files import OutputSettings, restore_file
 from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.parts import parts_of
 from models.restore.restorer import Restorer
-from tests.conftest import photograph, tiny_network
+from tests.conftest import photograph, tiny_network, tiny_restorer
 from tests.made_jpegs import Plane, assembled
 from utils.image_io import read_image, write_png
 
@@ -47,18 +47,14 @@ def _case(
     return read_jpeg(encoded), decoded if sampling else decoded[:, :, 0]
 
 
-def _of_strength(strength: float) -> Restorer:
-    return Restorer(tiny_network(), "cpu", "float32", strength=strength)
-
-
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
-    return _of_strength(1)
+    return tiny_restorer()
 
 
 @pytest.fixture(scope="module")
 def always() -> Restorer:
-    return Restorer(tiny_network(), "cpu", "float32", leave_fine=False)
+    return tiny_restorer(leave_fine=False)
 
 
 def test_the_share_falls_from_quality_90_to_95() -> None:
@@ -141,7 +137,7 @@ def test_shares_of_all_components_alike_scale_the_whole_change() -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_batches_leave_fine_files_and_know_strength_too(strength: float) -> None:
     many = [_case(quality)[0] for quality in (50, 98, 92, 50)]
-    restorer = _of_strength(strength)
+    restorer = tiny_restorer(strength=strength)
     alone = [restorer.restore(stored) for stored in many]
     restorer.batches = True
     together = restorer.restore_batch(many)
@@ -150,45 +146,26 @@ def test_batches_leave_fine_files_and_know_strength_too(strength: float) -> None
     np.testing.assert_array_equal(together[1], alone[1])
 
 
-def test_levels_without_a_file_are_restored(restorer: Restorer, always: Restorer) -> None:
-    stored = replace(_case(98)[0], data=b"")
-    np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
-
-
 def _noise() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
 
 
-def test_pixels_without_a_trace_go_through_the_network(
-    restorer: Restorer, always: Restorer
-) -> None:
+def test_levels_without_a_file_go_through_the_network(restorer: Restorer, always: Restorer) -> None:
     source = pixels_as_jpeg(_noise())
     assert "no trace" in source.note
-    np.testing.assert_array_equal(restorer.restore(source.stored), always.restore(source.stored))
+    for stored in (replace(_case(98)[0], data=b""), source.stored):
+        np.testing.assert_array_equal(restorer.restore(stored), always.restore(stored))
 
 
-@pytest.mark.parametrize(
-    ("strength", "name", "remark"),
-    [
-        (1.0, "fine.jpg", "not restored: of quality about 95 or better"),
-        (1.0, "pixels.png", None),
-        (0.0, "coarse.jpg", "not restored: strength 0"),
-        (0.0, "pixels.png", "not restored: strength 0"),
-    ],
-)
-def test_what_was_not_restored_is_said(
-    strength: float, name: str, remark: str | None, tmp_path: Path
-) -> None:
-    (tmp_path / "fine.jpg").write_bytes(encode_jpeg(PICTURE, 97))
+@pytest.mark.parametrize("name", ["coarse.jpg", "pixels.png"])
+def test_at_strength_0_files_are_decoded_which_is_said(name: str, tmp_path: Path) -> None:
     (tmp_path / "coarse.jpg").write_bytes(encode_jpeg(PICTURE, 30))
     write_png(tmp_path / "pixels.png", _noise())
     job = FileJob(tmp_path / name, tmp_path / "out.png")
-    result = restore_file(job, _of_strength(strength), OutputSettings())
-    assert result.status == ("decoded" if remark else "restored")
-    if remark:
-        assert remark in result.message
-        written, source = read_image(tmp_path / "out.png"), read_image(tmp_path / name)
-        np.testing.assert_array_equal(written, source)
+    result = restore_file(job, tiny_restorer(strength=0), OutputSettings())
+    assert result.outcome == "left alone"
+    assert "not restored: strength 0" in result.message
+    np.testing.assert_array_equal(read_image(job.target), read_image(job.source))
 
 
 @every_kind
@@ -199,26 +176,26 @@ def test_strength_is_the_share_of_the_change(
     stored, decoded = _case(quality, sampling)
     whole = restorer.restore(stored)
     expected = decoded + 0.3 * (whole.astype(float) - decoded)
-    np.testing.assert_allclose(_of_strength(0.3).restore(stored), expected, atol=0.501)
-    np.testing.assert_array_equal(_of_strength(0).restore(stored), decoded)
-    np.testing.assert_array_equal(_of_strength(1).restore(stored), whole)
-    assert _of_strength(0).leaves(stored)
+    np.testing.assert_allclose(tiny_restorer(strength=0.3).restore(stored), expected, atol=0.501)
+    np.testing.assert_array_equal(tiny_restorer(strength=0).restore(stored), decoded)
+    np.testing.assert_array_equal(tiny_restorer(strength=1).restore(stored), whole)
+    assert tiny_restorer(strength=0).leaves(stored)
 
 
 def test_strength_of_pixels_is_relative_to_the_pixels(restorer: Restorer) -> None:
     for pixels in (_noise(), decode_jpeg(encode_jpeg(photograph(90, 120), 30))[5:, 3:]):
         whole = restorer.restore_pixels(pixels)
-        part = _of_strength(0.5).restore_pixels(pixels)
+        part = tiny_restorer(strength=0.5).restore_pixels(pixels)
         expected = pixels + 0.5 * (whole.astype(float) - pixels)
         np.testing.assert_allclose(part, expected, atol=0.501)
-        np.testing.assert_array_equal(_of_strength(0).restore_pixels(pixels), pixels)
+        np.testing.assert_array_equal(tiny_restorer(strength=0).restore_pixels(pixels), pixels)
 
 
 @every_kind
 def test_levels_without_a_file_have_a_plain_picture_too(sampling: Sampling | None) -> None:
     smooth = np.asarray(cv2.GaussianBlur(PICTURE, (0, 0), 3), np.uint8)
     stored, decoded = _case(60, sampling, smooth)
-    plain = _of_strength(0).restore(replace(stored, data=b""))
+    plain = tiny_restorer(strength=0).restore(replace(stored, data=b""))
     assert plain.shape == decoded.shape
     assert np.abs(plain.astype(int) - decoded).mean() < 0.8  # rounding and the chroma filter
 
@@ -226,7 +203,7 @@ def test_levels_without_a_file_have_a_plain_picture_too(sampling: Sampling | Non
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
 def test_impossible_strengths_are_refused(strength: float) -> None:
     with pytest.raises(ValueError, match="expected a number from 0 to 1"):
-        _of_strength(strength)
+        tiny_restorer(strength=strength)
 
 
 def test_a_subsampled_part_keeps_the_same_share_of_its_decoding(
@@ -259,7 +236,7 @@ def test_a_file_is_decoded_once(
     decode = data.jpeg.decode_jpeg
     monkeypatch.setattr(data.jpeg, "decode_jpeg", lambda file: calls.append(1) or decode(file))
     stored = read_jpeg(encode_jpeg(PICTURE, quality))
-    restored = _of_strength(strength).restore(stored)
+    restored = tiny_restorer(strength=strength).restore(stored)
     decoded = stored.decoded()
     assert decoded is not None
     assert len(calls) == 1

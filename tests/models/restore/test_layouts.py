@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,9 @@ from data.jpeg import (
     read_jpeg,
 )
 from models.dct import CoefficientsToImage
-from models.restore.layouts import UnsupportedLayoutError, mirror_blocks, network_view
+from models.restore.layouts import mirror_blocks, network_view
 from models.restore.restorer import Restorer, network_input
-from tests.conftest import ROOT, photograph, smooth, tiny_network
-
-FIXTURES = sorted((ROOT / "tests" / "fixtures").glob("*.jpg"))
+from tests.conftest import FIXTURES, photograph, smooth
 
 
 def _samples(levels: np.ndarray) -> np.ndarray:
@@ -95,7 +92,7 @@ def test_nothing_of_full_resolution_chroma_is_lost(restorer: Restorer, quality: 
     assert np.abs(image.astype(int) - decode_jpeg(data)).max() <= 2
 
 
-@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.jpg")), ids=lambda path: path.stem)
 def test_files_of_other_encoders_start_from_libjpegs_picture(
     restorer: Restorer, path: Path
 ) -> None:
@@ -153,23 +150,3 @@ def test_levels_of_other_layouts_are_near_those_of_420() -> None:
         assert np.abs(other.c - usual.c).mean() < 0.3
         assert other.chroma_detail is not None
         assert np.abs(other.chroma_detail).mean() < 1.0
-
-
-def test_wide_tables_are_taken() -> None:
-    stored = _stored([(2, 2), (1, 1), (1, 1)], 64, 64)
-    coarse = [
-        Component(c.levels // 4, np.full((8, 8), 1000, np.int32), c.h_sampling, c.v_sampling)
-        for c in stored.components
-    ]
-    wide = JpegImage(64, 64, tuple(coarse), ColorTransform.YCBCR)
-    assert np.isfinite(Restorer(tiny_network()).restore(wide)).all()
-
-
-def test_two_components_are_refused_in_one_line() -> None:
-    stored = read_jpeg(encode_jpeg(photograph(16, 16), 50, Sampling.S444))
-    two = replace(
-        stored, components=stored.components[:2], color_transform=ColorTransform.UNKNOWN, data=b""
-    )
-    with pytest.raises(UnsupportedLayoutError, match="only gray, YCbCr and RGB") as caught:
-        Restorer(tiny_network()).restore(two)
-    assert "\n" not in str(caught.value)

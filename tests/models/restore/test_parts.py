@@ -18,7 +18,7 @@ from data.jpeg import decode_jpeg, encode_jpeg, read_jpeg
 from data.tables import standard_tables
 from models import Restorer, load_checkpoint
 from models.restore.parts import has_ink, parts_of
-from tests.conftest import photograph, smooth, tiny_network
+from tests.conftest import photograph, smooth, tiny_restorer
 from tests.made_jpegs import Plane, assembled, ink_profile, with_profile, ycck
 
 Picture = NDArray[np.uint8]
@@ -95,7 +95,7 @@ def test_every_layout_starts_from_what_pillow_decodes(layout: str, restorer: Res
 @pytest.mark.parametrize("layout", ["YCCK 4:2:0", "CMYK without Adobe", "RGB sampled"])
 def test_parts_go_through_the_network_in_tiles_and_batches(layout: str) -> None:
     stored = read_jpeg(LAYOUTS[layout]())
-    restorer = Restorer(tiny_network(), "cpu", "float32")
+    restorer = tiny_restorer()
     whole = restorer.restore(stored)
     assert (whole != decode_jpeg(stored.data)).any()
     assert np.abs(restorer.restore_in_tiles(stored, 64).astype(int) - whole).max() <= 2
@@ -118,7 +118,7 @@ def test_every_part_is_judged_by_its_own_table() -> None:
     ]
     stored = read_jpeg(assembled(planes, adobe=2))
     colors, black = parts_of(stored)
-    restorer = Restorer(tiny_network(), "cpu", "float32")
+    restorer = tiny_restorer()
     assert not restorer.leaves(stored)
     np.testing.assert_array_equal(restorer.restore(colors), colors.decoded())  # type: ignore[arg-type]
     assert (restorer.restore(black) != black.decoded()).any()

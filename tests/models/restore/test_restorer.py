@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +17,15 @@ from models.qtgm import GuidancePair
 from models.restore.layouts import RestoreError
 from models.restore.restorer import Precision, Restorer, network_input, pick_device, pick_precision
 from models.restore.tiling import MIN_SIDE
-from tests.conftest import photograph, tiny_network
+from tests.conftest import photograph, tiny_network, tiny_restorer
 from utils.evaluation.metrics import psnr
 from utils.image_io import ImageError, write_png
-
-
-def _restorer(**options: Any) -> Restorer:
-    return Restorer(tiny_network(), "cpu", "float32", **options)
 
 
 def test_the_input_is_left_alone_and_no_gradients_are_recorded() -> None:
     stored = SingleJpeg(30)(photograph(64, 64)).stored
     before = stored.components[0].levels.copy()
-    restorer = _restorer()
+    restorer = tiny_restorer()
     recorded: list[bool] = []
     restorer.model.backbone.register_forward_hook(
         lambda module, inputs, out: recorded.append(out.requires_grad)
@@ -56,7 +51,7 @@ def test_half_precision_is_close_to_float32(precision: Precision, activation: st
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: no")],
 )
 def test_lack_of_memory_is_one_line(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    restorer = _restorer()
+    restorer = tiny_restorer()
     sides: list[int] = []
 
     def fails(stored: object, side: int) -> None:
@@ -89,7 +84,7 @@ def test_tiles_agree_with_the_whole(sampling: Sampling | None) -> None:
     """None: gray."""
     picture = photograph(330, 410) if sampling else photograph(330, 410)[:, :, 0]
     stored = read_jpeg(encode_jpeg(picture, 30, sampling or Sampling.S420))
-    restorer = _restorer()
+    restorer = tiny_restorer()
     whole = restorer.restore_in_tiles(stored, 1000)
     for side in (64, 200):
         difference = np.abs(restorer.restore_in_tiles(stored, side).astype(int) - whole)
@@ -103,7 +98,7 @@ def test_no_colour_in_no_colour_out(sampling: Sampling) -> None:
     gray = np.repeat(photograph(150, 200)[:, :, :1], 3, axis=2)
     stored = read_jpeg(encode_jpeg(gray, 10, sampling))
     assert not stored.components[1].levels.any()
-    restorer = _restorer(leave_fine=False)
+    restorer = tiny_restorer(leave_fine=False)
     for picture in (restorer.restore(stored), restorer.restore_in_tiles(stored, 64)):
         assert picture.shape == gray.shape
         assert np.ptp(picture, axis=2).max() == 0
@@ -152,7 +147,7 @@ def _jpegs() -> list[JpegImage]:
 def test_batches_give_what_single_pictures_give(
     batches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restorer = _restorer()
+    restorer = tiny_restorer()
     restorer.batches = batches
     sizes: list[int] = []
     corrected = restorer.model.corrected
@@ -172,7 +167,7 @@ def test_batches_give_what_single_pictures_give(
 
 
 def test_batches_are_cut_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    restorer = _restorer()
+    restorer = tiny_restorer()
     restorer.batches = True
     stored = [read_jpeg(encode_jpeg(photograph(60, 60, seed=i), 30)) for i in range(3)]
     whole = restorer.restore_batch(stored)
@@ -193,7 +188,7 @@ def test_batches_are_cut_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_files_bytes_and_pixels(tmp_path: Path) -> None:
-    restorer = _restorer()
+    restorer = tiny_restorer()
     picture = photograph(50, 70)
     data = encode_jpeg(picture, 30)
     expected = restorer.restore(read_jpeg(data))
@@ -231,9 +226,9 @@ def test_without_a_compiler_it_goes_on(
 
     monkeypatch.setattr(torch.nn.Module, "compile", no_compiler)
     stored = SingleJpeg(30)(photograph(64, 64)).stored
-    image = _restorer(compile=True).restore(stored)
+    image = tiny_restorer(compile=True).restore(stored)
     assert capsys.readouterr().err == "going on without torch.compile: no C++ compiler found\n"
-    assert np.array_equal(image, _restorer().restore(stored))
+    assert np.array_equal(image, tiny_restorer().restore(stored))
 
 
 def test_an_ensemble_treats_mirrored_pictures_alike() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data.cmyk import ink_to_rgb
 from data.jpeg import encode_jpeg, read_jpeg
-from jobs.earlier_results import Origin, earlier_result
+from jobs.earlier_results import earlier_result, made_of
 from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
@@ -23,7 +23,7 @@ from tests import metadata_files as made
 from tests.conftest import photograph
 from utils.image_io import read_image
 from utils.metadata import read_metadata
-from utils.picture_files import write_picture
+from utils.picture_files import encoded_picture
 
 Restore = Callable[..., tuple[FileResult, Path]]
 
@@ -38,7 +38,7 @@ def test_other_programs_read_the_same_pixels(gray: bool, alpha: bool, tmp_path: 
     image = picture[:, :, 0].copy() if gray else picture
     opacity = picture[:, :, 1].copy() if alpha else None
     path = tmp_path / "a.tiff"
-    write_picture(path, image, "tiff", 95, read_metadata(b""), opacity)
+    path.write_bytes(encoded_picture(image, "tiff", 95, read_metadata(b""), opacity)[0])
     with Image.open(path) as opened:
         pixels = np.asarray(opened)
         assert opened.mode == ("L" if gray else "RGBA" if opacity is not None else "RGB")
@@ -91,8 +91,8 @@ def test_resolution_and_what_has_no_place(restore: Restore) -> None:
 def test_a_result_knows_its_source(restore: Restore, tmp_path: Path) -> None:
     _, target = restore(encode_jpeg(photograph(50, 70), 50), "tiff")
     source = tmp_path / "a.jpg"
-    origin = Origin.of(source, source.read_bytes(), {})
-    assert earlier_result(target, origin).verdict == "same"
+    made_now = made_of(source, source.read_bytes(), {})
+    assert earlier_result(target, made_now)[0] == "same"
 
 
 PACKET = (made.PACKET % "").encode()
