@@ -1,4 +1,4 @@
-"""utils/plots.py: what is read, what is drawn, files, and one line for anything unusable."""
+"""utils/report/plots.py: what is read, what is drawn, files, and one line for anything unusable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import PublishedRow, read_published
 from utils.image_io import read_image
-from utils.plots import (
+from utils.report.plots import (
     PUBLISHED,
     Curve,
     PlotError,
