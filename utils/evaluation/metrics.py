@@ -65,8 +65,8 @@ def ssim(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     _check_pair(restored, original)
     if min(original.shape[:2]) < SSIM_WINDOW:
         return math.nan
-    pairs = zip(_channels(restored), _channels(original), strict=True)
-    return float(np.mean([_ssim_of_channel(x, y) for x, y in pairs]))
+    planes = (np.moveaxis(np.atleast_3d(image), 2, 0) for image in (restored, original))
+    return float(np.mean([_ssim_of_channel(x, y) for x, y in zip(*planes, strict=True)]))
 
 
 def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
@@ -245,11 +245,6 @@ def _window_mean(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     window = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA, cv2.CV_64F)  # sums to 1
     filtered = cv2.sepFilter2D(samples, cv2.CV_64F, window, window)
     return np.asarray(filtered[radius:-radius, radius:-radius], dtype=np.float64)
-
-
-def _channels(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """(H, W) or (H, W, C) -> its channels, each (H, W)."""
-    return [image] if image.ndim == 2 else list(np.moveaxis(image, -1, 0))
 
 
 def _mean_squared_error(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> float:
