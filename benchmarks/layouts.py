@@ -98,7 +98,7 @@ def _layouts(
                     if name == CMYK:
                         gains.append(_gain_of_inks(inks(as_rgb(image)), quality, restorer))
                         continue
-                    if name == GRAY and image.ndim == 3:
+                    if name == GRAY:
                         image = luma_studio_range(image)
                     pair = SingleJpeg(quality, sampling)(image)
                     restored = restorer.restore(pair.stored)

@@ -77,14 +77,11 @@ def evaluation_main(
         measures=True,
     )
     args = parser.parse_args()
-
-    def body() -> int:
-        return _run(read_options(schema, args), args)
-
-    return run_script(body, (*USAGE_ERRORS, DatasetError, MetricError))
+    return run_script(lambda: _run(schema, args), (*USAGE_ERRORS, DatasetError, MetricError))
 
 
-def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
+def _run(schema: type[ColorTestOptions] | type[DoubleTestOptions], args: argparse.Namespace) -> int:
+    options: AnyEvaluation = read_options(schema, args)
     sets = _open_sets(options)
     require_apart(sets, options.output)
     with open_entrants(options) as entrants:

@@ -183,8 +183,9 @@ def _run(args: argparse.Namespace) -> int:
                 if not done:
                     print(f"{kind.heading}: {name}", flush=True)
             if not world.gather(done)[0]:
-                facts, strict = {"fingerprint": key}, False
-                evaluation, notes = run_evaluation(options, [testset], entrants, facts, strict)
+                evaluation, notes = run_evaluation(
+                    options, [testset], entrants, {"fingerprint": key}, strict=False
+                )
                 failed |= bool(evaluation.failures)
                 if world.is_main:
                     tell_left_out(evaluation, notes)

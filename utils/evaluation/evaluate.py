@@ -209,10 +209,12 @@ def evaluate_methods(
     """
     journal = Journal(None) if journal is None else journal
     metrics = metrics or {name: METRICS[name] for name in Scores._fields}
-    pictures = _Pictures(output, save_images, degradations[0].label, methods)
+    settings = [each.label for each in degradations]
+    saved = {"none": [], "first": settings[:1], "all": settings}[save_images]
+    pictures = _Pictures(output, saved, methods)
     world.wait()  # every process has read the journal and looked at the folders
-    if world.is_main and not journal:
-        pictures.clear()
+    if world.is_main and not journal:  # what an evaluation that was stopped has left
+        shutil.rmtree(pictures.beside, ignore_errors=True)
     world.wait()
     images = [(dataset.name, entry) for dataset in sets for entry in dataset]
     own = world.share(len(images))
@@ -228,7 +230,7 @@ def evaluate_methods(
     tasks: Tasks = {}
     for each in world.gather(run.tasks):
         tasks |= each
-    found = _found(images, [each.label for each in degradations], tasks, metrics)
+    found = _found(images, settings, tasks, metrics)
     if world.is_main:
         pictures.finish(found, images, degradations)
         journal.remove()
@@ -474,17 +476,15 @@ def _in_colours(picture: Image, original: Image) -> Image:
 class _Pictures:
     """Restored pictures and one comparison, put in the place of earlier ones at the end.
 
-    A hidden file marks folders made here; others of the same name are never touched.
+    A hidden file marks folders made here; others of the same name are never touched. settings:
+    those of which pictures are wanted.
     """
 
     MARK = ".made_by_ijcn"
 
-    def __init__(
-        self, output: Path, wanted: SaveImages, first_setting: str, methods: Sequence[Method]
-    ) -> None:
+    def __init__(self, output: Path, settings: Sequence[str], methods: Sequence[Method]) -> None:
         self.comparison = output / "comparison.png"
-        self.wanted = wanted
-        self.first_setting = first_setting
+        self.settings = settings
         self.paths = picture_paths(output, methods, _BESIDE)
         self.beside, self.final = picture_folders(output)
         for folder in (self.beside, self.final):
@@ -493,16 +493,9 @@ class _Pictures:
                     f"{folder} exists and was not made by an evaluation; choose another --output"
                 )
 
-    def clear(self) -> None:
-        """Remove what an evaluation that was stopped has left."""
-        shutil.rmtree(self.beside, ignore_errors=True)
-
     def path(self, of: Task | ImageResult) -> Path | None:
         """Where a method's picture is written; None if it is not wanted, or made elsewhere."""
-        wanted = self.wanted == "all" or (
-            self.wanted == "first" and of.setting == self.first_setting
-        )
-        if not wanted or of.method not in self.paths:
+        if of.setting not in self.settings or of.method not in self.paths:
             return None
         return self.paths[of.method](of.dataset, of.setting, of.image)
 
@@ -546,7 +539,7 @@ class _Pictures:
     ) -> Image | None:
         """Original, JPEG and the pictures of the first result that has any, side by side."""
         first = next((r for r in found.results if r.method in self.paths), None)
-        if first is None or self.wanted == "none":
+        if first is None or not self.settings:
             return None
         entry = next(e for name, e in images if (name, e.name) == (first.dataset, first.image))
         degrade = next(each for each in degradations if each.label == first.setting)

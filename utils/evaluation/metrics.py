@@ -82,10 +82,7 @@ def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
         images without blocking; nan below 8 pixels a side.
     """
     _check_pair(restored, original)
-    if min(original.shape[:2]) < BLOCK:
-        return math.nan
-    error = _mean_squared_error(restored, original)
-    return _decibels(error + blocking_effect_factor(_luma(restored)))
+    return _decibels(_mean_squared_error(restored, original) + blocking_effect_factor(restored))
 
 
 def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scores:
@@ -96,18 +93,13 @@ def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scor
 def psnr_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     """:func:`psnr` of the studio-range luma, as papers on gray or luma report it; dB."""
     _check_pair(restored, original)
-    return psnr(restored=_luma(restored), original=_luma(original))
+    return psnr(restored=luma_studio_range(restored), original=luma_studio_range(original))
 
 
 def ssim_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     """:func:`ssim` of the studio-range luma; no unit."""
     _check_pair(restored, original)
-    return ssim(restored=_luma(restored), original=_luma(original))
-
-
-def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A gray image is its own luma."""
-    return image if image.ndim == 2 else luma_studio_range(image)
+    return ssim(restored=luma_studio_range(restored), original=luma_studio_range(original))
 
 
 Metric: TypeAlias = Callable[..., float]
@@ -134,61 +126,43 @@ METRIC_TITLES = {
 """Every metric, in the order of the cells of tables, as their introduction calls it."""
 
 
-def luma_studio_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def luma_studio_range(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Luma Y of ITU-R BT.601 in studio range, rounded to 8 bits, as MATLAB's `rgb2ycbcr` gives it.
 
     Not the full-range Y of JPEG files (ITU-T T.871). Computed in integers, so exact; halves round
-    up.
-
-    Args:
-        rgb: (H, W, 3) RGB, uint8 in [0, 255].
+    up. A gray image is its own luma.
 
     Returns:
-        (H, W) uint8 in [16, 235].
-
-    Raises:
-        ValueError: not a uint8 array of this shape.
+        (H, W) uint8; of colour in [16, 235].
     """
-    _check_image(rgb, name="rgb")
-    if rgb.ndim != 3:
-        raise ValueError(
-            f"rgb has shape {rgb.shape}, but luma is computed from colour (H, W, 3); "
-            "a gray image is its own luma."
-        )
+    _check_image(image, name="image")
+    if image.ndim == 2:
+        return image
     red, green, blue = (
-        rgb[..., channel].astype(np.int32) * weight for channel, weight in enumerate(LUMA_WEIGHTS)
+        image[..., channel].astype(np.int32) * weight for channel, weight in enumerate(LUMA_WEIGHTS)
     )
     luma = LUMA_BLACK + (red + green + blue + LUMA_SCALE // 2) // LUMA_SCALE
     return luma.astype(np.uint8)
 
 
-def blocking_effect_factor(luma: NDArray[np.uint8]) -> float:
+def blocking_effect_factor(image: NDArray[np.uint8]) -> float:
     """Blocking effect factor of an 8x8 block grid that starts at the top left corner.
 
-    Yim, Bovik 2011 (see `psnrb`), section III, for the one block size of JPEG. The mean squared
-    difference between neighbours across block boundaries (D_B: columns 7|8, 15|16, ..., rows
-    alike) is compared with that between all other neighbours (D_BC). The counts N_B and N_BC divide
-    the sides by 8 without rounding, as the published figures do, so they equal the true number of
-    neighbours only where both sides are multiples of 8. An image of 8x8 has no boundary: 0.
-
-    Args:
-        luma: (H, W), uint8 in [0, 255], both sides at least 8 (below, N_B is meaningless).
+    Yim, Bovik 2011 (see `psnrb`), section III, for the one block size of JPEG, over the luma. The
+    mean squared difference between neighbours across block boundaries (D_B: columns 7|8, 15|16,
+    ..., rows alike) is compared with that between all other neighbours (D_BC). The counts N_B and
+    N_BC divide the sides by 8 without rounding, as the published figures do, so they equal the true
+    number of neighbours only where both sides are multiples of 8. An image of 8x8 has no boundary:
+    0.
 
     Returns:
-        eta (D_B - D_BC) with eta = log2(8) / log2(min(H, W)) if D_B > D_BC, otherwise 0.
-
-    Raises:
-        ValueError: not a uint8 array of this shape, or too small.
+        eta (D_B - D_BC) with eta = log2(8) / log2(min(H, W)) if D_B > D_BC, otherwise 0; nan below
+        8 pixels a side, where N_B is meaningless.
     """
-    _check_image(luma, name="luma")
-    if luma.ndim != 2:
-        raise ValueError(
-            f"luma has shape {luma.shape}, but the blocking effect factor is defined on one "
-            "channel (H, W); convert with luma_studio_range."
-        )
+    luma = luma_studio_range(image)
     height, width = luma.shape
     if min(height, width) < BLOCK:
-        raise ValueError(f"luma has shape {luma.shape}, but both sides must be at least {BLOCK}.")
+        return math.nan
 
     boundary_count = height * (width / BLOCK - 1) + width * (height / BLOCK - 1)
     if boundary_count == 0:

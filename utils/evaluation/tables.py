@@ -92,20 +92,15 @@ class Evaluation:
     metric_seconds: float = 0.0
 
     def summary(self) -> list[SummaryRow]:
-        """Averages over the images, see :func:`summarise`."""
-        return summarise(self.results)
+        """Averages in the order in which sets, settings and methods first appear.
 
-
-def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
-    """Averages in the order in which sets, settings and methods first appear.
-
-    A metric that an image is too small for does not enter that metric's average, and an image
-    that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
-    """
-    groups: dict[tuple[str, str, str], list[ImageResult]] = {}
-    for result in results:
-        groups.setdefault((result.dataset, result.setting, result.method), []).append(result)
-    return [_average(*key, group) for key, group in groups.items()]
+        A metric that an image is too small for does not enter that metric's average, and an image
+        that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
+        """
+        groups: dict[tuple[str, str, str], list[ImageResult]] = {}
+        for result in self.results:
+            groups.setdefault((result.dataset, result.setting, result.method), []).append(result)
+        return [_average(*key, group) for key, group in groups.items()]
 
 
 def _average(dataset: str, setting: str, method: str, results: Sequence[ImageResult]) -> SummaryRow:

@@ -300,15 +300,6 @@ def test_what_is_no_pair_of_images_is_refused(metric: Metric, other: Any, words:
             metric(restored=pair[0], original=pair[1])
 
 
-def test_luma_of_gray_and_bef_of_colour_are_refused() -> None:
-    with pytest.raises(ValueError, match="is its own luma"):
-        luma_studio_range(np.zeros((16, 16), np.uint8))
-    with pytest.raises(ValueError, match="luma_studio_range"):
-        blocking_effect_factor(np.zeros((16, 16, 3), np.uint8))
-    with pytest.raises(ValueError, match="at least 8"):
-        blocking_effect_factor(np.zeros((7, 16), np.uint8))
-
-
 # Metrics on request
 
 
