@@ -17,23 +17,15 @@ from utils.arguments import Parser
 from utils.evaluation.metrics import psnr
 from utils.project import PROJECT
 
+WEIGHTS_HELP = "full, fast, drawn, or a file of weights"
 
-def benchmark_parser(
-    description: str | None, examples: str, several: bool = False, measures: bool = False
-) -> Parser:
-    """A parser that knows ``--checkpoint`` and shows its texts as they are written.
 
-    several: it takes any number of them, as they were typed, and both shipped ones by default.
-    measures: it knows ``--testset`` too.
-    """
+def benchmark_parser(description: str | None, examples: str, measures: bool = False) -> Parser:
+    """A parser that knows ``--checkpoint``; if it ``measures``, ``--testset`` too."""
     parser = Parser(description=description, epilog=examples)
-    help_text = "full, fast, drawn, or a file of weights"
-    if several:
-        parser.add_argument("--checkpoint", nargs="+", default=["full", "fast"], help=help_text)
-    else:
-        parser.add_argument(
-            "--checkpoint", type=checkpoint_path, default=checkpoint_path("full"), help=help_text
-        )
+    parser.add_argument(
+        "--checkpoint", type=checkpoint_path, default=checkpoint_path("full"), help=WEIGHTS_HELP
+    )
     if measures:
         parser.add_argument(
             "--testset", default="Sample", metavar="NAME", help="see testsets/README.md"

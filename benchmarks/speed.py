@@ -31,13 +31,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser, coffee, gain, print_heading, print_row
+from benchmarks.command_line import WEIGHTS_HELP, coffee, gain, print_heading, print_row
 from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset
 from data.degradation import Degraded, SingleJpeg
 from data.jpeg import JpegImage
 from jobs.methods import JPEGQS, smooth
 from models import IJCN, CheckpointError, load_checkpoint
 from models.restore.restorer import Precision, Restorer, network_input, pick_device, pick_precision
+from utils.arguments import Parser
 from utils.evaluation.evaluate import evaluate
 from utils.evaluation.metrics import measure
 from utils.memory import keep_freed_memory
@@ -93,7 +94,8 @@ def _as_published(model: IJCN, stored: JpegImage) -> NDArray[np.uint8]:
 
 
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES, several=True)
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("--checkpoint", nargs="+", default=["full", "fast"], help=WEIGHTS_HELP)
     parser.add_argument("--size", default="768x512", metavar="WxH", help="of the picture (768x512)")
     parser.add_argument(
         "--published",
