@@ -218,10 +218,11 @@ def main() -> int:
             _print_group(group, own)
     if args.csv:
         rows = [
-            (case.group, case.label, *(f"{value:.4f}" for value in outcome))
+            {"group": case.group, "case": case.label}
+            | {name: f"{value:.4f}" for name, value in outcome._asdict().items()}
             for case, outcome in outcomes
         ]
-        write_atomically(args.csv, csv_text(("group", "case", *Outcome._fields), rows))
+        write_atomically(args.csv, csv_text(tuple(rows[0]), rows))
     return 0
 
 

@@ -151,32 +151,23 @@ def write_tables(
     text = _text(summary, measured, published, title, protocol)
     if output is None:
         return text
-    more = more_metrics(measured.results)
-    averages = (
-        (
-            *(row.dataset, row.setting, row.method, row.images, *_digits(row, Scores._fields)),
-            *(row.exact, *row.weights, *_digits(row, more)),
-        )
-        for row in summary
-    )
-    images = (
-        (
-            *(r.dataset, r.setting, r.method, r.image, *_digits(r, Scores._fields)),
-            *(*weights.get(r.method, NO_WEIGHTS), *_digits(r, more)),
-        )
-        for r in measured.results
-    )
-    columns = (*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS, *more)
-    write_atomically(output / "summary.csv", csv_text(columns, averages))
-    columns = (*IMAGE_COLUMNS, *WEIGHTS_COLUMNS, *more)
-    write_atomically(output / "per_image.csv", csv_text(columns, images))
+    last = (*WEIGHTS_COLUMNS, *more_metrics(measured.results))
+    averages = [_cells(row, row.weights) for row in summary]
+    images = [_cells(r, weights.get(r.method, NO_WEIGHTS)) for r in measured.results]
+    for name, columns, rows in (
+        ("summary.csv", (*SUMMARY_COLUMNS, "exact", *last), averages),
+        ("per_image.csv", (*IMAGE_COLUMNS, *last), images),
+    ):
+        write_atomically(output / name, csv_text(columns, rows, missing="nan"))
     write_atomically(output / "summary.md", text)
     return text
 
 
-def _digits(row: ImageResult | SummaryRow, names: Iterable[str]) -> list[str]:
+def _cells(row: ImageResult | SummaryRow, weights: Weights) -> dict[str, object]:
+    """Of a row of a CSV file, by column."""
     figures = {**row.scores._asdict(), **row.more}
-    return [f"{figures.get(name, math.nan):.{4 if 'psnr' in name else 6}f}" for name in names]
+    digits = {name: f"{value:.{4 if 'psnr' in name else 6}f}" for name, value in figures.items()}
+    return {**vars(row), **digits, **dict(zip(WEIGHTS_COLUMNS, weights, strict=True))}
 
 
 def _text(
@@ -433,11 +424,13 @@ def mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file's text."""
+def csv_text(
+    columns: Sequence[str], rows: Iterable[Mapping[str, object]], missing: str = ""
+) -> str:
+    """A CSV file's text; of rows that have more than these columns, too."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer = csv.DictWriter(text, columns, missing, "ignore", lineterminator="\n")
+    writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
