@@ -391,40 +391,31 @@ def _found(
 
 
 def image_path(
-    output: Path,
-    dataset: str,
-    setting: str,
-    name: str,
-    method: str | None = None,
-    images: str = "images",
+    output: Path, dataset: str, setting: str, name: str, method: str | None = None
 ) -> Path:
     """Where :func:`evaluate_methods` has written a restored picture, if it has.
 
-    method: where several have pictures of their own. images: the folder of all.
+    method: where several have pictures of their own.
     """
-    above = output / images
+    above = output / "images"
     if method is not None:
         above /= re.sub(r"[^\w.+ ()-]", "_", method)
     return above / dataset / setting / f"{name}.png"
 
 
 def picture_paths(
-    output: Path, methods: Sequence[Method], images: str = "images"
+    output: Path, methods: Sequence[Method]
 ) -> dict[str, Callable[[str, str, str], Path]]:
     """:func:`image_path` of each method that has pictures of its own: set, setting, image."""
     own = [method.name for method in methods if method.own]
     return {
-        name: partial(image_path, output, method=name if len(own) > 1 else None, images=images)
-        for name in own
+        name: partial(image_path, output, method=name if len(own) > 1 else None) for name in own
     }
 
 
 def picture_folders(output: Path) -> tuple[Path, Path]:
     """Where pictures are written, and where they lie in the end."""
-    return output / _BESIDE, output / "images"
-
-
-_BESIDE = "images.part"
+    return output / "images.part", output / "images"
 
 
 def _restored(tasks: Iterator[Task], ways: Ways) -> Iterator[Task]:
@@ -485,7 +476,7 @@ class _Pictures:
     def __init__(self, output: Path, settings: Sequence[str], methods: Sequence[Method]) -> None:
         self.comparison = output / "comparison.png"
         self.settings = settings
-        self.paths = picture_paths(output, methods, _BESIDE)
+        self.paths = picture_paths(output, methods)
         self.beside, self.final = picture_folders(output)
         for folder in (self.beside, self.final):
             if folder.exists() and not (folder / self.MARK).exists():
@@ -497,7 +488,8 @@ class _Pictures:
         """Where a method's picture is written; None if it is not wanted, or made elsewhere."""
         if of.setting not in self.settings or of.method not in self.paths:
             return None
-        return self.paths[of.method](of.dataset, of.setting, of.image)
+        final = self.paths[of.method](of.dataset, of.setting, of.image)
+        return self.beside / final.relative_to(self.final)
 
     def write(self, path: Path, restored: Image) -> None:
         if not (self.beside / self.MARK).exists():  # several processes may come here at once
