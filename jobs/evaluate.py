@@ -34,10 +34,8 @@ from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOption
 from utils.commands import as_started
 from utils.distributed import world_from_environment
 from utils.evaluation.evaluate import (
-    Image,
     Method,
-    Task,
-    Ways,
+    Restore,
     evaluate_methods,
     picture_folders,
     picture_paths,
@@ -140,10 +138,12 @@ def run_evaluation(
     require_writable(output)
     require_own_records(output, options.report)
     code = code_hash()
-    arithmetic = describe_machine(restorers.restorer(networks[0].path), world)
+    first = restorers.restorer(networks[0].path)
+    batch = BATCH if first.batches else 1
+    arithmetic = describe_machine(first, world)
     protocol = protocol_line(options, arithmetic["precision"])
     key = *(arithmetic[name] for name in ("device", "precision")), code
-    methods = [_method(options, each, restorers, key) for each in networks] + others
+    methods = [_method(options, each, restorers, key, batch) for each in networks] + others
     journal = Journal(output, world)
     evaluation = evaluate_methods(
         sets,
@@ -187,20 +187,18 @@ def run_evaluation(
 
 
 def _method(
-    options: AnyEvaluation, network: Network, restorers: Networks, arithmetic: tuple[str, ...]
+    options: AnyEvaluation,
+    network: Network,
+    restorers: Networks,
+    arithmetic: tuple[str, ...],
+    batch: int,
 ) -> Method:
-    def start() -> Ways:
+    def start() -> Restore:
         restorer = restorers.restorer(network.path)
-
-        def restore(tasks: list[Task]) -> list[Image]:
-            if len(tasks) == 1:
-                return [restorer.restore(tasks[0].stored)]
-            return restorer.restore_batch([task.stored for task in tasks])
-
-        return Ways(restore, BATCH if restorer.batches else 1)
+        return lambda tasks: restorer.restore_batch([task.stored for task in tasks])
 
     how = options.ensemble, options.leave_fine, options.padding.value
-    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic))
+    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic), batch=batch)
 
 
 def _key(*parts: object) -> str:

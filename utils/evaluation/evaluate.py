@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,20 +123,17 @@ class Task:
         self.failure = line if isinstance(error, whole) else f"{place}: {line}"
 
 
-class Ways(NamedTuple):
-    """How a method restores tasks, an image for each, at most ``batch`` of them at once.
+Restore: TypeAlias = Callable[[list[Task]], list[Image]]
+"""Restores tasks, an image for each.
 
-    The image is at least as large as the original, which lies in its top left corner. A ValueError
-    says why there is none; where it is raised for several tasks, each is tried by itself.
-    """
-
-    restore: Callable[[list[Task]], list[Image]]
-    batch: int = 1
+The image is at least as large as the original, which lies in its top left corner. A ValueError says
+why there is none; where it is raised for several tasks, each is tried by itself.
+"""
 
 
-def one_by_one(restore: Callable[[Task], Image]) -> Callable[[], Ways]:
+def one_by_one(restore: Callable[[Task], Image]) -> Callable[[], Restore]:
     """`Method.start` of what restores one task at a time and needs no preparation."""
-    return lambda: Ways(lambda tasks: [restore(task) for task in tasks])
+    return lambda: lambda tasks: [restore(task) for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -146,13 +143,15 @@ class Method:
     start: makes it ready, such as by loading weights; called when its turn comes. own: its pictures
     are made here, so they are saved, and an image that it cannot restore is left out for all
     methods; those of others are compared where they are there. key: stands for all that its figures
-    depend on, but for the image and the setting; empty if they cannot be kept for later.
+    depend on, but for the image and the setting; empty if they cannot be kept for later. batch: how
+    many tasks it takes at once, at most.
     """
 
     name: str
-    start: Callable[[], Ways]
+    start: Callable[[], Restore]
     own: bool = True
     key: str = ""
+    batch: int = 1
 
 
 def evaluate(
@@ -260,14 +259,14 @@ class _Run:
         self, method: Method, images: Sequence[tuple[int, str, EvaluationImage]], bar: tqdm[Any]
     ) -> None:
         """All images at all settings by one method."""
-        ways = method.start()
-        ahead = max(_AHEAD, ways.batch)
+        restore = method.start()
+        ahead = max(_AHEAD, method.batch)
         prepared = (task for image in images for task in self._degraded(method, *image))
         finite: dict[str, list[tuple[float, float]]] = defaultdict(list)  # PSNR, by set
-        with (
-            closing(prefetched(prepared, ahead)) as degraded,
-            closing(in_background(self._measured, _restored(degraded, ways), 1, ahead)) as done,
-        ):
+        degraded = prefetched(prepared, ahead)
+        restored = _restored(degraded, restore, method.batch)
+        done = in_background(self._measured, restored, 1, ahead)
+        with closing(degraded), closing(done):
             for task in done:
                 self._note(task)
                 if task.before is not None and task.after is not None:
@@ -418,14 +417,14 @@ def picture_folders(output: Path) -> tuple[Path, Path]:
     return output / "images.part", output / "images"
 
 
-def _restored(tasks: Iterator[Task], ways: Ways) -> Iterator[Task]:
-    while group := list(islice(tasks, ways.batch)):
+def _restored(tasks: Iterator[Task], restore: Restore, batch: int) -> Iterator[Task]:
+    while group := list(islice(tasks, batch)):
         if usable := [task for task in group if task.pair is not None]:
-            _restore(usable, ways.restore)
+            _restore(usable, restore)
         yield from group
 
 
-def _restore(tasks: list[Task], restore: Callable[[list[Task]], list[Image]]) -> None:
+def _restore(tasks: list[Task], restore: Restore) -> None:
     """All of them, or where that fails, one by one."""
     start = time.perf_counter()
     try:

@@ -19,7 +19,6 @@ from utils.evaluation.evaluate import (
     Method,
     SaveImages,
     Task,
-    Ways,
     evaluate,
     evaluate_methods,
 )
@@ -140,7 +139,7 @@ def test_images_the_restorer_refuses_are_left_out_alone_or_in_batches(tmp_path: 
 
     sets = [_set("A", (40, 48), (32, 32), (48, 40), (24, 40))]
     single = _evaluate(sets, tmp_path, restore=by_its_first_level)
-    method = Method("IJCN", lambda: Ways(together, 3))
+    method = Method("IJCN", lambda: together, batch=3)
     batched = evaluate_methods(sets, SETTINGS, [method], tmp_path, "none", False)
     # The first two hold refused ones: their images are tried singly.
     assert [size for size in groups if size > 1] == [3, 3, 2]
