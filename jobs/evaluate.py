@@ -84,9 +84,9 @@ def _run(schema: type[ColorTestOptions] | type[DoubleTestOptions], args: argpars
     require_apart(sets, options.output)
     with open_entrants(options) as entrants:
         facts = {"option_file": str(args.opt)}
-        evaluation, notes = run_evaluation(options, sets, entrants, facts)
+        evaluation = run_evaluation(options, sets, entrants, facts)
         if world_from_environment().is_main:
-            _tell(options, evaluation, notes)
+            _tell(options, evaluation)
     return EXIT_FAILED_IMAGES if evaluation.failures else 0
 
 
@@ -113,11 +113,10 @@ def run_evaluation(
     entrants: Entrants,
     facts: Mapping[str, object],
     strict: bool = True,
-) -> tuple[Evaluation, list[str]]:
+) -> Evaluation:
     """Measure ``sets`` as ``options`` say; write tables, pictures, ``run.yml``, a report.
 
     Every process of the session calls this; the main one writes. ``facts`` go into ``run.yml``.
-    The second of what is returned are lines about pictures of other methods that are not scored.
     Not ``strict``: a method without a picture for these sets is left out.
 
     Raises:
@@ -127,7 +126,7 @@ def run_evaluation(
     output = options.output
     degradations = options.degradations()
     settings = [each.label for each in degradations]
-    others, notes = other_methods(options.method, sets, settings, output, strict)
+    others, not_scored = other_methods(options.method, sets, settings, output, strict)
     networks, restorers = entrants
     world = restorers.world
     require_different_methods([each.name for each in networks] + [each.name for each in others])
@@ -156,6 +155,7 @@ def run_evaluation(
         jpeg_key=_key("JPEG", encoder_version(), options.padding.value, code),
         metrics=metrics,
     )
+    evaluation.not_scored = not_scored
     if world.is_main:
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
         title = f"JPEG restoration: compressed {times}, "
@@ -183,7 +183,7 @@ def run_evaluation(
             remove_unwanted_pictures(
                 output, evaluation, degradations, options.save_images, pictures
             )
-    return evaluation, notes
+    return evaluation
 
 
 def _method(
@@ -238,10 +238,10 @@ BATCH = 8
 PUBLISHED = PROJECT / "testsets" / "published.csv"
 
 
-def _tell(options: AnyEvaluation, evaluation: Evaluation, notes: Sequence[str]) -> None:
+def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
     print()
     print((options.output / "summary.md").read_text(encoding="utf-8"))
-    tell_left_out(evaluation, notes)
+    tell_left_out(evaluation)
     if not evaluation.results:
         print("error: no image could be measured", file=sys.stderr)
     print(f"tables, restored pictures and run.yml: {options.output}")
@@ -304,11 +304,11 @@ def require_apart(sets: Sequence[TestSet], output: Path) -> None:
             )
 
 
-def tell_left_out(evaluation: Evaluation, notes: Sequence[str]) -> None:
+def tell_left_out(evaluation: Evaluation) -> None:
     """A line on stderr for each image or picture that is not in the tables."""
     for line in dict.fromkeys(evaluation.failures):
         print(f"left out: {line}", file=sys.stderr)
-    for line in notes:
+    for line in evaluation.not_scored:
         print(f"not scored: {line}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,11 +136,10 @@ def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResu
     return all(
         run.weights.get(method) == first.weights.get(method)
         and all(
-            x == y or abs(x - y) <= EQUAL
-            for place, row in rows.items()
-            if place in more
-            for x, y in zip(row.scores, more[place].scores, strict=True)
-            if x == x and y == y  # nan: not measured
+            math.isclose(x, y, rel_tol=0, abs_tol=EQUAL)
+            for place in rows.keys() & more.keys()
+            for x, y in zip(rows[place].scores, more[place].scores, strict=True)
+            if not (math.isnan(x) or math.isnan(y))  # not measured
         )
         for run, more in others
     )

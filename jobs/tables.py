@@ -183,12 +183,12 @@ def _run(args: argparse.Namespace) -> int:
                 if not done:
                     print(f"{kind.heading}: {name}", flush=True)
             if not world.gather(done)[0]:
-                evaluation, notes = run_evaluation(
+                evaluation = run_evaluation(
                     options, [testset], entrants, {"fingerprint": key}, strict=False
                 )
                 failed |= bool(evaluation.failures)
                 if world.is_main:
-                    tell_left_out(evaluation, notes)
+                    tell_left_out(evaluation)
             if world.is_main:
                 run = read_run_file(folder / "run.yml")
                 entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))

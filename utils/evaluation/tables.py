@@ -81,7 +81,8 @@ class Evaluation:
     """What an evaluation found: figures per image, and a line for every image left out.
 
     left_out: images that were not measured, by set. missing: (set, method) -> (setting, image) that
-    only this method lacks. costs: of each method.
+    only this method lacks. costs: of each method. not_scored: lines about pictures of other
+    programs that are of no image.
     """
 
     results: list[ImageResult] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Evaluation:
     missing: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
     metric_seconds: float = 0.0
+    not_scored: list[str] = field(default_factory=list)
 
     def summary(self) -> list[SummaryRow]:
         """Averages in the order in which sets, settings and methods first appear.
