@@ -57,7 +57,7 @@ def evaluation_main(
     description: str | None,
     examples: str,
     default_options: str,
-    schema: type[ColorTestOptions] | type[DoubleTestOptions],
+    schema: type[AnyEvaluation],
 ) -> int:
     """Body of a measuring script; returns its exit code.
 
@@ -78,8 +78,8 @@ def evaluation_main(
     return run_script(lambda: _run(schema, args), (*USAGE_ERRORS, DatasetError, MetricError))
 
 
-def _run(schema: type[ColorTestOptions] | type[DoubleTestOptions], args: argparse.Namespace) -> int:
-    options: AnyEvaluation = read_options(schema, args)
+def _run(schema: type[AnyEvaluation], args: argparse.Namespace) -> int:
+    options = read_options(schema, args)
     sets = _open_sets(options)
     require_apart(sets, options.output)
     with open_entrants(options) as entrants:

@@ -85,7 +85,7 @@ class Kind:
     name: str
     heading: str
     option_file: str
-    schema: type[ColorTestOptions] | type[DoubleTestOptions]
+    schema: type[AnyEvaluation]
     sets: tuple[str, ...]
 
 
