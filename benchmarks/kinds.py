@@ -9,8 +9,6 @@ with the file's own tables (in brackets: of the levels that are not zero).
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,9 +22,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser, photographs
+from benchmarks.command_line import (
+    benchmark_parser,
+    parsed,
+    photographs,
+    print_heading,
+    print_row,
+)
 from data.costly_encoders import COSTLY_ENCODERS, missing_package
-from data.datasets import DatasetError
 from data.drawn import KINDS, drawn, to_gray
 from data.jpeg import (
     PILLOW_SAMPLINGS,
@@ -37,8 +40,9 @@ from data.jpeg import (
     read_jpeg,
 )
 from data.tables import Tables, mozjpeg_tables, preset_tables, scaled, standard_tables, wild_tables
-from models import CheckpointError, Restorer, load_checkpoint
+from models import Restorer
 from utils.evaluation.metrics import psnr
+from utils.evaluation.tables import csv_text
 from utils.image_io import write_atomically
 from utils.pictures import as_rgb
 
@@ -191,15 +195,12 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th case")
     parser.add_argument("--groups", nargs="+", metavar="GROUP", help="lines of the table to make")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every case to this file")
-    args = parser.parse_args()
+    args = parsed(parser)
     if min(args.pictures, args.every) < 1 or args.side < 64:
         parser.error("--pictures and --every start at 1, --side at 64")
-    try:
-        found = photographs(args.testset, args.side, args.pictures)
-        sources = {name: as_rgb(picture) for name, picture in found.items()}
-        restorer = Restorer(load_checkpoint(args.checkpoint))
-    except (DatasetError, CheckpointError) as error:
-        parser.error(str(error))
+    found = photographs(args.testset, args.side, args.pictures)
+    sources = {name: as_rgb(picture) for name, picture in found.items()}
+    restorer = Restorer(args.network)
     cases = [*table_cases(sources), *encoder_cases(sources), *content_cases(sources)]
     known = list(dict.fromkeys(case.group for case in cases))
     for name in args.groups or []:
@@ -208,19 +209,24 @@ def main() -> int:
     wanted = args.groups or known
     cases = [case for case in cases if case.group in wanted][:: args.every]
     outcomes = [(case, measured(case, restorer)) for case in tqdm(cases, unit="case", disable=None)]
-    print(f"{args.checkpoint.name}, {restorer.precision}, {args.testset}, {args.side} pixels\n")
-    print("| group | cases | gain, dB | worst, dB | of | worse | levels found again |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    testset = args.testset.name
+    print(f"{args.checkpoint.name}, {restorer.precision}, {testset}, {args.side} pixels\n")
+    print_heading(*("group", "cases", "gain, dB", "worst, dB", "of", "worse", "levels found again"))
     for group in known:
         own = [(case, outcome) for case, outcome in outcomes if case.group == group]
         if own:
-            print(_line(group, own))
+            _print_group(group, own)
     if args.csv:
-        write_atomically(args.csv, _csv(outcomes).encode())
+        rows = [
+            {"group": case.group, "case": case.label}
+            | {name: f"{value:.4f}" for name, value in outcome._asdict().items()}
+            for case, outcome in outcomes
+        ]
+        write_atomically(args.csv, csv_text(tuple(rows[0]), rows))
     return 0
 
 
-def _line(group: str, own: list[tuple[Case, Outcome]]) -> str:
+def _print_group(group: str, own: list[tuple[Case, Outcome]]) -> None:
     content = group.startswith(("drawn", "gray"))
     tolerance = CONTENT_TOLERANCE if content else TABLES_TOLERANCE
     gains = np.array([outcome.gain for _, outcome in own])
@@ -229,19 +235,11 @@ def _line(group: str, own: list[tuple[Case, Outcome]]) -> str:
         f"{np.nanmean([getattr(outcome, name) for _, outcome in own]):.2%}"
         for name in ("levels", "levels_not_zero")
     )
-    return (
-        f"| {group} | {len(own)} | {gains.mean():+.2f} | {lowest.gain:+.2f} | {worst.label} | "
-        f"{(gains < -tolerance).sum()} | {levels} ({not_zero}) |"
+    worse = (gains < -tolerance).sum()
+    print_row(
+        *(group, len(own), f"{gains.mean():+.2f}", f"{lowest.gain:+.2f}", worst.label, worse),
+        f"{levels} ({not_zero})",
     )
-
-
-def _csv(outcomes: list[tuple[Case, Outcome]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "case", *Outcome._fields))
-    for case, outcome in outcomes:
-        writer.writerow((case.group, case.label, *(f"{value:.4f}" for value in outcome)))
-    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ restored in tiles and as a whole.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,12 +17,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser, coffee
-from benchmarks.speed import machine, peak_mebibytes
+from benchmarks.command_line import benchmark_parser, coffee, parsed, print_heading, print_row
+from benchmarks.speed import machine, own_process, peak_mebibytes
 from data.jpeg import encode_jpeg, read_jpeg
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
-from models import CheckpointError, Restorer, load_checkpoint
+from models import Restorer, load_checkpoint
 from utils.image_io import write_png
 
 EXAMPLES = """examples:
@@ -47,15 +45,7 @@ def main() -> int:
     parser.add_argument(
         "--seams", type=Path, metavar="PNG", help="write the difference of tiles and whole"
     )
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    try:
-        load_checkpoint(args.checkpoint)
-    except CheckpointError as error:
-        parser.error(str(error))
-    if args.one:
-        print(json.dumps(_restore_one(args.one, args.checkpoint, args.max_memory)))
-        return 0
+    args = parsed(parser)
     if args.megapixels:
         _sizes(args)
     if args.seams:
@@ -65,10 +55,10 @@ def main() -> int:
 
 def _sizes(args: argparse.Namespace) -> None:
     print(f"{machine()}, --max_memory {args.max_memory:g}, JPEG quality {QUALITY}, 4:2:0\n")
-    print(
-        "| megapixels | size | s | s per megapixel | relative to 1 MP | peak of the process, MiB |"
+    print_heading(
+        *("megapixels", "size", "s", "s per megapixel", "relative to 1 MP"),
+        "peak of the process, MiB",
     )
-    print("| --- | --- | --- | --- | --- | --- |")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for megapixels in args.megapixels:
@@ -76,21 +66,18 @@ def _sizes(args: argparse.Namespace) -> None:
             width = round(megapixels * 1e6 / height)
             path = Path(folder) / "picture.jpg"
             path.write_bytes(encode_jpeg(coffee(height, width), QUALITY))
-            command = [sys.executable, __file__, "--one", str(path)]
-            command += ["--checkpoint", str(args.checkpoint), "--max_memory", str(args.max_memory)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            each = found["seconds"] / megapixels
+            with own_process() as call:
+                seconds, mebibytes = call(_restore_one, path, args.checkpoint, args.max_memory)
+            each = seconds / megapixels
             rows.append((megapixels, each))
             base = min(rows, key=lambda row: abs(row[0] - 1))[1]
-            print(
-                f"| {megapixels:g} | {width}x{height} | {found['seconds']:.1f} | {each:.2f} | "
-                f"{each / base:.2f} | {found['mebibytes']:.0f} |",
-                flush=True,
+            print_row(
+                *(f"{megapixels:g}", f"{width}x{height}", f"{seconds:.1f}", f"{each:.2f}"),
+                *(f"{each / base:.2f}", f"{mebibytes:.0f}"),
             )
 
 
-def _restore_one(path: Path, checkpoint: Path, max_memory: float) -> dict[str, float]:
+def _restore_one(path: Path, checkpoint: Path, max_memory: float) -> tuple[float, float]:
     """Seconds and peak memory of one file; a small one before it warms up."""
     restorer = Restorer(load_checkpoint(checkpoint), max_memory=max_memory)
     restorer.restore(read_jpeg(encode_jpeg(coffee(64, 64), QUALITY)))
@@ -100,7 +87,7 @@ def _restore_one(path: Path, checkpoint: Path, max_memory: float) -> dict[str, f
     seconds = time.perf_counter() - start
     if result.status != "restored":
         raise SystemExit(f"error: {result.message}")
-    return {"seconds": seconds, "mebibytes": peak_mebibytes()}
+    return seconds, peak_mebibytes()
 
 
 def _seams(args: argparse.Namespace) -> None:

@@ -20,16 +20,23 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser, gain, jpeg_quality, mean_and_lowest
+from benchmarks.command_line import (
+    benchmark_parser,
+    gain,
+    jpeg_quality,
+    mean_and_lowest,
+    parsed,
+    print_heading,
+    print_row,
+)
 from data.cmyk import ink_to_rgb
-from data.datasets import DatasetError, TestSet, open_testset
+from data.datasets import TestSet
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling, read_jpeg
 from data.pixels import find_compression
-from models import CheckpointError, Restorer, load_checkpoint
+from models import Restorer
 from utils.evaluation.metrics import luma_studio_range
 from utils.pictures import as_rgb
-from utils.project import PROJECT
 
 EXAMPLES = """examples:
   python benchmarks/layouts.py --testset LIVE1_color
@@ -62,16 +69,11 @@ def main() -> int:
     )
     parser.add_argument("--skip_layouts", action="store_true", help="leave out the first table")
     parser.add_argument("--skip_pixels", action="store_true", help="leave out the second")
-    args = parser.parse_args()
-    try:
-        testset = open_testset(args.testset, PROJECT / "testsets")
-        # What the network itself does, also where files are fine enough to be left alone.
-        restorer = Restorer(load_checkpoint(args.checkpoint), leave_fine=False)
-    except (DatasetError, CheckpointError) as error:
-        parser.error(str(error))
-    testset = TestSet(testset.name, tuple(testset)[:: max(1, args.every)])
-    count = len(tuple(testset))
-    print(f"{testset.name}, {count} pictures, {args.checkpoint.name}, {restorer.precision}")
+    args = parsed(parser)
+    # What the network itself does, also where files are fine enough to be left alone.
+    restorer = Restorer(args.network, leave_fine=False)
+    testset = TestSet(args.testset.name, args.testset.images[:: max(1, args.every)])
+    print(f"{testset.name}, {len(testset)} pictures, {args.checkpoint.name}, {restorer.precision}")
     if not args.skip_layouts:
         _layouts(testset, restorer, args.qualities, args.samplings)
     if not args.skip_pixels:
@@ -82,8 +84,8 @@ def main() -> int:
 def _layouts(
     testset: TestSet, restorer: Restorer, qualities: list[int], names: Sequence[str]
 ) -> None:
-    print(f"\n| sampling | {' | '.join(f'QF{q}' for q in qualities)} |")
-    print(f"| --- |{' --- |' * len(qualities)}")
+    print()
+    print_heading("sampling", *(f"QF{quality}" for quality in qualities))
     with tqdm(total=len(names) * len(qualities), unit="setting", disable=None) as bar:
         for name in names:
             cells = []
@@ -96,15 +98,14 @@ def _layouts(
                     if name == CMYK:
                         gains.append(_gain_of_inks(inks(as_rgb(image)), quality, restorer))
                         continue
-                    if name == GRAY and image.ndim == 3:
+                    if name == GRAY:
                         image = luma_studio_range(image)
                     pair = SingleJpeg(quality, sampling)(image)
                     restored = restorer.restore(pair.stored)
                     gains.append(gain(pair.jpeg, restored, pair.original))
                 cells.append(mean_and_lowest(gains))
                 bar.update()
-            tqdm.write(f"| {name} | {' | '.join(cells)} |", file=sys.stdout)
-            sys.stdout.flush()
+            print_row(name, *cells)
 
 
 def inks(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -124,9 +125,9 @@ def _gain_of_inks(ink: NDArray[np.uint8], quality: int, restorer: Restorer) -> f
 
 
 def _pixels(testset: TestSet, restorer: Restorer) -> None:
-    print("\n| pixels of | gain | grid and quality found |\n| --- | --- | --- |")
-    count = len(tuple(testset))
-    with tqdm(total=len(TWICE) * count, unit="picture", disable=None) as bar:
+    print()
+    print_heading("pixels of", "gain", "grid and quality found")
+    with tqdm(total=len(TWICE) * len(testset), unit="picture", disable=None) as bar:
         for degradation in TWICE:
             gains, found = [], 0
             for each in testset:
@@ -137,9 +138,7 @@ def _pixels(testset: TestSet, restorer: Restorer) -> None:
                 found += find_compression(pixels) is not None
                 gains.append(gain(pixels, restorer.restore_pixels(pixels), original))
                 bar.update()
-            line = f"| {degradation.label} | {mean_and_lowest(gains)} | {found} of {count} |"
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
+            print_row(degradation.label, mean_and_lowest(gains), f"{found} of {len(testset)}")
 
 
 if __name__ == "__main__":

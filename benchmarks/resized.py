@@ -23,11 +23,13 @@ from benchmarks.command_line import (
     gain,
     jpeg_quality,
     mean_and_lowest,
+    parsed,
     photographs,
+    print_heading,
+    print_row,
 )
-from data.datasets import DatasetError
 from data.jpeg import decode_jpeg, encode_jpeg
-from models import CheckpointError, Restorer, load_checkpoint
+from models import Restorer
 
 EXAMPLES = """examples:
   python benchmarks/resized.py
@@ -52,17 +54,14 @@ def main() -> int:
         "--assumed", type=jpeg_quality, nargs="+", default=[30, 50, 70], metavar="QF"
     )
     parser.add_argument("--side", type=int, default=192, help="pixels of their middle (192)")
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.side < 64:
         parser.error("--side starts at 64")
-    try:
-        originals = list(photographs(args.testset, args.side).values())
-        restorer = Restorer(load_checkpoint(args.checkpoint))
-    except (DatasetError, CheckpointError) as error:
-        parser.error(str(error))
-    print(f"{args.testset}, {len(originals)} pictures, QF {args.first}, {args.checkpoint.name}\n")
-    print(f"| picture | saved as | as it is | {' | '.join(f'{q}' for q in args.assumed)} |")
-    print(f"| --- | --- | --- |{' --- |' * len(args.assumed)}")
+    originals = list(photographs(args.testset, args.side).values())
+    restorer = Restorer(args.network)
+    pictures = f"{args.testset.name}, {len(originals)} pictures"
+    print(f"{pictures}, QF {args.first}, {args.checkpoint.name}\n")
+    print_heading("picture", "saved as", "as it is", *args.assumed)
     cases = [(change, saved) for change in CHANGES for saved in ("PNG", "JPEG 95")]
     cases.append((NEVER, "JPEG 95"))
     for change, saved in tqdm(cases, unit="row", disable=None):
@@ -74,9 +73,7 @@ def main() -> int:
                 pixels = decode_jpeg(encode_jpeg(pixels, 95))
             answers = [restorer.restore_pixels(pixels, q) for q in (None, *args.assumed)]
             gains.append([gain(pixels, answer, wanted) for answer in answers])
-        cells = [mean_and_lowest(each) for each in zip(*gains, strict=True)]
-        tqdm.write(f"| {change} | {saved} | {' | '.join(cells)} |", file=sys.stdout)
-        sys.stdout.flush()
+        print_row(change, saved, *(mean_and_lowest(each) for each in zip(*gains, strict=True)))
     return 0
 
 

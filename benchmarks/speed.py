@@ -13,15 +13,16 @@ import platform
 import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,13 +31,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from benchmarks.command_line import benchmark_parser, coffee, gain
+from benchmarks.command_line import WEIGHTS_HELP, coffee, gain, print_heading, print_row
 from data.datasets import SAMPLE, NamedImage, TestSet, has_testset, open_testset
 from data.degradation import Degraded, SingleJpeg
 from data.jpeg import JpegImage
 from jobs.methods import JPEGQS, smooth
 from models import IJCN, CheckpointError, load_checkpoint
 from models.restore.restorer import Precision, Restorer, network_input, pick_device, pick_precision
+from utils.arguments import Parser
 from utils.evaluation.evaluate import evaluate
 from utils.evaluation.metrics import measure
 from utils.memory import keep_freed_memory
@@ -52,8 +54,6 @@ EXAMPLES = """examples:
 Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
 MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
 PUBLISHED = "published size"
-CONVOLUTION = "convolution"
-"""What measures the ceiling, in the precision of the fastest mode."""
 CONVOLUTION_FLOPS = 2.0 * 9 * 256 * 256 * 256 * 384
 
 
@@ -94,7 +94,8 @@ def _as_published(model: IJCN, stored: JpegImage) -> NDArray[np.uint8]:
 
 
 def main() -> int:
-    parser = benchmark_parser(__doc__, EXAMPLES, several=True)
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("--checkpoint", nargs="+", default=["full", "fast"], help=WEIGHTS_HELP)
     parser.add_argument("--size", default="768x512", metavar="WxH", help="of the picture (768x512)")
     parser.add_argument(
         "--published",
@@ -113,32 +114,21 @@ def main() -> int:
     parser.add_argument(
         "--evaluation", metavar="SET", help="measure a whole evaluation of this set at QF 10 too"
     )
-    parser.add_argument("--serve", metavar="CASE", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.networks = [*args.checkpoint, *([PUBLISHED] if args.published else [])]
     try:
-        usual = _default_modes(args.device)
-        for network in () if args.serve else args.checkpoint:
+        args.modes = args.modes or _default_modes(args.device)
+        for network in args.checkpoint:
             load_network(network)
     except (ValueError, CheckpointError) as error:
         parser.error(str(error))
-    args.modes = args.modes or usual
     try:
         width, height = (int(part) for part in args.size.split("x"))
         if min(width, height) < 1:
             raise ValueError
     except ValueError:
         parser.error(f"--size {args.size}: expected WIDTHxHEIGHT, such as 768x512")
-    cases = [
-        Case(network, mode, args.device)
-        for network in args.networks
-        for mode in (MODES if args.serve else args.modes)
-    ]
-    pair = SingleJpeg(30)(coffee(height, width))
-    if args.serve:
-        _serve(args, cases, pair)
-        return 0
-    _restoring(args, cases, pair)
+    _restoring(args, (height, width))
     if args.evaluation:
         _evaluating(args)
     return 0
@@ -150,18 +140,27 @@ def _default_modes(device: str) -> tuple[Mode, ...]:
     return MODES[:3] if native else MODES[:2]
 
 
-def _restoring(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> None:
+def _restoring(args: argparse.Namespace, size: tuple[int, int]) -> None:
     device = pick_device(args.device)
+    cases = [Case(network, mode, args.device) for network in args.networks for mode in args.modes]
+    pair = _pair(size)
     facts = {network: _facts(network, pair) for network in args.networks}
     jpegqs = shutil.which(JPEGQS)
     with ExitStack() as stack:
         half = any(mode.startswith("bfloat16") for mode in args.modes)
-        convolution = f"{CONVOLUTION}, {'bfloat16' if half else 'float32'}"
-        names = [*(case.name for case in cases), convolution]
-        workers = {name: stack.enter_context(_Worker(name, args)) for name in names}
-        work: dict[str, Callable[[], float]] = {
-            name: worker.seconds for name, worker in workers.items()
+        convolution = f"convolution, {'bfloat16' if half else 'float32'}"
+        makers: dict[str, Callable[[], Callable[[], object]]] = {
+            case.name: partial(_case_work, case, size) for case in cases
         }
+        makers[convolution] = partial(
+            _convolution, device, torch.bfloat16 if half else torch.float32
+        )
+        mebibytes: dict[str, float] = {}
+        work: dict[str, Callable[[], float]] = {}
+        for name, make in makers.items():
+            call = stack.enter_context(own_process())
+            mebibytes[name] = call(_first_time, make, device)
+            work[name] = partial(call, _again, device)
         if jpegqs:
             work[JPEGQS] = partial(_timed, partial(smooth, jpegqs, pair.stored.data), device)
         metrics = partial(measure, restored=pair.jpeg, original=pair.original)
@@ -178,23 +177,24 @@ def _restoring(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> N
     print(f"{args.size} pixels, {args.repeats} repeats in turn, medians; {machine()},")
     print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads;")
     print(f"ceiling: a 256-channel 3x3 {convolution}, {ceiling / 1e12:.3f} TFLOP/s\n")
-    print("| work | s | speed-up | TFLOP/s | of the ceiling | memory over idle, MiB | gain, dB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print_heading(
+        *("work", "s", "speed-up", "TFLOP/s", "of the ceiling", "memory over idle, MiB", "gain, dB")
+    )
     for case in cases:
         median = medians[case.name]
         base = medians[next(c.name for c in cases if c.network == case.network)]
         operations, decibels = facts[case.network]
         speed = operations / median
         gained = "-" if case.network == PUBLISHED else f"{decibels:.2f}"
-        print(
-            f"| {case.name} | {median:.3f} | {base / median:.2f} | {speed / 1e12:.3f} | "
-            f"{100 * speed / ceiling:.0f} % | {workers[case.name].mebibytes:.0f} | {gained} |",
-            flush=True,
+        print_row(
+            *(case.name, f"{median:.3f}", f"{base / median:.2f}", f"{speed / 1e12:.3f}"),
+            *(f"{100 * speed / ceiling:.0f} %", f"{mebibytes[case.name]:.0f}", gained),
         )
     if jpegqs:
         gained = f"{gain(pair.jpeg, smooth(jpegqs, pair.stored.data), pair.original):.2f}"
-        print(f"| {JPEGQS}, file to file | {medians[JPEGQS]:.3f} | - | - | - | - | {gained} |")
-    print(f"| PSNR + SSIM + PSNR-B | {medians['PSNR + SSIM + PSNR-B']:.3f} | - | - | - | - | - |\n")
+        print_row(f"{JPEGQS}, file to file", f"{medians[JPEGQS]:.3f}", *["-"] * 4, gained)
+    print_row("PSNR + SSIM + PSNR-B", f"{medians['PSNR + SSIM + PSNR-B']:.3f}", *["-"] * 5)
+    print()
     first, *others = cases
     for other in others:
         same = f"{first.network}, {other.mode}"
@@ -213,6 +213,15 @@ def _facts(network: str, pair: Degraded) -> tuple[float, float]:
     return float(counter.get_total_flops()), gain(pair.jpeg, restored, pair.original)
 
 
+def _pair(size: tuple[int, int]) -> Degraded:
+    return SingleJpeg(30)(coffee(*size))
+
+
+def _case_work(case: Case, size: tuple[int, int]) -> Callable[[], object]:
+    stored = _pair(size).stored  # first: what it takes is not the restoration's
+    return partial(case.restore(), stored)
+
+
 def _convolution(device: torch.device, precision: torch.dtype) -> Callable[[], object]:
     """The largest part of the published network, alone: what this hardware can do at best."""
     keep_freed_memory()
@@ -226,15 +235,14 @@ def _evaluating(args: argparse.Namespace) -> None:
     """A whole evaluation at one quality, the published way and ours, each in its own process."""
     name, images = _evaluation_set(args.evaluation)
     print(f"\nwhole evaluation of {name} at QF 10, {len(images)} images\n")
-    print("| network | as published, s | ours, s | speed-up |\n| --- | --- | --- | --- |")
+    print_heading("network", "as published, s", "ours, s", "speed-up")
     for network in args.networks:
-        command = [sys.executable, __file__, "--evaluation", name, "--device", args.device]
-        command += ["--checkpoint", *args.checkpoint, "--serve"]
-        published, ours = (
-            float(subprocess.check_output([*command, f"{network}, {mode}"], text=True))
-            for mode in ("as published", _default_modes(args.device)[-1])
-        )
-        print(f"| {network} | {published:.1f} | {ours:.1f} | {published / ours:.2f} |", flush=True)
+        seconds = []
+        for mode in (MODES[0], _default_modes(args.device)[-1]):
+            with own_process() as call:
+                seconds.append(call(_evaluate_once, name, Case(network, mode, args.device)))
+        published, ours = seconds
+        print_row(network, f"{published:.1f}", f"{ours:.1f}", f"{published / ours:.2f}")
 
 
 def _evaluation_set(name: str) -> tuple[str, list[NamedImage]]:
@@ -245,9 +253,9 @@ def _evaluation_set(name: str) -> tuple[str, list[NamedImage]]:
     return name, [NamedImage(each.name, partial(np.asarray, each.read())) for each in images]
 
 
-def _evaluate_once(args: argparse.Namespace, case: Case) -> float:
+def _evaluate_once(dataset: str, case: Case) -> float:
     """Seconds of a whole evaluation; the published scripts do one step after the other."""
-    name, images = _evaluation_set(args.evaluation)
+    name, images = _evaluation_set(dataset)
     restore = case.restore()
     start = time.perf_counter()
     if case.mode == "as published":
@@ -264,61 +272,30 @@ def _evaluate_once(args: argparse.Namespace, case: Case) -> float:
     return time.perf_counter() - start
 
 
-class _Worker:
-    """A process that does one piece of work each time it is asked to.
-
-    mebibytes: what the first time took above the idle process.
-    """
-
-    def __init__(self, name: str, args: argparse.Namespace) -> None:
-        command = [sys.executable, __file__, "--serve", name, "--size", args.size]
-        command += ["--checkpoint", *args.checkpoint, "--device", args.device]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.mebibytes = self._answer()
-
-    def seconds(self) -> float:
-        """Let it work once; how long that took."""
-        assert self._process.stdin
-        print("go", file=self._process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> float:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("error: a measuring process failed; see above")
-        return float(line)
-
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+@contextmanager
+def own_process() -> Iterator[Callable[..., Any]]:
+    """What calls functions in a process of their own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
-def _serve(args: argparse.Namespace, cases: list[Case], pair: Degraded) -> None:
-    """Body of a :class:`_Worker`, or of one whole evaluation."""
-    device = pick_device(args.device)
-    kind, _, precision = args.serve.partition(", ")
-    if kind == CONVOLUTION:
-        work = _convolution(device, getattr(torch, precision))
-    else:
-        (case,) = (each for each in cases if each.name == args.serve)
-        if args.evaluation:
-            print(_evaluate_once(args, case))
-            return
-        work = partial(case.restore(), pair.stored)
+_work: Callable[[], object]
+"""In a process of its own: what it does each time it is asked to."""
+
+
+def _first_time(make: Callable[[], Callable[[], object]], device: torch.device) -> float:
+    """Do the work once; what this took above the idle process, in MiB."""
+    global _work
+    _work = make()
     idle = peak_mebibytes()
-    work()
+    _work()
     if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 2**20, flush=True)
-    else:
-        print(peak_mebibytes() - idle, flush=True)
-    for _ in sys.stdin:
-        print(_timed(work, device), flush=True)
+        return torch.cuda.max_memory_allocated() / 2**20
+    return peak_mebibytes() - idle
+
+
+def _again(device: torch.device) -> float:
+    return _timed(_work, device)
 
 
 def _timed(run: Callable[[], object], device: torch.device) -> float:

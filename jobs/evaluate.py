@@ -34,10 +34,8 @@ from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOption
 from utils.commands import as_started
 from utils.distributed import world_from_environment
 from utils.evaluation.evaluate import (
-    Image,
     Method,
-    Task,
-    Ways,
+    Restore,
     evaluate_methods,
     picture_folders,
     picture_paths,
@@ -59,7 +57,7 @@ def evaluation_main(
     description: str | None,
     examples: str,
     default_options: str,
-    schema: type[ColorTestOptions] | type[DoubleTestOptions],
+    schema: type[AnyEvaluation],
 ) -> int:
     """Body of a measuring script; returns its exit code.
 
@@ -77,21 +75,18 @@ def evaluation_main(
         measures=True,
     )
     args = parser.parse_args()
-
-    def body() -> int:
-        return _run(read_options(schema, args), args)
-
-    return run_script(body, (*USAGE_ERRORS, DatasetError, MetricError))
+    return run_script(lambda: _run(schema, args), (*USAGE_ERRORS, DatasetError, MetricError))
 
 
-def _run(options: AnyEvaluation, args: argparse.Namespace) -> int:
+def _run(schema: type[AnyEvaluation], args: argparse.Namespace) -> int:
+    options = read_options(schema, args)
     sets = _open_sets(options)
     require_apart(sets, options.output)
     with open_entrants(options) as entrants:
         facts = {"option_file": str(args.opt)}
-        evaluation, notes = run_evaluation(options, sets, entrants, facts)
+        evaluation = run_evaluation(options, sets, entrants, facts)
         if world_from_environment().is_main:
-            _tell(options, evaluation, notes)
+            _tell(options, evaluation)
     return EXIT_FAILED_IMAGES if evaluation.failures else 0
 
 
@@ -118,11 +113,10 @@ def run_evaluation(
     entrants: Entrants,
     facts: Mapping[str, object],
     strict: bool = True,
-) -> tuple[Evaluation, list[str]]:
+) -> Evaluation:
     """Measure ``sets`` as ``options`` say; write tables, pictures, ``run.yml``, a report.
 
     Every process of the session calls this; the main one writes. ``facts`` go into ``run.yml``.
-    The second of what is returned are lines about pictures of other methods that are not scored.
     Not ``strict``: a method without a picture for these sets is left out.
 
     Raises:
@@ -132,7 +126,7 @@ def run_evaluation(
     output = options.output
     degradations = options.degradations()
     settings = [each.label for each in degradations]
-    others, notes = other_methods(options.method, sets, settings, output, strict)
+    others, not_scored = other_methods(options.method, sets, settings, output, strict)
     networks, restorers = entrants
     world = restorers.world
     require_different_methods([each.name for each in networks] + [each.name for each in others])
@@ -143,10 +137,12 @@ def run_evaluation(
     require_writable(output)
     require_own_records(output, options.report)
     code = code_hash()
-    arithmetic = describe_machine(restorers.restorer(networks[0].path), world)
+    first = restorers.restorer(networks[0].path)
+    batch = BATCH if first.batches else 1
+    arithmetic = describe_machine(first, world)
     protocol = protocol_line(options, arithmetic["precision"])
     key = *(arithmetic[name] for name in ("device", "precision")), code
-    methods = [_method(options, each, restorers, key) for each in networks] + others
+    methods = [_method(options, each, restorers, key, batch) for each in networks] + others
     journal = Journal(output, world)
     evaluation = evaluate_methods(
         sets,
@@ -159,6 +155,7 @@ def run_evaluation(
         jpeg_key=_key("JPEG", encoder_version(), options.padding.value, code),
         metrics=metrics,
     )
+    evaluation.not_scored = not_scored
     if world.is_main:
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
         title = f"JPEG restoration: compressed {times}, "
@@ -186,24 +183,22 @@ def run_evaluation(
             remove_unwanted_pictures(
                 output, evaluation, degradations, options.save_images, pictures
             )
-    return evaluation, notes
+    return evaluation
 
 
 def _method(
-    options: AnyEvaluation, network: Network, restorers: Networks, arithmetic: tuple[str, ...]
+    options: AnyEvaluation,
+    network: Network,
+    restorers: Networks,
+    arithmetic: tuple[str, ...],
+    batch: int,
 ) -> Method:
-    def start() -> Ways:
+    def start() -> Restore:
         restorer = restorers.restorer(network.path)
-
-        def restore(tasks: list[Task]) -> list[Image]:
-            if len(tasks) == 1:
-                return [restorer.restore(tasks[0].stored)]
-            return restorer.restore_batch([task.stored for task in tasks])
-
-        return Ways(restore, BATCH if restorer.batches else 1)
+        return lambda tasks: restorer.restore_batch([task.stored for task in tasks])
 
     how = options.ensemble, options.leave_fine, options.padding.value
-    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic))
+    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic), batch=batch)
 
 
 def _key(*parts: object) -> str:
@@ -243,10 +238,10 @@ BATCH = 8
 PUBLISHED = PROJECT / "testsets" / "published.csv"
 
 
-def _tell(options: AnyEvaluation, evaluation: Evaluation, notes: Sequence[str]) -> None:
+def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
     print()
     print((options.output / "summary.md").read_text(encoding="utf-8"))
-    tell_left_out(evaluation, notes)
+    tell_left_out(evaluation)
     if not evaluation.results:
         print("error: no image could be measured", file=sys.stderr)
     print(f"tables, restored pictures and run.yml: {options.output}")
@@ -309,11 +304,11 @@ def require_apart(sets: Sequence[TestSet], output: Path) -> None:
             )
 
 
-def tell_left_out(evaluation: Evaluation, notes: Sequence[str]) -> None:
+def tell_left_out(evaluation: Evaluation) -> None:
     """A line on stderr for each image or picture that is not in the tables."""
     for line in dict.fromkeys(evaluation.failures):
         print(f"left out: {line}", file=sys.stderr)
-    for line in notes:
+    for line in evaluation.not_scored:
         print(f"not scored: {line}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +113,7 @@ def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weig
         for method in dict.fromkeys(result.method for result in run.results):
             rows = {_place(r): r for r in run.results if r.method == method}
             named.setdefault(method, []).append((run, rows))
-    found: dict[tuple[Place, str], ImageResult] = {}
+    found: dict[Place, dict[str, ImageResult]] = {}
     weights: dict[str, Weights] = {}
     for method, parts in named.items():
         same = _agree(method, parts)
@@ -125,9 +126,8 @@ def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weig
             name = method if same else f"{method} [{run.label}]"
             weights[name] = run.weights.get(method, NO_WEIGHTS)
             for place, row in rows.items():
-                found.setdefault((place, name), replace(row, method=name))
-    order = {place: i for i, place in enumerate(dict.fromkeys(place for place, _ in found))}
-    return [found[key] for key in sorted(found, key=lambda key: order[key[0]])], weights
+                found.setdefault(place, {}).setdefault(name, replace(row, method=name))
+    return [row for rows in found.values() for row in rows.values()], weights
 
 
 def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResult]]]) -> bool:
@@ -136,11 +136,10 @@ def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResu
     return all(
         run.weights.get(method) == first.weights.get(method)
         and all(
-            x == y or abs(x - y) <= EQUAL
-            for place, row in rows.items()
-            if place in more
-            for x, y in zip(row.scores, more[place].scores, strict=True)
-            if x == x and y == y  # nan: not measured
+            math.isclose(x, y, rel_tol=0, abs_tol=EQUAL)
+            for place in rows.keys() & more.keys()
+            for x, y in zip(rows[place].scores, more[place].scores, strict=True)
+            if not (math.isnan(x) or math.isnan(y))  # not measured
         )
         for run, more in others
     )

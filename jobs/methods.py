@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.datasets import TestSet
-from data.jpeg import JpegError, decode_jpeg
+from data.jpeg import decode_jpeg
 from models import load_checkpoint
 from models.checkpoint import checkpoint_path, read_notes
 from options.command_line import PROJECT
@@ -136,7 +136,7 @@ def other_methods(
             )
         pictures = PictureFolder(name, Path(folder).expanduser(), sets, settings)
         _require_apart(pictures, sets, output)
-        if not pictures.places:
+        if not pictures.pictures:
             if strict:
                 example = Path(folder) / sets[0].name / settings[0]
                 raise OptionsError(
@@ -187,8 +187,7 @@ class PictureFolder:
             )
         self.name = name
         self.folder = folder
-        self.places: dict[tuple[str, str], Path] = {}
-        self.pictures: dict[tuple[str, str], dict[str, list[Path]]] = {}
+        self.pictures: dict[tuple[str, str], tuple[Path, dict[str, list[Path]]]] = {}
         self.extra: list[str] = []
         for each in sets:
             images = {image.name for image in each}
@@ -197,8 +196,8 @@ class PictureFolder:
                 names = (setting, setting.removeprefix("QF"))
                 tried = [parent / name for parent in parents for name in names]
                 if place := next((place for place in tried if place.is_dir()), None):
-                    self.places[each.name, setting] = place
-                    self.pictures[each.name, setting] = self._listed(place, each.name, images)
+                    listed = self._listed(place, each.name, images)
+                    self.pictures[each.name, setting] = place, listed
 
     def _listed(self, place: Path, dataset: str, images: set[str]) -> dict[str, list[Path]]:
         """Pictures by the names of images that they may be of: without ending, and with it."""
@@ -218,12 +217,12 @@ class PictureFolder:
         Raises:
             MissingPictures: there is none, or several. ImageError: it cannot be read.
         """
-        place = self.places.get((task.dataset, task.setting))
-        if place is None:
+        if (task.dataset, task.setting) not in self.pictures:
             raise MissingPictures(
                 f"{self.name}: no folder {task.setting} of {task.dataset} in {self.folder}"
             )
-        found = self.pictures[task.dataset, task.setting].get(task.image, [])
+        place, listed = self.pictures[task.dataset, task.setting]
+        found = listed.get(task.image, [])
         if not found:
             raise MissingPictures(f"{self.name}: no picture {task.image} in {place}")
         if len(found) > 1:
@@ -274,7 +273,7 @@ def smooth(program: str, jpeg: bytes) -> Image:
     """A JPEG file's picture after jpegqs, RGB.
 
     Raises:
-        ValueError: it failed, or wrote no JPEG.
+        ValueError: it failed. JpegError: it wrote no JPEG.
     """
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
         source, target = Path(folder, "in.jpg"), Path(folder, "out.jpg")
@@ -285,7 +284,4 @@ def smooth(program: str, jpeg: bytes) -> Image:
         if done.returncode or not target.is_file():
             words = " ".join((done.stderr or done.stdout).split()) or "no reason given"
             raise ValueError(f"{JPEGQS} failed: {words}")
-        try:
-            return decode_jpeg(target.read_bytes())
-        except JpegError as error:
-            raise ValueError(f"{JPEGQS} wrote no JPEG: {error}") from error
+        return decode_jpeg(target.read_bytes())

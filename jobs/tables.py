@@ -85,7 +85,7 @@ class Kind:
     name: str
     heading: str
     option_file: str
-    schema: type[ColorTestOptions] | type[DoubleTestOptions]
+    schema: type[AnyEvaluation]
     sets: tuple[str, ...]
 
 
@@ -183,11 +183,12 @@ def _run(args: argparse.Namespace) -> int:
                 if not done:
                     print(f"{kind.heading}: {name}", flush=True)
             if not world.gather(done)[0]:
-                facts, strict = {"fingerprint": key}, False
-                evaluation, notes = run_evaluation(options, [testset], entrants, facts, strict)
+                evaluation = run_evaluation(
+                    options, [testset], entrants, {"fingerprint": key}, strict=False
+                )
                 failed |= bool(evaluation.failures)
                 if world.is_main:
-                    tell_left_out(evaluation, notes)
+                    tell_left_out(evaluation)
             if world.is_main:
                 run = read_run_file(folder / "run.yml")
                 entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))
@@ -304,37 +305,42 @@ def _network_line(method: Mapping[str, Any]) -> str:
 
 def _csv(entries: Sequence[Entry], published: Sequence[PublishedRow]) -> str:
     """Measured and published rows; what the network costs, and how far it is from the best."""
-    rows: list[tuple[object, ...]] = []
+    rows: list[dict[str, object]] = []
     more = more_metrics([row for entry in entries for row in entry.rows])
     for entry in entries:
         others = () if comparability(entry.rows) else published
         networks = {each["name"]: each for each in entry.run["methods"]}
+        protocol = {"protocol": entry.kind.name}
         for row in entry.rows:
-            network = networks.get(row.method)
             rows.append(
-                (
-                    *(entry.kind.name, row.dataset, row.setting, row.method, "measured"),
-                    *(row.images, *(round(score, 4) for score in row.scores)),
-                    *(_costs(network, row, others) if network else ("",) * 4),
-                    *row.weights,
-                    *(round(row.more[name], 6) if name in row.more else "" for name in more),
-                )
+                {
+                    **(protocol | vars(row) | {"source": "measured"}),
+                    **{name: round(score, 4) for name, score in row.scores._asdict().items()},
+                    **_costs(networks.get(row.method), row, others),
+                    **dict(zip(WEIGHTS_COLUMNS, row.weights, strict=True)),
+                    **{name: round(figure, 6) for name, figure in row.more.items()},
+                }
             )
-        for p in rows_for(others, entry.dataset, {row.setting for row in entry.rows}):
-            place = entry.kind.name, p.dataset, p.setting, p.method, p.source, ""
-            rows.append((*place, p.psnr, p.ssim, p.psnrb, *[""] * (6 + len(more))))
+        for peer in rows_for(others, entry.dataset, {row.setting for row in entry.rows}):
+            rows.append(protocol | vars(peer))
     return csv_text((*CSV_COLUMNS, *more), rows)
 
 
 def _costs(
-    network: Mapping[str, Any], row: SummaryRow, published: Sequence[PublishedRow]
-) -> tuple[object, ...]:
+    network: Mapping[str, Any] | None, row: SummaryRow, published: Sequence[PublishedRow]
+) -> dict[str, object]:
     """Of a network's row: parameters, seconds per image, dB above the best published, its name."""
-    cost = network["parameters"], network["restore_seconds_per_image"]
+    if network is None:
+        return {}
+    costs = {
+        "parameters": network["parameters"],
+        "seconds_per_image": network["restore_seconds_per_image"],
+    }
     best = best_published(published, row.dataset, row.setting)
     if best is None or best.psnr is None:
-        return (*cost, "", "")
-    return (*cost, round(row.scores.psnr - best.psnr, 4), best.method)
+        return costs
+    above = round(row.scores.psnr - best.psnr, 4)
+    return {**costs, "to_best_published": above, "best_published": best.method}
 
 
 CSV_COLUMNS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -127,9 +128,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     run = tables.run_evaluation
 
-    def counted(options: tables.AnyEvaluation, *rest: object) -> object:
+    def counted(options: tables.AnyEvaluation, *rest: Any, **more: Any) -> object:
         names.append(options.name)
-        return run(options, *rest)  # type: ignore[arg-type]
+        return run(options, *rest, **more)
 
     monkeypatch.setattr(tables, "run_evaluation", counted)
     return names

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,20 +123,17 @@ class Task:
         self.failure = line if isinstance(error, whole) else f"{place}: {line}"
 
 
-class Ways(NamedTuple):
-    """How a method restores tasks, an image for each, at most ``batch`` of them at once.
+Restore: TypeAlias = Callable[[list[Task]], list[Image]]
+"""Restores tasks, an image for each.
 
-    The image is at least as large as the original, which lies in its top left corner. A ValueError
-    says why there is none; where it is raised for several tasks, each is tried by itself.
-    """
-
-    restore: Callable[[list[Task]], list[Image]]
-    batch: int = 1
+The image is at least as large as the original, which lies in its top left corner. A ValueError says
+why there is none; where it is raised for several tasks, each is tried by itself.
+"""
 
 
-def one_by_one(restore: Callable[[Task], Image]) -> Callable[[], Ways]:
+def one_by_one(restore: Callable[[Task], Image]) -> Callable[[], Restore]:
     """`Method.start` of what restores one task at a time and needs no preparation."""
-    return lambda: Ways(lambda tasks: [restore(task) for task in tasks])
+    return lambda: lambda tasks: [restore(task) for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -146,13 +143,15 @@ class Method:
     start: makes it ready, such as by loading weights; called when its turn comes. own: its pictures
     are made here, so they are saved, and an image that it cannot restore is left out for all
     methods; those of others are compared where they are there. key: stands for all that its figures
-    depend on, but for the image and the setting; empty if they cannot be kept for later.
+    depend on, but for the image and the setting; empty if they cannot be kept for later. batch: how
+    many tasks it takes at once, at most.
     """
 
     name: str
-    start: Callable[[], Ways]
+    start: Callable[[], Restore]
     own: bool = True
     key: str = ""
+    batch: int = 1
 
 
 def evaluate(
@@ -209,10 +208,12 @@ def evaluate_methods(
     """
     journal = Journal(None) if journal is None else journal
     metrics = metrics or {name: METRICS[name] for name in Scores._fields}
-    pictures = _Pictures(output, save_images, degradations[0].label, methods)
+    settings = [each.label for each in degradations]
+    saved = {"none": [], "first": settings[:1], "all": settings}[save_images]
+    pictures = _Pictures(output, saved, methods)
     world.wait()  # every process has read the journal and looked at the folders
-    if world.is_main and not journal:
-        pictures.clear()
+    if world.is_main and not journal:  # what an evaluation that was stopped has left
+        shutil.rmtree(pictures.beside, ignore_errors=True)
     world.wait()
     images = [(dataset.name, entry) for dataset in sets for entry in dataset]
     own = world.share(len(images))
@@ -228,7 +229,7 @@ def evaluate_methods(
     tasks: Tasks = {}
     for each in world.gather(run.tasks):
         tasks |= each
-    found = _found(images, [each.label for each in degradations], tasks, metrics)
+    found = _found(images, settings, tasks, metrics)
     if world.is_main:
         pictures.finish(found, images, degradations)
         journal.remove()
@@ -258,14 +259,14 @@ class _Run:
         self, method: Method, images: Sequence[tuple[int, str, EvaluationImage]], bar: tqdm[Any]
     ) -> None:
         """All images at all settings by one method."""
-        ways = method.start()
-        ahead = max(_AHEAD, ways.batch)
+        restore = method.start()
+        ahead = max(_AHEAD, method.batch)
         prepared = (task for image in images for task in self._degraded(method, *image))
         finite: dict[str, list[tuple[float, float]]] = defaultdict(list)  # PSNR, by set
-        with (
-            closing(prefetched(prepared, ahead)) as degraded,
-            closing(in_background(self._measured, _restored(degraded, ways), 1, ahead)) as done,
-        ):
+        degraded = prefetched(prepared, ahead)
+        restored = _restored(degraded, restore, method.batch)
+        done = in_background(self._measured, restored, 1, ahead)
+        with closing(degraded), closing(done):
             for task in done:
                 self._note(task)
                 if task.before is not None and task.after is not None:
@@ -389,50 +390,41 @@ def _found(
 
 
 def image_path(
-    output: Path,
-    dataset: str,
-    setting: str,
-    name: str,
-    method: str | None = None,
-    images: str = "images",
+    output: Path, dataset: str, setting: str, name: str, method: str | None = None
 ) -> Path:
     """Where :func:`evaluate_methods` has written a restored picture, if it has.
 
-    method: where several have pictures of their own. images: the folder of all.
+    method: where several have pictures of their own.
     """
-    above = output / images
+    above = output / "images"
     if method is not None:
         above /= re.sub(r"[^\w.+ ()-]", "_", method)
     return above / dataset / setting / f"{name}.png"
 
 
 def picture_paths(
-    output: Path, methods: Sequence[Method], images: str = "images"
+    output: Path, methods: Sequence[Method]
 ) -> dict[str, Callable[[str, str, str], Path]]:
     """:func:`image_path` of each method that has pictures of its own: set, setting, image."""
     own = [method.name for method in methods if method.own]
     return {
-        name: partial(image_path, output, method=name if len(own) > 1 else None, images=images)
-        for name in own
+        name: partial(image_path, output, method=name if len(own) > 1 else None) for name in own
     }
 
 
 def picture_folders(output: Path) -> tuple[Path, Path]:
     """Where pictures are written, and where they lie in the end."""
-    return output / _BESIDE, output / "images"
+    return output / "images.part", output / "images"
 
 
-_BESIDE = "images.part"
-
-
-def _restored(tasks: Iterator[Task], ways: Ways) -> Iterator[Task]:
-    while group := list(islice(tasks, ways.batch)):
+def _restored(tasks: Iterator[Task], restore: Restore, batch: int) -> Iterator[Task]:
+    while group := list(islice(tasks, batch)):
         if usable := [task for task in group if task.pair is not None]:
-            _restore(usable, ways.restore)
+            _restore(usable, restore)
         yield from group
 
 
-def _restore(tasks: list[Task], restore: Callable[[list[Task]], list[Image]]) -> None:
+def _restore(tasks: list[Task], restore: Restore) -> None:
     """All of them, or where that fails, one by one."""
     start = time.perf_counter()
     try:
@@ -474,18 +466,16 @@ def _in_colours(picture: Image, original: Image) -> Image:
 class _Pictures:
     """Restored pictures and one comparison, put in the place of earlier ones at the end.
 
-    A hidden file marks folders made here; others of the same name are never touched.
+    A hidden file marks folders made here; others of the same name are never touched. settings:
+    those of which pictures are wanted.
     """
 
     MARK = ".made_by_ijcn"
 
-    def __init__(
-        self, output: Path, wanted: SaveImages, first_setting: str, methods: Sequence[Method]
-    ) -> None:
+    def __init__(self, output: Path, settings: Sequence[str], methods: Sequence[Method]) -> None:
         self.comparison = output / "comparison.png"
-        self.wanted = wanted
-        self.first_setting = first_setting
-        self.paths = picture_paths(output, methods, _BESIDE)
+        self.settings = settings
+        self.paths = picture_paths(output, methods)
         self.beside, self.final = picture_folders(output)
         for folder in (self.beside, self.final):
             if folder.exists() and not (folder / self.MARK).exists():
@@ -493,18 +483,12 @@ class _Pictures:
                     f"{folder} exists and was not made by an evaluation; choose another --output"
                 )
 
-    def clear(self) -> None:
-        """Remove what an evaluation that was stopped has left."""
-        shutil.rmtree(self.beside, ignore_errors=True)
-
     def path(self, of: Task | ImageResult) -> Path | None:
         """Where a method's picture is written; None if it is not wanted, or made elsewhere."""
-        wanted = self.wanted == "all" or (
-            self.wanted == "first" and of.setting == self.first_setting
-        )
-        if not wanted or of.method not in self.paths:
+        if of.setting not in self.settings or of.method not in self.paths:
             return None
-        return self.paths[of.method](of.dataset, of.setting, of.image)
+        final = self.paths[of.method](of.dataset, of.setting, of.image)
+        return self.beside / final.relative_to(self.final)
 
     def write(self, path: Path, restored: Image) -> None:
         if not (self.beside / self.MARK).exists():  # several processes may come here at once
@@ -546,7 +530,7 @@ class _Pictures:
     ) -> Image | None:
         """Original, JPEG and the pictures of the first result that has any, side by side."""
         first = next((r for r in found.results if r.method in self.paths), None)
-        if first is None or self.wanted == "none":
+        if first is None or not self.settings:
             return None
         entry = next(e for name, e in images if (name, e.name) == (first.dataset, first.image))
         degrade = next(each for each in degradations if each.label == first.setting)

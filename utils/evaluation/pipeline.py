@@ -6,13 +6,10 @@ suffice. Queues are bounded: a few items are held, however many there are.
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,41 +20,18 @@ def prefetched(items: Iterable[Item], ahead: int) -> Generator[Item]:
 
     An exception of ``items`` is raised here, after the items before it. Closing this generator
     stops the thread after the item at hand.
-
-    Raises:
-        ValueError: ``ahead`` is below 1.
     """
-    if ahead < 1:
-        raise ValueError(f"ahead must be at least 1, got {ahead}")
-    ready: queue.Queue[tuple[list[Item], BaseException | None]] = queue.Queue(ahead)
-    stopped = threading.Event()
-
-    def produce() -> None:
-        error: BaseException | None = None
+    iterator = iter(items)
+    end: Any = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        pending = deque(pool.submit(next, iterator, end) for _ in range(ahead))
         try:
-            for item in items:
-                ready.put(([item], None))
-                if stopped.is_set():
-                    return
-        except BaseException as caught:  # handed over, whatever it is
-            error = caught
-        ready.put(([], error))
-
-    # A daemon: a reader that hangs must not keep a stopped program alive.
-    threading.Thread(target=produce, name="prefetch", daemon=True).start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if not item:
-                return
-            yield from item
-    finally:
-        stopped.set()
-        with suppress(queue.Empty):  # so that a thread that waits for room goes on
-            while True:
-                ready.get_nowait()
+            while (item := pending.popleft().result()) is not end:
+                pending.append(pool.submit(next, iterator, end))
+                yield item
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def in_background(

@@ -81,7 +81,8 @@ class Evaluation:
     """What an evaluation found: figures per image, and a line for every image left out.
 
     left_out: images that were not measured, by set. missing: (set, method) -> (setting, image) that
-    only this method lacks. costs: of each method.
+    only this method lacks. costs: of each method. not_scored: lines about pictures of other
+    programs that are of no image.
     """
 
     results: list[ImageResult] = field(default_factory=list)
@@ -90,22 +91,18 @@ class Evaluation:
     missing: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
     metric_seconds: float = 0.0
+    not_scored: list[str] = field(default_factory=list)
 
     def summary(self) -> list[SummaryRow]:
-        """Averages over the images, see :func:`summarise`."""
-        return summarise(self.results)
+        """Averages in the order in which sets, settings and methods first appear.
 
-
-def summarise(results: Iterable[ImageResult]) -> list[SummaryRow]:
-    """Averages in the order in which sets, settings and methods first appear.
-
-    A metric that an image is too small for does not enter that metric's average, and an image
-    that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
-    """
-    groups: dict[tuple[str, str, str], list[ImageResult]] = {}
-    for result in results:
-        groups.setdefault((result.dataset, result.setting, result.method), []).append(result)
-    return [_average(*key, group) for key, group in groups.items()]
+        A metric that an image is too small for does not enter that metric's average, and an image
+        that is reproduced exactly enters neither PSNR nor PSNR-B: see :class:`SummaryRow`.
+        """
+        groups: dict[tuple[str, str, str], list[ImageResult]] = {}
+        for result in self.results:
+            groups.setdefault((result.dataset, result.setting, result.method), []).append(result)
+        return [_average(*key, group) for key, group in groups.items()]
 
 
 def _average(dataset: str, setting: str, method: str, results: Sequence[ImageResult]) -> SummaryRow:
@@ -156,32 +153,23 @@ def write_tables(
     text = _text(summary, measured, published, title, protocol)
     if output is None:
         return text
-    more = more_metrics(measured.results)
-    averages = (
-        (
-            *(row.dataset, row.setting, row.method, row.images, *_digits(row, Scores._fields)),
-            *(row.exact, *row.weights, *_digits(row, more)),
-        )
-        for row in summary
-    )
-    images = (
-        (
-            *(r.dataset, r.setting, r.method, r.image, *_digits(r, Scores._fields)),
-            *(*weights.get(r.method, NO_WEIGHTS), *_digits(r, more)),
-        )
-        for r in measured.results
-    )
-    columns = (*SUMMARY_COLUMNS, "exact", *WEIGHTS_COLUMNS, *more)
-    write_atomically(output / "summary.csv", csv_text(columns, averages))
-    columns = (*IMAGE_COLUMNS, *WEIGHTS_COLUMNS, *more)
-    write_atomically(output / "per_image.csv", csv_text(columns, images))
+    last = (*WEIGHTS_COLUMNS, *more_metrics(measured.results))
+    averages = [_cells(row, row.weights) for row in summary]
+    images = [_cells(r, weights.get(r.method, NO_WEIGHTS)) for r in measured.results]
+    for name, columns, rows in (
+        ("summary.csv", (*SUMMARY_COLUMNS, "exact", *last), averages),
+        ("per_image.csv", (*IMAGE_COLUMNS, *last), images),
+    ):
+        write_atomically(output / name, csv_text(columns, rows, missing="nan"))
     write_atomically(output / "summary.md", text)
     return text
 
 
-def _digits(row: ImageResult | SummaryRow, names: Iterable[str]) -> list[str]:
+def _cells(row: ImageResult | SummaryRow, weights: Weights) -> dict[str, object]:
+    """Of a row of a CSV file, by column."""
     figures = {**row.scores._asdict(), **row.more}
-    return [f"{figures.get(name, math.nan):.{4 if 'psnr' in name else 6}f}" for name in names]
+    digits = {name: f"{value:.{4 if 'psnr' in name else 6}f}" for name, value in figures.items()}
+    return {**vars(row), **digits, **dict(zip(WEIGHTS_COLUMNS, weights, strict=True))}
 
 
 def _text(
@@ -438,11 +426,13 @@ def mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file's text."""
+def csv_text(
+    columns: Sequence[str], rows: Iterable[Mapping[str, object]], missing: str = ""
+) -> str:
+    """A CSV file's text; of rows that have more than these columns, too."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer = csv.DictWriter(text, columns, missing, "ignore", lineterminator="\n")
+    writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 

@@ -19,7 +19,6 @@ from utils.evaluation.evaluate import (
     Method,
     SaveImages,
     Task,
-    Ways,
     evaluate,
     evaluate_methods,
 )
@@ -33,6 +32,10 @@ from utils.pictures import Window, busiest_window, side_by_side
 def _set(name: str, *sizes: tuple[int, int]) -> TestSet:
     images = [NamedImage(f"im{i}", partial(photograph, *s, seed=i)) for i, s in enumerate(sizes)]
     return TestSet(name, tuple(images))
+
+
+def _gray(image: NamedImage) -> NamedImage:
+    return NamedImage(image.name, lambda: image.read()[:, :, 0])
 
 
 def _gray_restorer(stored: JpegImage) -> np.ndarray:
@@ -53,9 +56,12 @@ def _evaluate(
     return evaluate(sets, settings, restore, output, save_images, progress=False)
 
 
-def test_rows_and_averages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gray", [False, True])
+def test_rows_and_averages(gray: bool, tmp_path: Path) -> None:
     dataset = _set("A", (32, 48), (40, 40))
-    found = _evaluate([dataset], tmp_path)
+    if gray:
+        dataset = TestSet("A", tuple(map(_gray, dataset)))
+    found = _evaluate([dataset], tmp_path, "first")
     rows = found.summary()
     assert [(r.setting, r.method, r.images) for r in rows] == [
         *(("QF10", "JPEG", 2), ("QF10", "IJCN", 2)),
@@ -64,12 +70,13 @@ def test_rows_and_averages(tmp_path: Path) -> None:
     pairs = [SingleJpeg(90)(image.read()) for image in dataset]
     expected = np.mean([measure(restored=p.jpeg, original=p.original) for p in pairs], axis=0)
     np.testing.assert_allclose(rows[2].scores, expected)
-    gray = np.mean(
+    flat = np.mean(
         [measure(restored=np.full_like(p.original, 128), original=p.original).psnr for p in pairs]
     )
-    assert rows[3].scores.psnr == pytest.approx(gray)
-    assert not (tmp_path / "images").exists()
-    assert not (tmp_path / "comparison.png").exists()
+    assert rows[3].scores.psnr == pytest.approx(flat)
+    shape = (32, 48) if gray else (32, 48, 3)
+    assert pairs[0].jpeg.shape == shape
+    assert read_image(tmp_path / "images" / "A" / "QF10" / "im0.png").shape == shape
 
 
 def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> None:
@@ -92,8 +99,10 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
     assert names == {"summary.csv", "per_image.csv", "summary.md", "images", "comparison.png"}
 
 
-def test_pictures_of_the_first_setting_or_of_all(tmp_path: Path) -> None:
+def test_pictures_of_no_setting_the_first_or_all(tmp_path: Path) -> None:
     dataset = _set("A", (32, 48))
+    _evaluate([dataset], tmp_path, "none")
+    assert not list(tmp_path.iterdir())
     _evaluate([dataset], tmp_path, "all")
     assert len(list((tmp_path / "images").rglob("*.png"))) == 2
     _evaluate([dataset], tmp_path, "first")
@@ -101,18 +110,6 @@ def test_pictures_of_the_first_setting_or_of_all(tmp_path: Path) -> None:
     assert picture == tmp_path / "images" / "A" / "QF10" / "im0.png"
     assert (tmp_path / "comparison.png").exists()
     assert np.array_equal(read_image(picture), np.full((32, 48, 3), 128))
-
-
-def test_gray_sets(tmp_path: Path) -> None:
-    gray = TestSet("G", (NamedImage("one", lambda: photograph(40, 50)[:, :, 0]),))
-    found = _evaluate([gray], tmp_path, "all")
-    assert not found.failures
-    assert read_image(tmp_path / "images" / "G" / "QF10" / "one.png").shape == (40, 50)
-    pair = SingleJpeg(90)(photograph(40, 50)[:, :, 0])
-    assert pair.jpeg.shape == (40, 50)
-    rows = {(r.setting, r.method): r for r in found.summary()}
-    expected = measure(restored=pair.jpeg, original=pair.original)
-    np.testing.assert_allclose(rows["QF90", "JPEG"].scores, expected)
 
 
 def test_a_users_own_images_folder_is_never_touched(tmp_path: Path) -> None:
@@ -142,7 +139,7 @@ def test_images_the_restorer_refuses_are_left_out_alone_or_in_batches(tmp_path: 
 
     sets = [_set("A", (40, 48), (32, 32), (48, 40), (24, 40))]
     single = _evaluate(sets, tmp_path, restore=by_its_first_level)
-    method = Method("IJCN", lambda: Ways(together, 3))
+    method = Method("IJCN", lambda: together, batch=3)
     batched = evaluate_methods(sets, SETTINGS, [method], tmp_path, "none", False)
     # The first two hold refused ones: their images are tried singly.
     assert [size for size in groups if size > 1] == [3, 3, 2]

@@ -59,11 +59,6 @@ def test_closing_stops_the_producer() -> None:
     assert not producer.is_alive()
 
 
-def test_prefetched_needs_room() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        next(prefetched([1], 0))
-
-
 def test_in_background_keeps_order_with_several_threads() -> None:
     def slow_first(i: int) -> int:
         time.sleep(0.2 if i == 0 else 0)
