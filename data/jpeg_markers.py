@@ -38,16 +38,13 @@ def read_only(array: Array) -> Array:
 class JpegHeader:
     """What the markers of a JPEG say before anything is decoded.
 
-    width, height in pixels (height 0: stated after the first scan); components; scans: how many
-    can be read, 1 to 4 in a sequential file, about 10 in a progressive one, 0 if damage comes
-    before the first; precision: bits per sample, of which read_jpeg takes 8 only.
+    width, height in pixels (height 0: stated after the first scan); scans: how many can be read, 1
+    to 4 in a sequential file, about 10 in a progressive one, 0 if damage comes before the first.
     """
 
     width: int
     height: int
-    components: int
     scans: int
-    precision: int
 
 
 def scan_header(data: bytes) -> JpegHeader:
@@ -58,12 +55,9 @@ def scan_header(data: bytes) -> JpegHeader:
     """
     require_jpeg_marker(data[:3], BYTES)
     markers = _Markers(data)
-    frame = markers.frame
-    if frame is None:
+    if markers.frame is None:
         raise markers.error(BYTES)
-    return JpegHeader(
-        frame.width, frame.height, len(frame.components), markers.scans, frame.precision
-    )
+    return JpegHeader(markers.frame.width, markers.frame.height, markers.scans)
 
 
 def component_count(data: bytes) -> int:
@@ -95,9 +89,9 @@ _RST7 = 0xD7
 END = b"\xff\xd9"
 """The marker that ends a JPEG (EOI)."""
 _DHT, _DAC, _SOI, _EOI, _SOS, _DQT, _DNL, _DRI = 0xC4, 0xCC, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD
-_SKIPPED = frozenset({*range(0xE0, 0xF0), 0xFE, _DNL})  # application data, comments
-_HUFFMAN_SEQUENTIAL, _PROGRESSIVE, _HUFFMAN = {0xC0, 0xC1}, {0xC2, 0xCA}, {0xC0, 0xC1, 0xC2}
-_SUPPORTED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_SKIPPED = {*range(0xE0, 0xF0), 0xFE, _DNL}  # application data, comments
+_HUFFMAN, _PROGRESSIVE = {0xC0, 0xC1, 0xC2}, {0xC2, 0xCA}
+_SUPPORTED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _KINDS = {0xC3: "lossless", 0xCB: "lossless arithmetic"}
 
 _MOST_UNKNOWN_MARKERS = 1000
@@ -135,16 +129,13 @@ class _Frame:
         Raises:
             JpegError: lossless, hierarchical, not 8 bits per sample, no height, too large.
         """
+        convert = "can be restored; convert it with the program that wrote it"
         if self.code not in _SUPPORTED:
-            kind = _KINDS.get(self.code, "hierarchical")
-            raise JpegError(
-                f"{name}: a {kind} JPEG (SOF{self.code - 0xC0}); only sequential and progressive "
-                "ones can be restored; convert it with the program that wrote it"
-            )
+            kind = f"{_KINDS.get(self.code, 'hierarchical')} JPEG (SOF{self.code - 0xC0})"
+            raise JpegError(f"{name}: a {kind}; only sequential and progressive ones {convert}")
         if self.precision != 8:
             raise JpegError(
-                f"{name}: a {self.precision}-bit JPEG; only 8 bits per sample can be restored; "
-                "convert it with the program that wrote it"
+                f"{name}: a {self.precision}-bit JPEG; only 8 bits per sample {convert}"
             )
         if self.height == 0:
             raise JpegError(
@@ -270,10 +261,9 @@ class _Markers:
 
     def _read_conditioning(self, code: int, body: bytes) -> None:
         """T.81 B.2.4.3."""
-        for index, value in zip(body[::2], body[1::2], strict=False):
-            if index >= 32 or (index < 16 and value & 15 > value >> 4):
-                raise _Fault("impossible arithmetic conditioning")
-        if len(body) % 2:
+        pairs = zip(body[::2], body[1::2], strict=False)
+        wrong = (index >= 32 or (index < 16 and v & 15 > v >> 4) for index, v in pairs)
+        if len(body) % 2 or any(wrong):
             raise _Fault("impossible arithmetic conditioning")
 
     def _read_restart_interval(self, code: int, body: bytes) -> None:
@@ -298,10 +288,8 @@ class _Markers:
                     break
             else:
                 raise _Fault("a scan of components that are not in the frame header")
-        if (
-            len(chosen) > 1
-            and sum(frame.components[i][1] * frame.components[i][2] for i in chosen) > 10
-        ):
+        blocks = sum(frame.components[i][1] * frame.components[i][2] for i in chosen)
+        if len(chosen) > 1 and blocks > 10:
             raise _Fault("a scan of more than 10 blocks per MCU")
         self._require_coding(frame, selectors[1::2], *body[-3:])
         for index in chosen:
@@ -431,11 +419,11 @@ def usable_part(data: bytes, name: str) -> Usable:
     if not markers.scans:
         raise markers.error(name)
     tables = markers.tables(name)
-    warnings = []
+    usable, warnings = markers.data, []
     at = markers.unknown
     if at is not None:
         warnings.append(f"an unknown marker (ff {data[at + 1]:02x}) at byte {at}: read over")
-    if not markers.fault:
-        return Usable(markers.data, tables, tuple(warnings))
-    warnings.append(f"{markers.fault} at byte {markers.end}: read up to there")
-    return Usable(markers.data[: markers.end] + END, tables, tuple(warnings))
+    if markers.fault:
+        warnings.append(f"{markers.fault} at byte {markers.end}: read up to there")
+        usable = usable[: markers.end] + END
+    return Usable(usable, tables, tuple(warnings))

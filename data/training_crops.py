@@ -82,14 +82,8 @@ class TrainingImages:
         sizes = []
         pool = ThreadPoolExecutor()  # decoding releases the interpreter's lock
         try:
-            read = pool.map(_read, paths)
-            for path, image in tqdm(
-                zip(paths, read, strict=True),
-                "reading images",
-                len(paths),
-                disable=quiet or None,
-                leave=False,
-            ):
+            bar = tqdm(paths, "reading images", disable=quiet or None, leave=False)
+            for path, image in zip(bar, pool.map(_read, paths), strict=True):
                 if isinstance(image, str):
                     self.skipped.append(image)
                     continue
@@ -124,10 +118,11 @@ class TrainingImages:
 
     def describe(self) -> str:
         """One line: how many, how large, what is not in memory."""
-        from_disk = sum(not isinstance(held, np.ndarray) for held in self._held)
-        text = f"{len(self)} training images, {self.pixels.sum() / 1e6:.1f} megapixels, "
-        text += f"{self.bytes_held / _GIB:.1f} GiB in memory"
-        if from_disk:
+        text = (
+            f"{len(self)} training images, {self.pixels.sum() / 1e6:.1f} megapixels, "
+            f"{self.bytes_held / _GIB:.1f} GiB in memory"
+        )
+        if from_disk := sum(isinstance(held, Path) for held in self._held):
             text += f"; {from_disk} are read again for every crop (raise data.memory_gib)"
         return text
 
@@ -264,7 +259,7 @@ def crop_batches(
         crops,
         batch_sampler=_indices(first_step, batch, parts, own),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate,
         pin_memory=pin_memory,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_start_worker,
@@ -291,11 +286,9 @@ def _with_plain_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBat
             ) from error
 
 
-def collate(crops: Sequence[TrainingCrop]) -> TrainingBatch:
-    """Stack crops into a batch."""
-    return TrainingBatch(
-        *(torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
-    )
+def _collate(crops: Sequence[TrainingCrop]) -> TrainingBatch:
+    stacked = (np.stack(arrays) for arrays in zip(*crops, strict=True))
+    return TrainingBatch(*map(torch.from_numpy, stacked))
 
 
 def default_workers(device: torch.device, processes: int) -> int:
