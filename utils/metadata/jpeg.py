@@ -60,22 +60,20 @@ def read(data: bytes) -> Metadata:
             others.append((code, payload))
     exifs, packets, extended, resources, profile, comments = found.values()
     exifs = [block[1:] for block in exifs]
-    problems: list[str] = []
-    whole = _profile(profile, problems)
-    rest = _extended(extended, problems)
     # A second block of its own is one segment more; else it goes on where the first ended.
     parts = [exifs[0], *(e for e in exifs[1:] if not is_exif(e))] if exifs else []
     others += [(_APP1, EXIF + b"\0" + e) for e in exifs[1:] if is_exif(e)]
     others += [(_APP1, XMP + packet) for packet in packets[1:]]
     behind = further_pictures(data, picture_end(data), b"".join(packets))
+    problems: list[str] = []
     return Metadata(
         exif=b"".join(parts) or None,
         exif_parts=max(1, len(parts)),
+        icc_profile=_profile(profile, problems),
         xmp=packets[0] if packets else None,
-        extended_xmp=rest,
+        extended_xmp=_extended(extended, problems),
         photoshop=b"".join(resources) or None,
         comments=tuple(comments),
-        icc_profile=whole,
         density=density,
         segments=tuple(others),
         left_out=(*dict.fromkeys(left_out), *(Lost(what, _BEHIND) for what in behind)),
