@@ -316,7 +316,7 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     Raises:
         JpegError: not a JPEG that can be decoded.
     """
-    require_jpeg_marker(data[:3], BYTES)
+    require_jpeg_marker(data, BYTES)
     if component_count(data) == 4:
         return ink_to_rgb(_ink(data), cmyk_profile(data))
     bgr = _decoded(data)
@@ -357,22 +357,9 @@ def _as_file(data: bytes | bytearray) -> Iterator[Path]:
         ) from error
     try:
         yield Path(name)
-    except BaseException:
-        _close_descriptors_of(name)
-        raise
     finally:
         with suppress(PermissionError):  # Windows keeps a file that the backend left open
             os.unlink(name)
-
-
-def _close_descriptors_of(name: str) -> None:
-    """pyjpegio leaves its file open when libjpeg gives up; nothing happens without /proc."""
-    with suppress(OSError):
-        scratch = os.stat(name)
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            with suppress(OSError):
-                if os.path.samestat(os.fstat(descriptor), scratch):
-                    os.close(descriptor)
 
 
 def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImage:

@@ -53,7 +53,7 @@ def scan_header(data: bytes) -> JpegHeader:
     Raises:
         JpegError: not a JPEG, or no frame header in it.
     """
-    require_jpeg_marker(data[:3], BYTES)
+    require_jpeg_marker(data, BYTES)
     markers = _Markers(data)
     if markers.frame is None:
         raise markers.error(BYTES)
@@ -71,16 +71,12 @@ def is_jpeg(data: bytes) -> bool:
     return data[:3] == b"\xff\xd8\xff"
 
 
-def require_jpeg_marker(head: bytes, name: str) -> None:
-    """See that a file begins as JPEGs do; head: its first three bytes, name: for messages.
-
-    Raises:
-        JpegError: it does not.
-    """
-    if not head:
+def require_jpeg_marker(data: bytes, name: str) -> None:
+    """Raise JpegError if a file does not begin as JPEGs do; name: for messages."""
+    if not data:
         raise JpegError(f"{name}: empty; give a whole JPEG file")
-    if not is_jpeg(head):
-        raise JpegError(f"{name}: not a JPEG (it starts with {head[:3].hex(' ')}, not ff d8 ff)")
+    if not is_jpeg(data):
+        raise JpegError(f"{name}: not a JPEG (it starts with {data[:3].hex(' ')}, not ff d8 ff)")
 
 
 # Marker codes, T.81 table B.1.
@@ -153,8 +149,7 @@ class _Markers:
     """The marker segments of a JPEG, read and checked as libjpeg does it (T.81 B.1, B.2).
 
     frame: the frame header, if there is one. scans: how many can be read. fault, end: why and where
-    libjpeg would give up, its fatal errors being foreseen: pyjpegio never frees what it holds then.
-    data: with unknown markers replaced, of which the first stands at unknown.
+    libjpeg would give up. data: with unknown markers replaced, whose places are in unknown.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -166,9 +161,8 @@ class _Markers:
         self._quantisation: dict[int, NDArray[np.int32]] = {}
         self._huffman: dict[int, bool] = {}
         self.data: bytes | bytearray = data
-        self.unknown: int | None = None
+        self.unknown: list[int] = []
         self._complete = False
-        self._unknown_markers = 0
         self._bridged, self._restart = 0, _RST7
         position = 2
         while (match := MARKER.search(data, position)) is not None:
@@ -236,14 +230,14 @@ class _Markers:
         libjpeg, which would give up at the unknown one, then goes on at the next restart marker
         (jpeg_resync_to_restart), or, where there are none, at the next scan.
         """
-        self._unknown_markers += 1
-        if self._unknown_markers > _MOST_UNKNOWN_MARKERS:
+        if len(self.unknown) == _MOST_UNKNOWN_MARKERS:
             raise _Fault("too many unknown markers")
+        self.unknown.append(start)
         for match in _RESTARTS.finditer(data, self._bridged, start):
             self._restart = match[0][1]
         self._bridged = start
         if isinstance(self.data, bytes):
-            self.data, self.unknown = bytearray(data), start
+            self.data = bytearray(data)
         self.data[start + 1] = self._restart
 
     def _read_frame(self, code: int, body: bytes) -> None:
@@ -411,7 +405,7 @@ def usable_part(data: bytes, name: str) -> Usable:
     Raises:
         JpegError: not a JPEG, of an unsupported kind, or damaged before its first scan.
     """
-    require_jpeg_marker(data[:3], name)
+    require_jpeg_marker(data, name)
     markers = _Markers(data)
     if markers.frame is None:
         raise markers.error(name)
@@ -420,8 +414,8 @@ def usable_part(data: bytes, name: str) -> Usable:
         raise markers.error(name)
     tables = markers.tables(name)
     usable, warnings = markers.data, []
-    at = markers.unknown
-    if at is not None:
+    if markers.unknown:
+        at = markers.unknown[0]
         warnings.append(f"an unknown marker (ff {data[at + 1]:02x}) at byte {at}: read over")
     if markers.fault:
         warnings.append(f"{markers.fault} at byte {markers.end}: read up to there")

@@ -212,8 +212,7 @@ def _comment(comment: bytes, lost: list[Lost]) -> tuple[bytes, bytes]:
 def _physical(density: Density) -> bytes:
     if density.unit == "none":  # those of a picture's ratio
         return struct.pack(">IIB", round(density.x), round(density.y), 0)
-    sides = (max(1, round(n * density.metre)) for n in (density.x, density.y))
-    return struct.pack(">IIB", *sides, 1)
+    return struct.pack(">IIB", *(max(1, round(n)) for n in density.per(1)), 1)
 
 
 def _raw_profile(text: bytes) -> bytes | None:

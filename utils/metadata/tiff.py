@@ -130,7 +130,6 @@ def _compressed(rows: NDArray[np.uint8]) -> bytes:
 
 def _resolution(density: Density) -> tuple[float, float, int]:
     """Two numbers, and the code of their unit: 1 none, 2 inch, 3 cm."""
-    if density.unit == "none":
-        return density.x, density.y, 1
-    factor = 0.01 if density.unit == "metre" else 1.0
-    return density.x * factor, density.y * factor, 2 if density.unit == "inch" else 3
+    if density.unit == "metre":
+        return *density.per(0.01), 3
+    return density.x, density.y, {"none": 1, "inch": 2, "cm": 3}[density.unit]
