@@ -120,11 +120,7 @@ class _Frame:
         return self.code in _PROGRESSIVE
 
     def require_supported(self, name: str) -> None:
-        """Refuse what the backend does not read.
-
-        Raises:
-            JpegError: lossless, hierarchical, not 8 bits per sample, no height, too large.
-        """
+        """Raise JpegError for what the backend does not read."""
         convert = "can be restored; convert it with the program that wrote it"
         if self.code not in _SUPPORTED:
             kind = f"{_KINDS.get(self.code, 'hierarchical')} JPEG (SOF{self.code - 0xC0})"
@@ -186,11 +182,7 @@ class _Markers:
         return JpegError(f"{name}: no {missing}; not a whole JPEG")
 
     def tables(self, name: str) -> list[NDArray[np.int32]]:
-        """Of each component: in force at its first scan, or at the end if it has none.
-
-        Raises:
-            JpegError: a table that is never defined.
-        """
+        """Of each component: in force at its first scan, or at the end if it has none."""
         assert self.frame is not None
         tables = []
         for index, (_, _, _, slot) in enumerate(self.frame.components):

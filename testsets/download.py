@@ -292,10 +292,6 @@ TIMEOUT_S = 30.0
 CHUNK = 1 << 18
 
 
-class _BrokenError(Exception):
-    """A transfer that may work when it is tried again."""
-
-
 def fetch(url: str, target: Path) -> None:
     """Download ``url`` to ``target``, going on from ``target.part`` where there is one.
 
@@ -313,7 +309,7 @@ def fetch(url: str, target: Path) -> None:
             _transfer(url, part)
             part.replace(target)
             return
-        except (_BrokenError, OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             failures = 1 if _size(part) > before else failures + 1
             if failures == ATTEMPTS:
                 raise DownloadError(
@@ -347,7 +343,7 @@ def _transfer(url: str, part: Path) -> None:
                 f"{url} {answer}; open it in a browser, or name a mirror or a downloaded file "
                 "(--url NAME=URL)"
             ) from error
-        raise _BrokenError(answer) from error
+        raise ConnectionError(answer) from error
     except (http.client.InvalidURL, ValueError) as error:
         raise DownloadError(f"{url}: not an address ({error}); check --url") from error
     except OSError as error:
@@ -367,7 +363,7 @@ def _transfer(url: str, part: Path) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) != total:
-        raise _BrokenError(f"connection lost after {_size(part)} of {total} bytes")
+        raise ConnectionError(f"connection lost after {_size(part)} of {total} bytes")
 
 
 def _size(path: Path) -> int:
@@ -386,8 +382,7 @@ ARCHIVE_ERRORS = (
     tarfile.TarError,
     zlib.error,
     EOFError,
-    NotImplementedError,  # zipfile: unknown compression
-    RuntimeError,  # zipfile: encrypted
+    RuntimeError,  # zipfile: encrypted, unknown compression
 )
 
 
