@@ -12,7 +12,13 @@ import torch
 
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
-from data.training_crops import TrainingCrops, TrainingImages, crop_batches, default_workers
+from data.training_crops import (
+    TrainingBatch,
+    TrainingCrops,
+    TrainingImages,
+    crop_batches,
+    default_workers,
+)
 from models.restore.layouts import network_view
 from tests.conftest import photograph
 from utils.image_io import find_images, write_png
@@ -46,6 +52,10 @@ def _crops_of(*paths: Path, **options: Any) -> TrainingCrops:
     return crops
 
 
+def _is_gray(crop: TrainingBatch) -> bool:
+    return bool((crop.image == crop.image[:1]).all())
+
+
 def test_crops_have_the_networks_shapes_and_their_own_jpeg(folder: Path) -> None:
     crop = _crops(folder)[3]
     assert crop.qts.shape == (3, 8, 8)
@@ -53,8 +63,8 @@ def test_crops_have_the_networks_shapes_and_their_own_jpeg(folder: Path) -> None
     assert crop.c_coef.shape == (2, 4, 4, 8, 8)
     assert crop.chroma_detail.shape == (2, 64, 64)
     assert crop.image.shape == crop.jpeg.shape == (3, 64, 64)
-    assert crop.image.dtype == np.uint8
-    assert 0 < np.abs(crop.jpeg.astype(int) - crop.image).mean() < 30
+    assert crop.image.dtype == torch.uint8
+    assert 0 < (crop.jpeg.int() - crop.image).abs().float().mean() < 30
 
 
 def test_crops_are_a_function_of_seed_and_index(folder: Path) -> None:
@@ -74,7 +84,7 @@ def test_candidates_draw_crops_by_their_share_of_the_error(tmp_path: Path) -> No
 
     def busy_share(candidates: int) -> float:
         crops = _crops_of(tmp_path / "half.png", candidates=candidates)
-        return float(np.mean([np.ptp(crops[i].image) > 40 for i in range(60)]))
+        return float(np.mean([np.ptp(crops[i].image.numpy()) > 40 for i in range(60)]))
 
     # A crop of 71 pixels touches the right half at 200 of 330 places; that none of six does is
     # rare, and one that does not has next to no error.
@@ -89,7 +99,7 @@ def test_reduced_crops_show_more_of_the_image(tmp_path: Path) -> None:
 
     def slopes(smallest: float) -> list[float]:
         crops = _crops_of(tmp_path / "ramp.png", smallest_scale=smallest)
-        return [np.ptp(crops[i].image) / 63 for i in range(40)]
+        return [np.ptp(crops[i].image.numpy()) / 63 for i in range(40)]
 
     assert min(slopes(1.0)) > 0.35
     assert max(slopes(1.0)) < 0.45
@@ -104,7 +114,7 @@ def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
 
     def gray_share(drawn: float, desaturated: float) -> float:
         crops = _crops_of(*photographs, drawn_share=drawn, desaturated_share=desaturated)
-        return float(np.mean([np.ptp(crops[i].image, axis=0).max() == 0 for i in range(60)]))
+        return float(np.mean([_is_gray(crops[i]) for i in range(60)]))
 
     assert gray_share(0, 0) == 0
     assert gray_share(0, 1) == 1
@@ -119,7 +129,7 @@ def test_smooth_chroma_keeps_luma_and_means(tmp_path: Path) -> None:
     write_png(tmp_path / "flat.png", np.full((100, 100, 3), colors[0]))
 
     def crop(name: str, share: float) -> np.ndarray:
-        return _crops_of(tmp_path / name, smooth_chroma_share=share)[3].image.astype(float)
+        return _crops_of(tmp_path / name, smooth_chroma_share=share)[3].image.double().numpy()
 
     sharp, smooth = crop("columns.png", 0), crop("columns.png", 1)
     weights = [0.299, 0.587, 0.114]
@@ -136,8 +146,8 @@ def test_only_named_kinds_are_drawn(folder: Path) -> None:
 
     def colors(kind: str) -> int:
         crops = _crops_of(folder / "0.png", drawn_share=1.0, drawn_kinds=(kind,))
-        pixels = np.concatenate([crops[index].image.reshape(3, -1) for index in range(6)], axis=1)
-        return len(np.unique(pixels, axis=1).T)
+        pixels = torch.cat([crops[index].image.flatten(1) for index in range(6)], 1)
+        return len(pixels.unique(dim=1).T)
 
     assert 10 * colors("codes") < colors("noisy")
 
@@ -148,10 +158,10 @@ def test_levels_belong_to_the_crop(folder: Path) -> None:
     crops = TrainingCrops(_images(folder), 64, compression, 0, network_view)
     for index in range(8):
         crop = crops[index]
-        luma = np.tensordot([0.299, 0.587, 0.114], crop.image.astype(float), 1) - 128
+        luma = np.tensordot([0.299, 0.587, 0.114], crop.image.double(), 1) - 128
         means = luma.reshape(8, 8, 8, 8).mean((1, 3)) * 8
         stored = crop.y_coef[0, :, :, 0, 0] * crop.qts[0, 0, 0]
-        assert np.abs(stored - means).max() <= crop.qts[0, 0, 0] / 2 + 4
+        assert np.abs(stored.numpy() - means).max() <= crop.qts[0, 0, 0] / 2 + 4
 
 
 def test_unusable_images_are_named(folder: Path) -> None:
@@ -196,7 +206,7 @@ def test_loader_processes_by_device() -> None:
 
 def test_samplings_are_mixed_as_told(folder: Path) -> None:
     crops = [_crops(folder)[index] for index in range(60)]
-    gray = [c for c in crops if (c.c_coef == 0).all() and np.ptp(c.image, axis=0).max() == 0]
+    gray = [crop for crop in crops if (crop.c_coef == 0).all() and _is_gray(crop)]
     full = [c for c in crops if c.chroma_detail.any()]
     assert 4 <= len(gray) <= 30  # a quarter of the images is gray themselves
     assert 4 <= len(full) <= 22
