@@ -121,13 +121,16 @@ class Served:
     chunked: bool = False
 
 
-@dataclass
-class Server:
+class Server(ThreadingHTTPServer):
     """Files by path, and (path, Range header) of the requests that came."""
 
-    address: str
-    files: dict[str, Served] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.files: dict[str, Served] = {}
+        self.asked: list[tuple[str, str | None]] = []
 
     def add(self, path: str, served: Served) -> str:
         self.files[path] = served
@@ -141,15 +144,15 @@ class Handler(BaseHTTPRequestHandler):
     """Closes the connection after each answer, whole or not."""
 
     protocol_version = "HTTP/1.1"  # 1.0 has no chunks
-    shared: Server
+    server: Server
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the tests look at Server.asked."""
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
-        self.shared.asked.append((self.path, wanted))
-        served = self.shared.files.get(self.path)
+        self.server.asked.append((self.path, wanted))
+        served = self.server.files.get(self.path)
         if served is None:
             self.send_error(404)
             return
@@ -176,14 +179,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    handler = type("BoundHandler", (Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        http.daemon_threads = True
-        shared = Server(f"http://127.0.0.1:{http.server_address[1]}")
-        handler.shared = shared  # type: ignore[attr-defined]
+    with Server() as http:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield shared
+        yield http
         http.shutdown()
         thread.join()
 
