@@ -7,6 +7,7 @@ damaged files are cut before them. No picture is decoded.
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -285,9 +286,8 @@ class _Markers:
                 if table is None:
                     raise _Fault(f"a scan whose quantisation table {slot} is missing")
                 self._latched[index] = table
-        self._complete = (
-            not frame.progressive and not self.scans and len(chosen) == len(frame.components)
-        )
+        is_whole = len(chosen) == len(frame.components)
+        self._complete = is_whole and not frame.progressive and not self.scans
         self.scans += 1
 
     def _require_coding(
@@ -327,10 +327,9 @@ def _frame_header(code: int, body: bytes) -> _Frame:
     """A SOF segment (T.81 B.2.2)."""
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
         raise _Fault("a frame header of wrong length")
-    precision, height, width = body[0], body[1] << 8 | body[2], body[3] << 8 | body[4]
-    components = tuple(
-        (body[i], body[i + 1] >> 4, body[i + 1] & 15, body[i + 2]) for i in range(6, len(body), 3)
-    )
+    precision, height, width = struct.unpack_from(">BHH", body)
+    found = struct.iter_unpack("BBB", body[6:])
+    components = tuple((identifier, hv >> 4, hv & 15, slot) for identifier, hv, slot in found)
     if not 1 <= len(components) <= 4:
         raise _Fault(f"a frame header with {len(components)} components")
     if width == 0:
@@ -342,9 +341,9 @@ def _frame_header(code: int, body: bytes) -> _Frame:
 
 
 @lru_cache(maxsize=256)
-def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32]], ...]:
-    """(slot, (8, 8) table in natural order) of a DQT segment (T.81 B.2.4.1); steps may be 0."""
-    tables: list[tuple[int, NDArray[np.int32]]] = []
+def _quantisation_tables(body: bytes) -> dict[int, NDArray[np.int32]]:
+    """(8, 8) tables in natural order of a DQT segment (T.81 B.2.4.1), by slot; steps may be 0."""
+    tables = {}
     position = 0
     while position < len(body):
         wide, slot = body[position] >> 4, body[position] & 15
@@ -354,15 +353,18 @@ def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32]], ..
         values = np.frombuffer(body[position + 1 : after], ">u2" if wide else np.uint8)
         table = np.empty(64, np.int32)
         table[_NATURAL] = values
-        tables.append((slot, read_only(table.reshape(8, 8))))
+        tables[slot] = read_only(table.reshape(8, 8))
         position = after
-    return tuple(tables)
+    return tables
 
 
 @lru_cache(maxsize=256)
-def _huffman_tables(body: bytes) -> tuple[tuple[int, bool], ...]:
-    """(slot, AC ones from 16, and whether a code can be built) of a DHT segment (T.81 B.2.4.2)."""
-    tables = []
+def _huffman_tables(body: bytes) -> dict[int, bool]:
+    """Whether a code can be built of the tables of a DHT segment (T.81 B.2.4.2), by slot.
+
+    Slots of AC tables are counted from 16.
+    """
+    tables = {}
     position = 0
     while len(body) - position > 16:
         index, counts = body[position], body[position + 1 : position + 17]
@@ -371,11 +373,11 @@ def _huffman_tables(body: bytes) -> tuple[tuple[int, bool], ...]:
             raise _Fault("an impossible Huffman table")
         room = sum(count << 15 - i for i, count in enumerate(counts))
         fits = room < 1 << 16  # no code is all ones (T.81 C.2)
-        tables.append((index, fits and (index >= 16 or max(symbols, default=0) < 16)))
+        tables[index] = fits and (index >= 16 or max(symbols, default=0) < 16)
         position += 17 + len(symbols)
     if position != len(body):
         raise _Fault("a Huffman table of wrong length")
-    return tuple(tables)
+    return tables
 
 
 @dataclass(frozen=True)

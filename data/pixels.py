@@ -105,7 +105,7 @@ def assumed_jpeg(image: NDArray[np.uint8], quality: int) -> JpegImage:
         table = standard_tables(quality)[index > 0]
         bottom, right = (-n % 8 for n in plane.shape)
         whole = cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REFLECT)
-        levels = np.asarray(_block_dct(whole) / table, np.float32)
+        levels = np.asarray(_block_dct(np.asarray(whole, np.float32)) / table, np.float32)
         components.append(Component(levels, table, 1, 1))
     return JpegImage(image.shape[1], image.shape[0], tuple(components), colors)
 
