@@ -347,15 +347,14 @@ def _decoded(data: bytes | bytearray) -> NDArray[Any] | None:
 def _as_file(data: bytes | bytearray) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(suffix=".jpg", dir=scratch_folder())
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        os.unlink(name)
-        raise JpegError(
-            f"{len(data)} bytes of JPEG cannot be put into {Path(name).parent} "
-            f"({error.strerror or error}); free some space there"
-        ) from error
-    try:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise JpegError(
+                f"{len(data)} bytes of JPEG cannot be put into {Path(name).parent} "
+                f"({error.strerror or error}); free some space there"
+            ) from error
         yield Path(name)
     finally:
         with suppress(PermissionError):  # Windows keeps a file that the backend left open

@@ -226,7 +226,7 @@ def test_a_large_packet_of_a_png_goes_into_a_jpeg_as_extended_xmp(
     assert str(exiftool(target)["XMP-xmp:Nickname"]) == "n" * 100_000
 
 
-def test_damaged_extended_xmp_is_said(restore: Restore) -> None:
+def test_damaged_extended_xmp_is_said() -> None:
     whole = made.extended_xmp_segments()
     found = read_metadata(made.jpeg(whole[:-60_000]))  # the first part is the last to come
     assert found.xmp is not None
