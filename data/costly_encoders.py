@@ -23,9 +23,7 @@ def missing_package(encoder: str) -> str | None:
     return None if importlib.util.find_spec(package) else package
 
 
-def encode_trellis(
-    pixels: NDArray[np.uint8], quality: int, sampling: Sampling, progressive: bool = True
-) -> bytes:
+def encode_trellis(pixels: NDArray[np.uint8], quality: int, sampling: Sampling) -> bytes:
     """mozjpeg with trellis quantisation, as libvips drives it.
 
     pixels: (H, W, 3) RGB or (H, W) gray, uint8. quality: 1..100, with mozjpeg's own tables.
@@ -40,8 +38,8 @@ def encode_trellis(
             subsample_mode="on" if sampling is Sampling.S420 else "off",
             trellis_quant=True,
             overshoot_deringing=True,
-            optimize_scans=progressive,
-            interlace=progressive,
+            optimize_scans=True,
+            interlace=True,
             optimize_coding=True,
         )
     )

@@ -60,20 +60,15 @@ def sample_set() -> TestSet:
     """Lossless photographs that come with scikit-image: no download, free to use."""
     from skimage import data  # slow to import, needed here only
 
-    def motorcycle(side: int) -> Callable[[], NDArray[np.uint8]]:
-        return lambda: np.asarray(data.stereo_motorcycle()[side])
-
-    return TestSet(
-        SAMPLE,
-        (
-            NamedImage("astronaut", lambda: np.asarray(data.astronaut())),
-            NamedImage("chelsea", lambda: np.asarray(data.chelsea())),
-            NamedImage("coffee", lambda: np.asarray(data.coffee())),
-            NamedImage("motorcycle_left", motorcycle(0)),
-            NamedImage("motorcycle_right", motorcycle(1)),
-            NamedImage("ihc", lambda: np.asarray(data.immunohistochemistry())),
-        ),
-    )
+    photographs = {
+        "astronaut": data.astronaut,
+        "chelsea": data.chelsea,
+        "coffee": data.coffee,
+        "motorcycle_left": lambda: data.stereo_motorcycle()[0],
+        "motorcycle_right": lambda: data.stereo_motorcycle()[1],
+        "ihc": data.immunohistochemistry,
+    }
+    return TestSet(SAMPLE, tuple(NamedImage(name, read) for name, read in photographs.items()))
 
 
 def testset_folders(root: Path) -> list[Path]:
@@ -158,13 +153,8 @@ def open_testset(wanted: str, root: Path) -> TestSet:
 def _colour_sets(wanted: str) -> tuple[str, ...]:
     """What a gray set may be made of, the first that exists; nothing if it is no gray set."""
     wanted = wanted.rstrip("/\\")
-    if not wanted.endswith(_GRAY):
-        return ()
-    stem = wanted.removesuffix(_GRAY)
-    return (f"{stem}_color", stem)
-
-
-_GRAY = "_gray"
+    stem = wanted.removesuffix("_gray")
+    return () if stem == wanted else (f"{stem}_color", stem)
 
 
 def _studio_luma(read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.costly_encoders import COSTLY_ENCODERS, missing_package
+from data.drawn import to_gray
 from data.jpeg import (
     PILLOW_SAMPLINGS,
     JpegImage,
@@ -76,9 +77,7 @@ class SingleJpeg:
 
     def __call__(self, image: NDArray[np.uint8]) -> Degraded:
         """image: (H, W, 3) uint8 RGB, or (H, W) gray."""
-        return _encode_last(
-            image, image, self.quality, self.sampling, self.padding, cv2.BORDER_REPLICATE
-        )
+        return _encode_last(self, image, image, self.quality, cv2.BORDER_REPLICATE)
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,7 @@ class DoubleJpeg:
                 f"{self.shift}; leave it out"
             )
         once = _decoded(encode_jpeg(image, self.first, self.sampling), image.ndim)[rows:, cols:]
-        original = image[rows:, cols:]
-        return _encode_last(
-            original, once, self.second, self.sampling, self.padding, cv2.BORDER_REFLECT
-        )
+        return _encode_last(self, image[rows:, cols:], once, self.second, cv2.BORDER_REFLECT)
 
 
 def _suffix(sampling: Sampling) -> str:
@@ -120,18 +116,17 @@ def _suffix(sampling: Sampling) -> str:
 
 
 def _encode_last(
+    how: SingleJpeg | DoubleJpeg,
     original: NDArray[np.uint8],
     pixels: NDArray[np.uint8],
     quality: int,
-    sampling: Sampling,
-    padding: Padding,
     border: int,
 ) -> Degraded:
     height, width = original.shape[:2]
-    if padding is Padding.PAD_FIRST:
+    if how.padding is Padding.PAD_FIRST:
         bottom, right = -height % PAD_MULTIPLE, -width % PAD_MULTIPLE
         pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, bottom, 0, right, border), dtype=np.uint8)
-    data = encode_jpeg(pixels, quality, sampling)
+    data = encode_jpeg(pixels, quality, how.sampling)
     jpeg = _decoded(data, pixels.ndim)[:height, :width]
     return Degraded(original, jpeg, read_jpeg(data))
 
@@ -212,18 +207,16 @@ class RandomCompression:
         rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
         window = np.s_[rows : rows + side[0], cols : cols + side[1]]
         name = _drawn(self.samplings, rng)
-        sampling = Sampling.S420 if name == GRAY else Sampling(name)
-        source = pixels
+        sampling, source = Sampling.S420, pixels
         if name == GRAY:
-            source = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-        original = source[window]
-        if name == GRAY:
-            original = np.repeat(original[:, :, None], 3, axis=2)
+            pixels = to_gray(pixels)
+            source = pixels[:, :, 0]
+        else:
+            sampling = Sampling(name)
         if rng.random() < self.double_share:
-            once = decode_jpeg(self._encoded(source, sampling, rng))
-            source = once[:, :, 0] if name == GRAY else once
+            source = _decoded(self._encoded(source, sampling, rng), source.ndim)
         data = self._encoded(np.ascontiguousarray(source[window]), sampling, rng)
-        return Degraded(original, decode_jpeg(data), read_jpeg(data))
+        return Degraded(pixels[window], decode_jpeg(data), read_jpeg(data))
 
     def _encoded(
         self, pixels: NDArray[np.uint8], sampling: Sampling, rng: np.random.Generator

@@ -8,6 +8,7 @@ tables of one's choice and, in data.cmyk, for decoding four inks.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import tempfile
@@ -119,8 +120,8 @@ class JpegImage:
         h_max = max(c.h_sampling for c in self.components)
         v_max = max(c.v_sampling for c in self.components)
         for index, component in enumerate(self.components):
-            cols = _ceil_div(_ceil_div(self.width * component.h_sampling, h_max), 8)
-            rows = _ceil_div(_ceil_div(self.height * component.v_sampling, v_max), 8)
+            cols = math.ceil(math.ceil(self.width * component.h_sampling / h_max) / 8)
+            rows = math.ceil(math.ceil(self.height * component.v_sampling / v_max) / 8)
             if component.levels.shape[:2] != (rows, cols):
                 raise ValueError(
                     f"component {index} has {component.levels.shape[:2]} blocks, "
@@ -150,7 +151,7 @@ class JpegImage:
     def describe(self) -> str:
         """Size and layout for people, such as ``768x512 YCbCr 4:2:0``."""
         layout = self.sampling.value if self.sampling else str(list(self.sampling_factors))
-        return f"{self.width}x{self.height} {self.color_transform.value} {layout}"
+        return f"{self.width}x{self.height} {self.colors} {layout}"
 
     def decoded(self) -> NDArray[np.uint8] | None:
         """:func:`decode_jpeg` of ``data``, (H, W) if gray, decoded once; read-only. None where that
@@ -170,8 +171,7 @@ class JpegImage:
         if len(self.components) == 4:
             return None if self._inks is None else read_only(self.ink_in_rgb(self._inks))
         pixels = self._decoded_by(decode_jpeg)
-        gray = self.color_transform is ColorTransform.GRAY
-        return pixels[:, :, 0] if gray and pixels is not None else pixels
+        return pixels[:, :, 0] if pixels is not None and self.colors == "gray" else pixels
 
     @cached_property
     def _inks(self) -> NDArray[np.uint8] | None:
@@ -238,9 +238,7 @@ def read_jpeg(
         return _convert(stored, usable, (*usable.warnings, *lines))
     except (MemoryError, JpegError):
         raise
-    except (
-        Exception
-    ) as error:  # the backend raises bare RuntimeError, IOError, ... with libjpeg's words
+    except Exception as error:  # bare RuntimeError, IOError, ... with libjpeg's words
         raise JpegError(f"{name}: libjpeg cannot read it ({_one_line(error)})") from error
 
 
@@ -318,7 +316,7 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     Raises:
         JpegError: not a JPEG that can be decoded.
     """
-    require_jpeg_marker(data[:3], BYTES)
+    require_jpeg_marker(data, BYTES)
     if component_count(data) == 4:
         return ink_to_rgb(_ink(data), cmyk_profile(data))
     bgr = _decoded(data)
@@ -330,11 +328,7 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
 
 
 def _ink(data: bytes) -> NDArray[np.uint8]:
-    """The inks of a file with four components.
-
-    Raises:
-        JpegError: it cannot be decoded.
-    """
+    """The inks of a file with four components; JpegError where it cannot be decoded."""
     try:
         return decode_ink(usable_part(data, BYTES).data + END)
     except OSError as error:
@@ -349,40 +343,22 @@ def _decoded(data: bytes | bytearray) -> NDArray[Any] | None:
         raise JpegError(f"{BYTES} cannot be decoded: {error.err}") from error
 
 
-def _ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
-
-
 @contextmanager
 def _as_file(data: bytes | bytearray) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(suffix=".jpg", dir=scratch_folder())
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        os.unlink(name)
-        raise JpegError(
-            f"{len(data)} bytes of JPEG cannot be put into {Path(name).parent} "
-            f"({error.strerror or error}); free some space there"
-        ) from error
-    try:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise JpegError(
+                f"{len(data)} bytes of JPEG cannot be put into {Path(name).parent} "
+                f"({error.strerror or error}); free some space there"
+            ) from error
         yield Path(name)
-    except BaseException:
-        _close_descriptors_of(name)
-        raise
     finally:
         with suppress(PermissionError):  # Windows keeps a file that the backend left open
             os.unlink(name)
-
-
-def _close_descriptors_of(name: str) -> None:
-    """pyjpegio leaves its file open when libjpeg gives up; nothing happens without /proc."""
-    with suppress(OSError):
-        scratch = os.stat(name)
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            with suppress(OSError):
-                if os.path.samestat(os.fstat(descriptor), scratch):
-                    os.close(descriptor)
 
 
 def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImage:
@@ -390,7 +366,12 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
     for plane, info, table in zip(stored.coef_arrays, stored.comp_info, usable.tables, strict=True):
         rows, cols = info.height_in_blocks, info.width_in_blocks
         blocks = np.asarray(plane).reshape(rows, 8, cols, 8).swapaxes(1, 2)
-        levels, table = _without_zero_steps(np.ascontiguousarray(blocks, dtype=np.int16), table)
+        levels, lost = np.ascontiguousarray(blocks, dtype=np.int16), table == 0
+        if lost.any():
+            # For libjpeg a level times a step of 0 is 0. Nothing is known of such a frequency then,
+            # as if it had been quantised with the largest step.
+            levels = np.where(lost, np.int16(0), levels)
+            table = np.where(lost, max(1, int(table.max())), table)
         factors = int(info.h_samp_factor), int(info.v_samp_factor)
         components.append(Component(levels, table, *factors))
     return JpegImage(
@@ -401,19 +382,6 @@ def _convert(stored: Any, usable: Usable, warnings: tuple[str, ...]) -> JpegImag
         warnings,
         bytes(usable.data),
     )
-
-
-def _without_zero_steps(
-    levels: NDArray[np.int16], table: NDArray[np.int32]
-) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-    """What decodes as libjpeg has it, for which a level times a step of 0 is 0.
-
-    Nothing is known of such a frequency then, as if it had been quantised with the largest step.
-    """
-    lost = table == 0
-    if not lost.any():
-        return levels, table
-    return np.where(lost, np.int16(0), levels), np.where(lost, max(1, int(table.max())), table)
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ damaged files are cut before them. No picture is decoded.
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -38,16 +39,13 @@ def read_only(array: Array) -> Array:
 class JpegHeader:
     """What the markers of a JPEG say before anything is decoded.
 
-    width, height in pixels (height 0: stated after the first scan); components; scans: how many
-    can be read, 1 to 4 in a sequential file, about 10 in a progressive one, 0 if damage comes
-    before the first; precision: bits per sample, of which read_jpeg takes 8 only.
+    width, height in pixels (height 0: stated after the first scan); scans: how many can be read, 1
+    to 4 in a sequential file, about 10 in a progressive one, 0 if damage comes before the first.
     """
 
     width: int
     height: int
-    components: int
     scans: int
-    precision: int
 
 
 def scan_header(data: bytes) -> JpegHeader:
@@ -56,14 +54,11 @@ def scan_header(data: bytes) -> JpegHeader:
     Raises:
         JpegError: not a JPEG, or no frame header in it.
     """
-    require_jpeg_marker(data[:3], BYTES)
+    require_jpeg_marker(data, BYTES)
     markers = _Markers(data)
-    frame = markers.frame
-    if frame is None:
+    if markers.frame is None:
         raise markers.error(BYTES)
-    return JpegHeader(
-        frame.width, frame.height, len(frame.components), markers.scans, frame.precision
-    )
+    return JpegHeader(markers.frame.width, markers.frame.height, markers.scans)
 
 
 def component_count(data: bytes) -> int:
@@ -77,16 +72,12 @@ def is_jpeg(data: bytes) -> bool:
     return data[:3] == b"\xff\xd8\xff"
 
 
-def require_jpeg_marker(head: bytes, name: str) -> None:
-    """See that a file begins as JPEGs do; head: its first three bytes, name: for messages.
-
-    Raises:
-        JpegError: it does not.
-    """
-    if not head:
+def require_jpeg_marker(data: bytes, name: str) -> None:
+    """Raise JpegError if a file does not begin as JPEGs do; name: for messages."""
+    if not data:
         raise JpegError(f"{name}: empty; give a whole JPEG file")
-    if not is_jpeg(head):
-        raise JpegError(f"{name}: not a JPEG (it starts with {head[:3].hex(' ')}, not ff d8 ff)")
+    if not is_jpeg(data):
+        raise JpegError(f"{name}: not a JPEG (it starts with {data[:3].hex(' ')}, not ff d8 ff)")
 
 
 # Marker codes, T.81 table B.1.
@@ -95,9 +86,9 @@ _RST7 = 0xD7
 END = b"\xff\xd9"
 """The marker that ends a JPEG (EOI)."""
 _DHT, _DAC, _SOI, _EOI, _SOS, _DQT, _DNL, _DRI = 0xC4, 0xCC, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD
-_SKIPPED = frozenset({*range(0xE0, 0xF0), 0xFE, _DNL})  # application data, comments
-_HUFFMAN_SEQUENTIAL, _PROGRESSIVE, _HUFFMAN = {0xC0, 0xC1}, {0xC2, 0xCA}, {0xC0, 0xC1, 0xC2}
-_SUPPORTED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_SKIPPED = {*range(0xE0, 0xF0), 0xFE, _DNL}  # application data, comments
+_HUFFMAN, _PROGRESSIVE = {0xC0, 0xC1, 0xC2}, {0xC2, 0xCA}
+_SUPPORTED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _KINDS = {0xC3: "lossless", 0xCB: "lossless arithmetic"}
 
 _MOST_UNKNOWN_MARKERS = 1000
@@ -130,21 +121,14 @@ class _Frame:
         return self.code in _PROGRESSIVE
 
     def require_supported(self, name: str) -> None:
-        """Refuse what the backend does not read.
-
-        Raises:
-            JpegError: lossless, hierarchical, not 8 bits per sample, no height, too large.
-        """
+        """Raise JpegError for what the backend does not read."""
+        convert = "can be restored; convert it with the program that wrote it"
         if self.code not in _SUPPORTED:
-            kind = _KINDS.get(self.code, "hierarchical")
-            raise JpegError(
-                f"{name}: a {kind} JPEG (SOF{self.code - 0xC0}); only sequential and progressive "
-                "ones can be restored; convert it with the program that wrote it"
-            )
+            kind = f"{_KINDS.get(self.code, 'hierarchical')} JPEG (SOF{self.code - 0xC0})"
+            raise JpegError(f"{name}: a {kind}; only sequential and progressive ones {convert}")
         if self.precision != 8:
             raise JpegError(
-                f"{name}: a {self.precision}-bit JPEG; only 8 bits per sample can be restored; "
-                "convert it with the program that wrote it"
+                f"{name}: a {self.precision}-bit JPEG; only 8 bits per sample {convert}"
             )
         if self.height == 0:
             raise JpegError(
@@ -162,8 +146,7 @@ class _Markers:
     """The marker segments of a JPEG, read and checked as libjpeg does it (T.81 B.1, B.2).
 
     frame: the frame header, if there is one. scans: how many can be read. fault, end: why and where
-    libjpeg would give up, its fatal errors being foreseen: pyjpegio never frees what it holds then.
-    data: with unknown markers replaced, of which the first stands at unknown.
+    libjpeg would give up. data: with unknown markers replaced, whose places are in unknown.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -175,9 +158,8 @@ class _Markers:
         self._quantisation: dict[int, NDArray[np.int32]] = {}
         self._huffman: dict[int, bool] = {}
         self.data: bytes | bytearray = data
-        self.unknown: int | None = None
+        self.unknown: list[int] = []
         self._complete = False
-        self._unknown_markers = 0
         self._bridged, self._restart = 0, _RST7
         position = 2
         while (match := MARKER.search(data, position)) is not None:
@@ -201,11 +183,7 @@ class _Markers:
         return JpegError(f"{name}: no {missing}; not a whole JPEG")
 
     def tables(self, name: str) -> list[NDArray[np.int32]]:
-        """Of each component: in force at its first scan, or at the end if it has none.
-
-        Raises:
-            JpegError: a table that is never defined.
-        """
+        """Of each component: in force at its first scan, or at the end if it has none."""
         assert self.frame is not None
         tables = []
         for index, (_, _, _, slot) in enumerate(self.frame.components):
@@ -245,14 +223,14 @@ class _Markers:
         libjpeg, which would give up at the unknown one, then goes on at the next restart marker
         (jpeg_resync_to_restart), or, where there are none, at the next scan.
         """
-        self._unknown_markers += 1
-        if self._unknown_markers > _MOST_UNKNOWN_MARKERS:
+        if len(self.unknown) == _MOST_UNKNOWN_MARKERS:
             raise _Fault("too many unknown markers")
+        self.unknown.append(start)
         for match in _RESTARTS.finditer(data, self._bridged, start):
             self._restart = match[0][1]
         self._bridged = start
         if isinstance(self.data, bytes):
-            self.data, self.unknown = bytearray(data), start
+            self.data = bytearray(data)
         self.data[start + 1] = self._restart
 
     def _read_frame(self, code: int, body: bytes) -> None:
@@ -270,10 +248,9 @@ class _Markers:
 
     def _read_conditioning(self, code: int, body: bytes) -> None:
         """T.81 B.2.4.3."""
-        for index, value in zip(body[::2], body[1::2], strict=False):
-            if index >= 32 or (index < 16 and value & 15 > value >> 4):
-                raise _Fault("impossible arithmetic conditioning")
-        if len(body) % 2:
+        pairs = zip(body[::2], body[1::2], strict=False)
+        wrong = (index >= 32 or (index < 16 and v & 15 > v >> 4) for index, v in pairs)
+        if len(body) % 2 or any(wrong):
             raise _Fault("impossible arithmetic conditioning")
 
     def _read_restart_interval(self, code: int, body: bytes) -> None:
@@ -298,10 +275,8 @@ class _Markers:
                     break
             else:
                 raise _Fault("a scan of components that are not in the frame header")
-        if (
-            len(chosen) > 1
-            and sum(frame.components[i][1] * frame.components[i][2] for i in chosen) > 10
-        ):
+        blocks = sum(frame.components[i][1] * frame.components[i][2] for i in chosen)
+        if len(chosen) > 1 and blocks > 10:
             raise _Fault("a scan of more than 10 blocks per MCU")
         self._require_coding(frame, selectors[1::2], *body[-3:])
         for index in chosen:
@@ -311,9 +286,8 @@ class _Markers:
                 if table is None:
                     raise _Fault(f"a scan whose quantisation table {slot} is missing")
                 self._latched[index] = table
-        self._complete = (
-            not frame.progressive and not self.scans and len(chosen) == len(frame.components)
-        )
+        is_whole = len(chosen) == len(frame.components)
+        self._complete = is_whole and not frame.progressive and not self.scans
         self.scans += 1
 
     def _require_coding(
@@ -353,10 +327,9 @@ def _frame_header(code: int, body: bytes) -> _Frame:
     """A SOF segment (T.81 B.2.2)."""
     if len(body) < 6 or len(body) != 6 + 3 * body[5]:
         raise _Fault("a frame header of wrong length")
-    precision, height, width = body[0], body[1] << 8 | body[2], body[3] << 8 | body[4]
-    components = tuple(
-        (body[i], body[i + 1] >> 4, body[i + 1] & 15, body[i + 2]) for i in range(6, len(body), 3)
-    )
+    precision, height, width = struct.unpack_from(">BHH", body)
+    found = struct.iter_unpack("BBB", body[6:])
+    components = tuple((identifier, hv >> 4, hv & 15, slot) for identifier, hv, slot in found)
     if not 1 <= len(components) <= 4:
         raise _Fault(f"a frame header with {len(components)} components")
     if width == 0:
@@ -368,9 +341,9 @@ def _frame_header(code: int, body: bytes) -> _Frame:
 
 
 @lru_cache(maxsize=256)
-def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32]], ...]:
-    """(slot, (8, 8) table in natural order) of a DQT segment (T.81 B.2.4.1); steps may be 0."""
-    tables: list[tuple[int, NDArray[np.int32]]] = []
+def _quantisation_tables(body: bytes) -> dict[int, NDArray[np.int32]]:
+    """(8, 8) tables in natural order of a DQT segment (T.81 B.2.4.1), by slot; steps may be 0."""
+    tables = {}
     position = 0
     while position < len(body):
         wide, slot = body[position] >> 4, body[position] & 15
@@ -380,15 +353,18 @@ def _quantisation_tables(body: bytes) -> tuple[tuple[int, NDArray[np.int32]], ..
         values = np.frombuffer(body[position + 1 : after], ">u2" if wide else np.uint8)
         table = np.empty(64, np.int32)
         table[_NATURAL] = values
-        tables.append((slot, read_only(table.reshape(8, 8))))
+        tables[slot] = read_only(table.reshape(8, 8))
         position = after
-    return tuple(tables)
+    return tables
 
 
 @lru_cache(maxsize=256)
-def _huffman_tables(body: bytes) -> tuple[tuple[int, bool], ...]:
-    """(slot, AC ones from 16, and whether a code can be built) of a DHT segment (T.81 B.2.4.2)."""
-    tables = []
+def _huffman_tables(body: bytes) -> dict[int, bool]:
+    """Whether a code can be built of the tables of a DHT segment (T.81 B.2.4.2), by slot.
+
+    Slots of AC tables are counted from 16.
+    """
+    tables = {}
     position = 0
     while len(body) - position > 16:
         index, counts = body[position], body[position + 1 : position + 17]
@@ -397,11 +373,11 @@ def _huffman_tables(body: bytes) -> tuple[tuple[int, bool], ...]:
             raise _Fault("an impossible Huffman table")
         room = sum(count << 15 - i for i, count in enumerate(counts))
         fits = room < 1 << 16  # no code is all ones (T.81 C.2)
-        tables.append((index, fits and (index >= 16 or max(symbols, default=0) < 16)))
+        tables[index] = fits and (index >= 16 or max(symbols, default=0) < 16)
         position += 17 + len(symbols)
     if position != len(body):
         raise _Fault("a Huffman table of wrong length")
-    return tuple(tables)
+    return tables
 
 
 @dataclass(frozen=True)
@@ -423,7 +399,7 @@ def usable_part(data: bytes, name: str) -> Usable:
     Raises:
         JpegError: not a JPEG, of an unsupported kind, or damaged before its first scan.
     """
-    require_jpeg_marker(data[:3], name)
+    require_jpeg_marker(data, name)
     markers = _Markers(data)
     if markers.frame is None:
         raise markers.error(name)
@@ -431,11 +407,11 @@ def usable_part(data: bytes, name: str) -> Usable:
     if not markers.scans:
         raise markers.error(name)
     tables = markers.tables(name)
-    warnings = []
-    at = markers.unknown
-    if at is not None:
+    usable, warnings = markers.data, []
+    if markers.unknown:
+        at = markers.unknown[0]
         warnings.append(f"an unknown marker (ff {data[at + 1]:02x}) at byte {at}: read over")
-    if not markers.fault:
-        return Usable(markers.data, tables, tuple(warnings))
-    warnings.append(f"{markers.fault} at byte {markers.end}: read up to there")
-    return Usable(markers.data[: markers.end] + END, tables, tuple(warnings))
+    if markers.fault:
+        warnings.append(f"{markers.fault} at byte {markers.end}: read up to there")
+        usable = usable[: markers.end] + END
+    return Usable(usable, tables, tuple(warnings))

@@ -63,9 +63,6 @@ class CompressionTrace:
     phase: tuple[int, int]
 
 
-NO_TRACE = "no trace of an earlier JPEG was found at this size"
-
-
 def pixels_as_jpeg(image: NDArray[np.uint8], assume_quality: int | None = None) -> PixelSource:
     """The JPEG that (H, W, 3) RGB or (H, W) gray pixels came from, else one that stands for them.
 
@@ -73,24 +70,21 @@ def pixels_as_jpeg(image: NDArray[np.uint8], assume_quality: int | None = None) 
     network then sees fine tables and does little. With it, 1..100, see :func:`assumed_jpeg`.
     """
     trace = find_compression(image)
-    if trace is None and assume_quality is not None:
-        note = f"{NO_TRACE}; treated as one of quality {assume_quality} (assume_quality)"
+    if trace is not None:
+        where = "" if trace.phase == (0, 0) else " that was cropped since"
+        note = f"recognised as a JPEG of quality {trace.quality}{where}; restored as that"
+        return PixelSource(read_jpeg(_encode_again(image, trace)), trace.phase, note)
+    note = "no trace of an earlier JPEG was found at this size"
+    if assume_quality is not None:
+        note += f"; treated as one of quality {assume_quality} (assume_quality)"
         return PixelSource(assumed_jpeg(image, assume_quality), (0, 0), note)
-    if trace is None:
-        stored = read_jpeg(encode_jpeg(image, 100, Sampling.S444))
-        # Without its bytes it stands for no file, and is not left alone for its fine tables.
-        stored = replace(stored, data=b"")
-        return PixelSource(stored, (0, 0), f"{NO_TRACE}, so little is changed; {_HINT}")
-    stored = read_jpeg(_encode_again(image, trace))
-    where = "" if trace.phase == (0, 0) else " that was cropped since"
-    note = f"recognised as a JPEG of quality {trace.quality}{where}; restored as that"
-    return PixelSource(stored, trace.phase, note)
-
-
-_HINT = (
-    "if it was once a JPEG that was resized or saved again since, try --set assume_quality=50 "
-    "(its quality then, where it is known)"
-)
+    note += (
+        ", so little is changed; if it was once a JPEG that was resized or saved again since, try "
+        "--set assume_quality=50 (its quality then, where it is known)"
+    )
+    stored = read_jpeg(encode_jpeg(image, 100, Sampling.S444))
+    # Without its bytes it stands for no file, and is not left alone for its fine tables.
+    return PixelSource(replace(stored, data=b""), (0, 0), note)
 
 
 def assumed_jpeg(image: NDArray[np.uint8], quality: int) -> JpegImage:
@@ -109,12 +103,9 @@ def assumed_jpeg(image: NDArray[np.uint8], quality: int) -> JpegImage:
     components = []
     for index, plane in enumerate(planes):
         table = standard_tables(quality)[index > 0]
-        rows, cols = (n + -n % 8 for n in plane.shape)
-        whole = cv2.copyMakeBorder(
-            plane, 0, rows - plane.shape[0], 0, cols - plane.shape[1], cv2.BORDER_REFLECT
-        )
-        blocks = whole.reshape(rows // 8, 8, cols // 8, 8).swapaxes(1, 2)
-        levels = np.asarray(_BASIS @ blocks @ _BASIS.T / table, np.float32)
+        bottom, right = (-n % 8 for n in plane.shape)
+        whole = cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REFLECT)
+        levels = np.asarray(_block_dct(np.asarray(whole, np.float32)) / table, np.float32)
         components.append(Component(levels, table, 1, 1))
     return JpegImage(image.shape[1], image.shape[0], tuple(components), colors)
 
@@ -129,9 +120,10 @@ def find_compression(image: NDArray[np.uint8]) -> CompressionTrace | None:
         return None
     corner = tuple(max(0, (n - _SAMPLE_SIDE) // 2) for n in image.shape[:2])
     window = np.ascontiguousarray(image[corner[0] :, corner[1] :][:_SAMPLE_SIDE, :_SAMPLE_SIDE])
-    luma = window if window.ndim == 2 else cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)
-    first_block = _grid_phase(np.asarray(luma, np.float32))
-    quality = _quality(_coefficients(np.asarray(luma, np.float32), first_block))
+    gray = window if window.ndim == 2 else cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)
+    luma = np.asarray(gray, np.float32)
+    first_block = _grid_phase(luma)
+    quality = _quality(_coefficients(luma, first_block))
     if quality is None:
         return None
     # Where the window's first pixel lies in its block.
@@ -169,8 +161,14 @@ def _coefficients(luma: NDArray[np.float32], phase: tuple[int, int]) -> NDArray[
     """(blocks, 64) DCT coefficients of the whole blocks of a grid."""
     part = luma[phase[0] :, phase[1] :]
     rows, cols = (n // 8 for n in part.shape)
-    blocks = part[: 8 * rows, : 8 * cols].reshape(rows, 8, cols, 8).swapaxes(1, 2)
-    return (_BASIS @ (blocks.reshape(-1, 8, 8) - 128) @ _BASIS.T).reshape(-1, 64)
+    return _block_dct(part[: 8 * rows, : 8 * cols] - 128).reshape(-1, 64)
+
+
+def _block_dct(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(rows, cols, 8, 8) coefficients of a plane of whole blocks."""
+    rows, cols = (n // 8 for n in plane.shape)
+    blocks = plane.reshape(rows, 8, cols, 8).swapaxes(1, 2)
+    return np.asarray(_BASIS @ blocks @ _BASIS.T, np.float32)
 
 
 _BASIS = np.asarray(cv2.dct(np.eye(8, dtype=np.float32), flags=cv2.DCT_ROWS).T, np.float32)

@@ -37,24 +37,13 @@ View = Callable[[JpegImage], tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDA
 """From a stored JPEG to tables, luma levels, chroma levels and chroma detail."""
 
 
-class TrainingCrop(NamedTuple):
-    """What the network sees of one crop's JPEG (models.IJCN's shapes, no batch), both pictures.
-
-    qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8, 8), c_coef (2, H/16, W/16, 8, 8) and chroma_detail
-    (2, H, W) float32; image (3, H, W) uint8 RGB, clean; jpeg (3, H, W) uint8 RGB, as libjpeg
-    decodes it.
-    """
-
-    qts: NDArray[np.int32]
-    y_coef: NDArray[np.float32]
-    c_coef: NDArray[np.float32]
-    chroma_detail: NDArray[np.float32]
-    image: NDArray[np.uint8]
-    jpeg: NDArray[np.uint8]
-
-
 class TrainingBatch(NamedTuple):
-    """:class:`TrainingCrop` with a batch in front, as tensors."""
+    """What the network sees of crops' JPEGs (models.IJCN's shapes), and both pictures.
+
+    With a batch in front, which a single crop has not: qts (3, 8, 8) int32; y_coef (1, H/8, W/8, 8,
+    8), c_coef (2, H/16, W/16, 8, 8) and chroma_detail (2, H, W) float32; image (3, H, W) uint8 RGB,
+    clean; jpeg (3, H, W) uint8 RGB, as libjpeg decodes it.
+    """
 
     qts: Tensor
     y_coef: Tensor
@@ -82,14 +71,8 @@ class TrainingImages:
         sizes = []
         pool = ThreadPoolExecutor()  # decoding releases the interpreter's lock
         try:
-            read = pool.map(_read, paths)
-            for path, image in tqdm(
-                zip(paths, read, strict=True),
-                "reading images",
-                len(paths),
-                disable=quiet or None,
-                leave=False,
-            ):
+            bar = tqdm(paths, "reading images", disable=quiet or None, leave=False)
+            for path, image in zip(bar, pool.map(_read, paths), strict=True):
                 if isinstance(image, str):
                     self.skipped.append(image)
                     continue
@@ -124,16 +107,17 @@ class TrainingImages:
 
     def describe(self) -> str:
         """One line: how many, how large, what is not in memory."""
-        from_disk = sum(not isinstance(held, np.ndarray) for held in self._held)
-        text = f"{len(self)} training images, {self.pixels.sum() / 1e6:.1f} megapixels, "
-        text += f"{self.bytes_held / _GIB:.1f} GiB in memory"
-        if from_disk:
+        text = (
+            f"{len(self)} training images, {self.pixels.sum() / 1e6:.1f} megapixels, "
+            f"{self.bytes_held / _GIB:.1f} GiB in memory"
+        )
+        if from_disk := sum(isinstance(held, Path) for held in self._held):
             text += f"; {from_disk} are read again for every crop (raise data.memory_gib)"
         return text
 
 
 @dataclass(eq=False)
-class TrainingCrops(Dataset[TrainingCrop]):
+class TrainingCrops(Dataset[TrainingBatch]):
     """Endless random crops, each a pure function of (seed, index).
 
     Images are drawn in proportion to their area; a crop starts at any pixel, so the JPEG grid has a
@@ -173,7 +157,7 @@ class TrainingCrops(Dataset[TrainingCrop]):
     def __post_init__(self) -> None:
         self._share = self.images.pixels / self.images.pixels.sum()
 
-    def __getitem__(self, index: int) -> TrainingCrop:
+    def __getitem__(self, index: int) -> TrainingBatch:
         rng = np.random.default_rng((self.seed, index))
         image = self.images[int(rng.choice(len(self.images), p=self._share))]
         pixels = np.rot90(self._place(image, rng), int(rng.integers(4)))
@@ -191,14 +175,9 @@ class TrainingCrops(Dataset[TrainingCrop]):
         tables, y, c, detail = self.view(stored)
         if detail is None:
             detail = np.zeros((2, self.patch, self.patch), np.float32)
-        return TrainingCrop(
-            tables,
-            y[None].astype(np.float32),
-            c.astype(np.float32),
-            detail,
-            np.ascontiguousarray(original.transpose(2, 0, 1)),
-            np.ascontiguousarray(jpeg.transpose(2, 0, 1)),
-        )
+        pictures = original.transpose(2, 0, 1), jpeg.transpose(2, 0, 1)
+        arrays = (tables, y[None].astype(np.float32), c.astype(np.float32), detail, *pictures)
+        return TrainingBatch(*(torch.from_numpy(np.array(each, order="C")) for each in arrays))
 
     def _place(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """A part of an image, somewhat larger than a crop."""
@@ -264,7 +243,6 @@ def crop_batches(
         crops,
         batch_sampler=_indices(first_step, batch, parts, own),
         num_workers=workers,
-        collate_fn=collate,
         pin_memory=pin_memory,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_start_worker,
@@ -289,13 +267,6 @@ def _with_plain_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBat
                 f"a loader process died ({str(error).splitlines()[0][:150]}); lower data.workers, "
                 "or give it more shared memory"
             ) from error
-
-
-def collate(crops: Sequence[TrainingCrop]) -> TrainingBatch:
-    """Stack crops into a batch."""
-    return TrainingBatch(
-        *(torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
-    )
 
 
 def default_workers(device: torch.device, processes: int) -> int:

@@ -46,18 +46,18 @@ def assembled(planes: Sequence[Plane], quality: int = 90, adobe: int | None = No
         samples = np.asarray(
             cv2.resize(plane.samples, size, interpolation=cv2.INTER_AREA), np.uint8
         )
-        parts = _parts(encode_with_tables(samples, [table]))
+        gray = parts(encode_with_tables(samples, [table]))
         frame += bytes([identifier, plane.h << 4 | plane.v, index])
-        tables += segment(0xDB, bytes([index]) + parts[0xDB][0][1:])
-        huffman |= dict.fromkeys(parts[0xC4])
-        scans += segment(0xDA, bytes([1, identifier, 0, 0, 63, 0])) + parts[0][0]
+        tables += segment(0xDB, bytes([index]) + gray[0xDB][0][1:])
+        huffman |= dict.fromkeys(gray[0xC4])
+        scans += segment(0xDA, bytes([1, identifier, 0, 0, 63, 0])) + gray[0][0]
     head = b"\x08" + height.to_bytes(2, "big") + width.to_bytes(2, "big") + bytes([len(planes)])
     app14 = b"" if adobe is None else segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([adobe]))
     codes = b"".join(segment(0xC4, body) for body in huffman)
     return b"\xff\xd8" + app14 + tables + segment(0xC0, head + frame) + codes + scans + b"\xff\xd9"
 
 
-def _parts(gray: bytes) -> dict[int, list[bytes]]:
+def parts(gray: bytes) -> dict[int, list[bytes]]:
     """Segments of a JPEG of one scan, by code; under 0 what follows its scan header."""
     found: dict[int, list[bytes]] = {}
     position = 2

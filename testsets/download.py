@@ -290,11 +290,6 @@ TIMEOUT_S = 30.0
 """Longest silence of a server."""
 
 CHUNK = 1 << 18
-TOO_MANY_REQUESTS = 429
-
-
-class _BrokenError(Exception):
-    """A transfer that may work when it is tried again."""
 
 
 def fetch(url: str, target: Path) -> None:
@@ -314,7 +309,7 @@ def fetch(url: str, target: Path) -> None:
             _transfer(url, part)
             part.replace(target)
             return
-        except (_BrokenError, OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             failures = 1 if _size(part) > before else failures + 1
             if failures == ATTEMPTS:
                 raise DownloadError(
@@ -343,12 +338,12 @@ def _transfer(url: str, part: Path) -> None:
         answer = f"answered {error.code} {error.reason}"
         if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink()
-        elif error.code < 500 and error.code != TOO_MANY_REQUESTS:
+        elif error.code < 500 and error.code != http.client.TOO_MANY_REQUESTS:
             raise DownloadError(
                 f"{url} {answer}; open it in a browser, or name a mirror or a downloaded file "
                 "(--url NAME=URL)"
             ) from error
-        raise _BrokenError(answer) from error
+        raise ConnectionError(answer) from error
     except (http.client.InvalidURL, ValueError) as error:
         raise DownloadError(f"{url}: not an address ({error}); check --url") from error
     except OSError as error:
@@ -357,21 +352,18 @@ def _transfer(url: str, part: Path) -> None:
         raise
     with response:
         goes_on = response.status == http.client.PARTIAL_CONTENT  # None for file: addresses
-        if not goes_on:
-            have = 0
+        have = have if goes_on else 0
         length = response.headers["Content-Length"]
         total = have + int(length) if length else None
-        with (
-            part.open("ab" if goes_on else "wb") as file,
-            tqdm(
-                desc=_bare(url), initial=have, total=total, unit="B", unit_scale=True, disable=None
-            ) as bar,
-        ):
+        bar = tqdm(
+            desc=_bare(url), initial=have, total=total, unit="B", unit_scale=True, disable=None
+        )
+        with part.open("ab" if goes_on else "wb") as file, bar:
             while chunk := response.read1(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) != total:
-        raise _BrokenError(f"connection lost after {_size(part)} of {total} bytes")
+        raise ConnectionError(f"connection lost after {_size(part)} of {total} bytes")
 
 
 def _size(path: Path) -> int:
@@ -390,25 +382,19 @@ ARCHIVE_ERRORS = (
     tarfile.TarError,
     zlib.error,
     EOFError,
-    NotImplementedError,  # zipfile: unknown compression
-    RuntimeError,  # zipfile: encrypted
+    RuntimeError,  # zipfile: encrypted, unknown compression
 )
 
 
-def unpack(archive: Path, source: Source, folder: Path) -> None:
+def _unpack(archive: Path, source: Source, folder: Path) -> None:
     """Write the images of a set that match ``source.members`` into ``folder``, by their bare names.
 
     Each is read whole and its checksum compared before it gets its name.
-
-    Raises:
-        DownloadError: not an archive, a damaged one, or one without such images.
-        ImageError: the place cannot be written.
     """
-    done = 0
+    name = None
     try:
         for name, data in _members(archive, source.members):
             write_atomically(folder / name, data)
-            done += 1
     except ARCHIVE_ERRORS as error:
         with archive.open("rb") as file:
             head = file.read(40)
@@ -417,7 +403,7 @@ def unpack(archive: Path, source: Source, folder: Path) -> None:
             f"starts with {head!r} and is removed; run the same command again to fetch it anew, "
             "open the address in a browser, or name a mirror (--url)"
         ) from error
-    if not done:
+    if name is None:
         raise DownloadError(
             f"no image like {source.members} in what came from {source.url}; name another place "
             "(--url)"
@@ -632,7 +618,7 @@ def _fetch_archive(sources: Sequence[Source], output: Path, keep: bool) -> None:
         fetch(sources[0].url, archive)
     try:
         for source in sources:
-            unpack(archive, source, output / source.name)
+            _unpack(archive, source, output / source.name)
     except DownloadError:
         archive.unlink()
         raise

@@ -14,9 +14,13 @@ from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
 from tests.conftest import photograph
 
 
-def test_labels() -> None:
-    assert SingleJpeg(10).label == "QF10"
-    assert DoubleJpeg(30, 50, (4, 4)).label == "QF30-50+4+4"
+@pytest.mark.parametrize("sampling", [Sampling.S420, Sampling.S444])
+def test_labels_and_sampling(sampling: Sampling) -> None:
+    suffix = "" if sampling is Sampling.S420 else "_444"
+    single, double = SingleJpeg(10, sampling), DoubleJpeg(30, 50, (4, 4), sampling)
+    for degrade, label in ((single, "QF10"), (double, "QF30-50+4+4")):
+        assert degrade.label == label + suffix
+        assert degrade(photograph(32, 32)).stored.sampling is sampling
 
 
 def test_single_is_opencvs_default_encoding() -> None:
@@ -61,23 +65,9 @@ def test_pad_first_replicates_the_edge_for_single_and_mirrors_it_for_double() ->
         assert np.array_equal(pair.jpeg, decode_jpeg(encode_jpeg(padded, 90))[:height, :width])
 
 
-def test_sampling_mode_is_passed_on() -> None:
-    assert SingleJpeg(50, Sampling.S444)(photograph(32, 32)).stored.sampling is Sampling.S444
-
-
-def test_random_compression_is_reproducible_and_aligned() -> None:
-    pixels = photograph(71, 71)
-    compression = RandomCompression(double_share=0.5)
-    one = compression(pixels, np.random.default_rng(3))
-    other = compression(pixels, np.random.default_rng(3))
-    assert np.array_equal(one.original, other.original)
-    assert np.array_equal(one.jpeg, other.jpeg)
-    levels = [pair.stored.components[0].levels for pair in (one, other)]
-    assert np.array_equal(*levels)
-    assert one.original.shape == one.jpeg.shape == (64, 64, 3)
-    assert (one.stored.height, one.stored.width) == (64, 64)
+def test_the_original_is_what_was_compressed() -> None:
     high = RandomCompression((), 0.0, 100, 100)
-    original, jpeg, stored = high(pixels, np.random.default_rng(5))
+    original, jpeg, stored = high(photograph(71, 71), np.random.default_rng(5))
     assert np.abs(jpeg.astype(int) - original).mean() < 6  # chroma is subsampled
     luma = stored.components[0]
     block = cv2.idct((luma.levels[2, 3] * luma.table).astype(np.float32)) + 128
@@ -98,16 +88,17 @@ def test_random_compression_draws_as_told() -> None:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_random_compression_uses_every_encoder(encoder: str) -> None:
+def test_random_compression_is_reproducible_with_every_encoder(encoder: str) -> None:
     pixels = photograph(71, 71)
     compression = RandomCompression(encoders=((encoder, 1.0),), double_share=0.3)
     for seed in range(4):
         one, other = (compression(pixels, np.random.default_rng(seed)) for _ in range(2))
         assert one.jpeg.shape == one.original.shape == (64, 64, 3)
+        np.testing.assert_array_equal(one.original, other.original)
         np.testing.assert_array_equal(one.jpeg, other.jpeg)
         levels = [pair.stored.components[0].levels for pair in (one, other)]
         np.testing.assert_array_equal(*levels)
-        assert one.stored.sampling is Sampling.S420
+        assert one.stored.describe() == "64x64 YCbCr 4:2:0"
         assert np.abs(one.jpeg.astype(int) - one.original).mean() < 40
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ import torch
 
 from data.datasets import DatasetError
 from data.degradation import RandomCompression
-from data.training_crops import TrainingCrops, TrainingImages, crop_batches, default_workers
+from data.training_crops import (
+    TrainingBatch,
+    TrainingCrops,
+    TrainingImages,
+    crop_batches,
+    default_workers,
+)
 from models.restore.layouts import network_view
 from tests.conftest import photograph
 from utils.image_io import find_images, write_png
@@ -37,6 +44,18 @@ def _crops(folder: Path, seed: int = 1, memory_gib: float = 1.0) -> TrainingCrop
     return TrainingCrops(_images(folder, memory_gib), 64, compression, seed, network_view)
 
 
+def _crops_of(*paths: Path, **options: Any) -> TrainingCrops:
+    """Crops of single compression in 4:2:0; two of one index are the same."""
+    images = TrainingImages(paths, 71, 1.0, quiet=True)
+    crops = TrainingCrops(images, 64, RandomCompression(), 1, network_view, **options)
+    np.testing.assert_array_equal(crops[3].image, crops[3].image)
+    return crops
+
+
+def _is_gray(crop: TrainingBatch) -> bool:
+    return bool((crop.image == crop.image[:1]).all())
+
+
 def test_crops_have_the_networks_shapes_and_their_own_jpeg(folder: Path) -> None:
     crop = _crops(folder)[3]
     assert crop.qts.shape == (3, 8, 8)
@@ -44,8 +63,8 @@ def test_crops_have_the_networks_shapes_and_their_own_jpeg(folder: Path) -> None
     assert crop.c_coef.shape == (2, 4, 4, 8, 8)
     assert crop.chroma_detail.shape == (2, 64, 64)
     assert crop.image.shape == crop.jpeg.shape == (3, 64, 64)
-    assert crop.image.dtype == np.uint8
-    assert 0 < np.abs(crop.jpeg.astype(int) - crop.image).mean() < 30
+    assert crop.image.dtype == torch.uint8
+    assert 0 < (crop.jpeg.int() - crop.image).abs().float().mean() < 30
 
 
 def test_crops_are_a_function_of_seed_and_index(folder: Path) -> None:
@@ -62,12 +81,10 @@ def test_candidates_draw_crops_by_their_share_of_the_error(tmp_path: Path) -> No
     image = np.full((100, 400, 3), 128, np.uint8)
     image[:, 200:] = rng.integers(90, 166, (100, 200, 3))
     write_png(tmp_path / "half.png", image)
-    images = TrainingImages(find_images(tmp_path), 71, 1.0, quiet=True)
 
     def busy_share(candidates: int) -> float:
-        crops = TrainingCrops(images, 64, RandomCompression(), 1, network_view, candidates)
-        assert np.array_equal(crops[7].image, crops[7].image)
-        return float(np.mean([np.ptp(crops[i].image) > 40 for i in range(60)]))
+        crops = _crops_of(tmp_path / "half.png", candidates=candidates)
+        return float(np.mean([np.ptp(crops[i].image.numpy()) > 40 for i in range(60)]))
 
     # A crop of 71 pixels touches the right half at 200 of 330 places; that none of six does is
     # rare, and one that does not has next to no error.
@@ -79,13 +96,10 @@ def test_reduced_crops_show_more_of_the_image(tmp_path: Path) -> None:
     """The colour of the image changes along its rows: by 0.4 levels a pixel, 0.8 at half size."""
     ramp = np.tile((np.arange(400) * 0.4 + 40)[None, :, None], (200, 1, 3)).astype(np.uint8)
     write_png(tmp_path / "ramp.png", ramp)
-    images = TrainingImages([tmp_path / "ramp.png"], 71, 1.0, quiet=True)
 
     def slopes(smallest: float) -> list[float]:
-        compression = RandomCompression()
-        crops = TrainingCrops(*(images, 64, compression, 1, network_view), smallest_scale=smallest)
-        np.testing.assert_array_equal(crops[3].image, crops[3].image)
-        return [np.ptp(crops[i].image) / 63 for i in range(40)]
+        crops = _crops_of(tmp_path / "ramp.png", smallest_scale=smallest)
+        return [np.ptp(crops[i].image.numpy()) / 63 for i in range(40)]
 
     assert min(slopes(1.0)) > 0.35
     assert max(slopes(1.0)) < 0.45
@@ -96,16 +110,11 @@ def test_reduced_crops_show_more_of_the_image(tmp_path: Path) -> None:
 
 
 def test_drawn_and_gray_crops_come_as_told(folder: Path) -> None:
-    images = TrainingImages([folder / "0.png", folder / "1.png"], 71, 1.0, quiet=True)
+    photographs = (folder / "0.png", folder / "1.png")
 
     def gray_share(drawn: float, desaturated: float) -> float:
-        crops = TrainingCrops(
-            *(images, 64, RandomCompression(), 1, network_view),
-            drawn_share=drawn,
-            desaturated_share=desaturated,
-        )
-        np.testing.assert_array_equal(crops[3].image, crops[3].image)
-        return float(np.mean([np.ptp(crops[i].image, axis=0).max() == 0 for i in range(60)]))
+        crops = _crops_of(*photographs, drawn_share=drawn, desaturated_share=desaturated)
+        return float(np.mean([_is_gray(crops[i]) for i in range(60)]))
 
     assert gray_share(0, 0) == 0
     assert gray_share(0, 1) == 1
@@ -120,11 +129,7 @@ def test_smooth_chroma_keeps_luma_and_means(tmp_path: Path) -> None:
     write_png(tmp_path / "flat.png", np.full((100, 100, 3), colors[0]))
 
     def crop(name: str, share: float) -> np.ndarray:
-        images = TrainingImages([tmp_path / name], 71, 1.0, quiet=True)
-        crops = TrainingCrops(
-            *(images, 64, RandomCompression(), 1, network_view), smooth_chroma_share=share
-        )
-        return crops[3].image.astype(float)
+        return _crops_of(tmp_path / name, smooth_chroma_share=share)[3].image.double().numpy()
 
     sharp, smooth = crop("columns.png", 0), crop("columns.png", 1)
     weights = [0.299, 0.587, 0.114]
@@ -140,13 +145,9 @@ def test_only_named_kinds_are_drawn(folder: Path) -> None:
     """Codes have two colours, flat in squares; noise has many."""
 
     def colors(kind: str) -> int:
-        crops = TrainingCrops(
-            *(_images(folder), 64, RandomCompression(), 1, network_view),
-            drawn_share=1.0,
-            drawn_kinds=(kind,),
-        )
-        pixels = np.concatenate([crops[index].image.reshape(3, -1) for index in range(6)], axis=1)
-        return len(np.unique(pixels, axis=1).T)
+        crops = _crops_of(folder / "0.png", drawn_share=1.0, drawn_kinds=(kind,))
+        pixels = torch.cat([crops[index].image.flatten(1) for index in range(6)], 1)
+        return len(pixels.unique(dim=1).T)
 
     assert 10 * colors("codes") < colors("noisy")
 
@@ -157,10 +158,10 @@ def test_levels_belong_to_the_crop(folder: Path) -> None:
     crops = TrainingCrops(_images(folder), 64, compression, 0, network_view)
     for index in range(8):
         crop = crops[index]
-        luma = np.tensordot([0.299, 0.587, 0.114], crop.image.astype(float), 1) - 128
+        luma = np.tensordot([0.299, 0.587, 0.114], crop.image.double(), 1) - 128
         means = luma.reshape(8, 8, 8, 8).mean((1, 3)) * 8
         stored = crop.y_coef[0, :, :, 0, 0] * crop.qts[0, 0, 0]
-        assert np.abs(stored - means).max() <= crop.qts[0, 0, 0] / 2 + 4
+        assert np.abs(stored.numpy() - means).max() <= crop.qts[0, 0, 0] / 2 + 4
 
 
 def test_unusable_images_are_named(folder: Path) -> None:
@@ -205,7 +206,7 @@ def test_loader_processes_by_device() -> None:
 
 def test_samplings_are_mixed_as_told(folder: Path) -> None:
     crops = [_crops(folder)[index] for index in range(60)]
-    gray = [c for c in crops if (c.c_coef == 0).all() and np.ptp(c.image, axis=0).max() == 0]
+    gray = [crop for crop in crops if (crop.c_coef == 0).all() and _is_gray(crop)]
     full = [c for c in crops if c.chroma_detail.any()]
     assert 4 <= len(gray) <= 30  # a quarter of the images is gray themselves
     assert 4 <= len(full) <= 22

@@ -8,7 +8,6 @@ serialised: damaged tags stay as they are and harm no other.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from utils.metadata.record import Density
@@ -21,6 +20,9 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 
 _WHOLE_NUMBERS = (1, 3, 4, 6, 8, 9)
 
+_LARGEST = (1 << 32) - 1
+"""Offsets have 32 bits."""
+
 
 class Upright(NamedTuple):
     """exif: the block as it suits the turned picture. orientation: 1..8, how it was stored."""
@@ -29,15 +31,16 @@ class Upright(NamedTuple):
     orientation: int
 
 
-class _Entry(NamedTuple):
-    """at: position of an IFD's entry. values: how many. place: where they lie,
-    in the entry or elsewhere."""
+class Entry(NamedTuple):
+    """at: position of an IFD's entry. values: how many. place: where they lie, in the entry or
+    elsewhere. raw: the 12 bytes of the entry."""
 
     at: int
     tag: int
     kind: int
     values: int
     place: int
+    raw: bytes
 
     @property
     def size(self) -> int:
@@ -55,8 +58,8 @@ def upright(block: bytes) -> Upright:
     The thumbnail's directory (IFD1) is cut off by its pointer; its bytes stay where they are,
     which nothing refers to any more.
     """
-    exif = _Block(block)
-    directory = exif.directory(exif.number(4, 4))
+    exif = Block(block)
+    directory = exif.directory()
     orientation = 1
     for entry in directory:
         if entry.tag == _ORIENTATION and entry.kind in _WHOLE_NUMBERS and entry.values:
@@ -73,8 +76,8 @@ def upright(block: bytes) -> Upright:
 
 def density(block: bytes) -> Density | None:
     """The resolution that IFD0 states, None where it does not or cannot be understood."""
-    exif = _Block(block)
-    entries = {entry.tag: entry for entry in exif.directory(exif.number(4, 4))}
+    exif = Block(block)
+    entries = {entry.tag: entry for entry in exif.directory()}
     sides = []
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
         entry = entries.get(tag)
@@ -89,27 +92,18 @@ def density(block: bytes) -> Density | None:
     return Density(sides[0], sides[1], "cm" if code == 3 else "inch") if code in (2, 3) else None
 
 
-def entries(block: bytes) -> dict[int, bytes]:
-    """The 12 bytes of each entry of IFD0 by its tag; of several with one tag, the first."""
-    exif = _Block(block)
-    found: dict[int, bytes] = {}
-    for entry in exif.directory(exif.number(4, 4)):
-        found.setdefault(entry.tag, bytes(exif.data[entry.at : entry.at + 12]))
-    return found
-
-
 def taken_from(tiff: bytes, without: Container[int]) -> bytes | None:
     """The EXIF of a TIFF as a block of its own: IFD0 without some tags, and what it points to.
 
     Every value keeps its bytes, damaged ones too; only their places are new. (So are those of a
     maker's note, whose own offsets may count from the start of the file.) None where there is none.
     """
-    source = _Block(tiff)
-    found = [e for e in source.directory(source.number(4, 4)) if e.tag not in without]
+    source = Block(tiff)
+    found = [e for e in source.directory() if e.tag not in without]
     if not found:
         return None
-    block = _Block(tiff[:4] + bytes(4))
-    block.put(4, block.appended(source, found, depth=0))
+    block = Block(tiff[:4] + bytes(4))
+    block.put(4, block.copied(source, found))
     return bytes(block.data)
 
 
@@ -117,66 +111,67 @@ _DIRECTORIES = (EXIF_IFD, 0x8825, 0xA005)
 """Tags of which the value is the place of a directory: EXIF, GPS, interoperability."""
 
 
-@dataclass
-class _Block:
+class Block:
     """The bytes of a block, and what can be read of them; beyond their end all is zero."""
-
-    data: bytearray
-    order: Literal["little", "big"]
 
     def __init__(self, block: bytes) -> None:
         self.data = bytearray(block)
-        self.order = "little" if block[:2] == b"II" else "big"
+        self.order: Literal["little", "big"] = "little" if block[:2] == b"II" else "big"
 
     def number(self, at: int, width: int) -> int:
+        """The number that stands in ``width`` bytes."""
         return int.from_bytes(self.data[at : at + width], self.order)
 
     def put(self, at: int, value: bytes) -> None:
+        """Write over what stands there, if there is room."""
         if at + len(value) <= len(self.data):
             self.data[at : at + len(value)] = value
 
-    def directory(self, at: int) -> list[_Entry]:
-        """The entries of an IFD, as many of those announced as lie within the block."""
-        entries: list[_Entry] = []
+    def append(self, value: bytes) -> bytes:
+        """Put a value behind all else, at an even place, and return that as an offset."""
+        self.data += b"\0" * (len(self.data) % 2)
+        place = len(self.data)
+        self.data += value
+        if len(self.data) > _LARGEST:
+            raise ValueError("a TIFF ends at 4 GB")
+        return place.to_bytes(4, self.order)
+
+    def directory(self, at: int | None = None) -> list[Entry]:
+        """The entries of an IFD (IFD0), as many of those announced as lie within the block."""
+        at = self.number(4, 4) if at is None else at
+        entries: list[Entry] = []
         for place in range(at + 2, at + 2 + 12 * self.number(at, 2), 12) if at >= 8 else ():
             if place + 12 > len(self.data):
                 break
             tag, kind, count = (self.number(place + i, n) for i, n in ((0, 2), (2, 2), (4, 4)))
             inside = _SIZES.get(kind, 0) * count <= 4
             value = place + 8 if inside else self.number(place + 8, 4)
-            entries.append(_Entry(place, tag, kind, count, value))
+            raw = bytes(self.data[place : place + 12])
+            entries.append(Entry(place, tag, kind, count, value, raw))
         return entries
 
-    def appended(self, source: _Block, found: list[_Entry], depth: int) -> bytes:
-        """Copy a directory of another block of this order, with all its values; its new place.
+    def copied(self, source: Block, found: list[Entry], depth: int = 0) -> bytes:
+        """Append a directory of another block of this order, with all its values; its new place.
 
         Of several entries with one tag the first is copied, and no more than twice the source in
         all: a small file whose directories or values overlap must not become a huge block.
         """
-        copied = []
+        entries = []
         for entry in reversed({entry.tag: entry for entry in reversed(found)}.values()):
-            end = entry.place + entry.size
+            end, raw = entry.place + entry.size, entry.raw
             room = 2 * len(source.data) - len(self.data)
             if entry.size > 4 and (end > len(source.data) or entry.size > room):
                 continue
-            raw = bytes(source.data[entry.at : entry.at + 12])
-            value = bytes(source.data[entry.place : end])
             if entry.tag in _DIRECTORIES and entry.kind in (4, 13) and depth < 2:
-                inner = source.directory(int.from_bytes(value[:4], self.order))
-                raw = raw[:8] + self.appended(source, inner, depth + 1)
+                inner = source.directory(source.number(entry.place, 4))
+                raw = raw[:8] + self.copied(source, inner, depth + 1)
             elif entry.size > 4:
-                raw = raw[:8] + self._append(value)
-            copied.append(raw)
-        count = len(copied).to_bytes(2, self.order)
-        return self._append(count + b"".join(copied) + bytes(4))
+                raw = raw[:8] + self.append(bytes(source.data[entry.place : end]))
+            entries.append(raw)
+        count = len(entries).to_bytes(2, self.order)
+        return self.append(count + b"".join(entries) + bytes(4))
 
-    def _append(self, value: bytes) -> bytes:
-        self.data += b"\0" * (len(self.data) % 2)
-        place = len(self.data)
-        self.data += value
-        return place.to_bytes(4, self.order)
-
-    def exchange_sides(self, directory: list[_Entry]) -> None:
+    def exchange_sides(self, directory: list[Entry]) -> None:
         """PixelXDimension and PixelYDimension, with their types."""
         inner = next((e for e in directory if e.tag == EXIF_IFD and e.kind in (4, 13)), None)
         if inner is None:
@@ -186,7 +181,7 @@ class _Block:
             one, other = (slice(found[tag].at + 2, found[tag].at + 12) for tag in (_WIDTH, _HEIGHT))
             self.data[one], self.data[other] = self.data[other], self.data[one]
 
-    def cut_thumbnail(self, directory: list[_Entry]) -> None:
+    def cut_thumbnail(self, directory: list[Entry]) -> None:
         """Zero the pointer from IFD0 to IFD1, where there is one.
 
         Some programs leave the pointer out, so that a value stands in its place.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Literal
 
 from utils.metadata import xmp
 from utils.metadata.exif import is_exif
@@ -38,7 +40,7 @@ _LONGEST = 65533
 
 _TOO_LONG = "is too long for a JPEG and was left out"
 _BEHIND = "left out: only the file's first picture is restored"
-_JFIF_UNITS = ("none", "inch", "cm")
+_JFIF_UNITS: tuple[Literal["none", "inch", "cm"], ...] = ("none", "inch", "cm")
 
 
 def read(data: bytes) -> Metadata:
@@ -60,22 +62,20 @@ def read(data: bytes) -> Metadata:
             others.append((code, payload))
     exifs, packets, extended, resources, profile, comments = found.values()
     exifs = [block[1:] for block in exifs]
-    problems: list[str] = []
-    whole = _profile(profile, problems)
-    rest = _extended(extended, problems)
     # A second block of its own is one segment more; else it goes on where the first ended.
     parts = [exifs[0], *(e for e in exifs[1:] if not is_exif(e))] if exifs else []
     others += [(_APP1, EXIF + b"\0" + e) for e in exifs[1:] if is_exif(e)]
     others += [(_APP1, XMP + packet) for packet in packets[1:]]
     behind = further_pictures(data, picture_end(data), b"".join(packets))
+    problems: list[str] = []
     return Metadata(
         exif=b"".join(parts) or None,
         exif_parts=max(1, len(parts)),
+        icc_profile=_profile(profile, problems),
         xmp=packets[0] if packets else None,
-        extended_xmp=rest,
+        extended_xmp=_extended(extended, problems),
         photoshop=b"".join(resources) or None,
         comments=tuple(comments),
-        icc_profile=whole,
         density=density,
         segments=tuple(others),
         left_out=(*dict.fromkeys(left_out), *(Lost(what, _BEHIND) for what in behind)),
@@ -105,10 +105,8 @@ def name(code: int, payload: bytes) -> str:
 
 
 def _density(jfif: bytes) -> Density | None:
-    unit, x, y = jfif[7:8], int.from_bytes(jfif[8:10], "big"), int.from_bytes(jfif[10:12], "big")
-    if not unit or unit[0] > 2 or not x or not y:
-        return None
-    return Density(x, y, _JFIF_UNITS[unit[0]])  # type: ignore[arg-type]
+    unit, x, y = struct.unpack(">BHH", jfif[7:12].ljust(5, b"\0"))
+    return Density(x, y, _JFIF_UNITS[unit]) if unit <= 2 and x and y else None
 
 
 def _profile(parts: list[bytes], problems: list[str]) -> bytes | None:
@@ -213,16 +211,11 @@ def _cut(data: bytes, length: int) -> Iterator[bytes]:
 
 def _jfif_density(density: Density) -> bytes:
     """Unit and two numbers of 16 bits: in dots per inch, or per cm where that is closer."""
-    choices = [(density.x, density.y, _JFIF_UNITS.index("none"))]
-    if density.unit != "none":
-        choices = [
-            (density.x * density.metre * unit, density.y * density.metre * unit, code)
-            for unit, code in ((INCH, 1), (0.01, 2))
-        ]
-        if density.unit == "cm":
-            choices.reverse()
+    in_inches, in_cm = (*density.per(INCH), 1), (*density.per(0.01), 2)
+    choices = [in_cm, in_inches] if density.unit == "cm" else [in_inches, in_cm]
+    if density.unit == "none":
+        choices = [(density.x, density.y, 0)]
     x, y, code = min(
         choices, key=lambda c: round(abs(c[0] - round(c[0])) + abs(c[1] - round(c[1])), 2)
     )
-    sides = [max(1, min(65535, round(n))) for n in (x, y)]
-    return bytes((code,)) + sides[0].to_bytes(2, "big") + sides[1].to_bytes(2, "big")
+    return struct.pack(">BHH", code, *(max(1, min(65535, round(n))) for n in (x, y)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from utils.metadata import png, webp
@@ -27,17 +28,14 @@ def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
     if len(text) > _LONGEST:
         return encoded
     if encoded.startswith(png.SIGNATURE):
-        return (
-            encoded[: png.AFTER_HEADER] + png.chunk(_PNG_NAME, text) + encoded[png.AFTER_HEADER :]
-        )
+        at = png.AFTER_HEADER
+        return encoded[:at] + png.chunk(_PNG_NAME, text) + encoded[at:]
     if webp.is_webp(encoded):
         return webp.with_chunk(encoded, WEBP_NAME, text)
     if encoded[:2] == b"\xff\xd8":
-        at = 2  # behind the others: some programs look for EXIF in the first place only
-        for each in segments(encoded):
-            if not (0xE0 <= each.code <= 0xEF or each.code == 0xFE):
-                break
-            at = each.end
+        # Behind the others: some programs look for EXIF in the first place only.
+        others = takewhile(lambda s: 0xE0 <= s.code <= 0xEF or s.code == 0xFE, segments(encoded))
+        at = max((s.end for s in others), default=2)
         return encoded[:at] + segment(JPEG_CODE, JPEG_NAME + text) + encoded[at:]
     if encoded[:4] in (b"II*\0", b"MM\0*"):
         return encoded + text + _TIFF_NAME + struct.pack(">L", len(text))

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 from utils.metadata.exif import is_exif
 from utils.metadata.record import Density, Lost, Metadata, whole_xmp
@@ -128,8 +129,8 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
         room -= len(payload)
         if room < 0:
             what = "XMP" if payload.startswith(_XMP) else "a text"
-            what = f"{what} of {len(payload) / 1e6:.1f} MB"
-            lost.append(Lost(what, "is too long for a PNG and was left out"))
+            size = f"{len(payload) / 1e6:.1f} MB"
+            lost.append(Lost(f"{what} of {size}", "is too long for a PNG and was left out"))
         elif payload:
             parts.append((kind, payload))
     written = b"".join(chunk(kind, payload) for kind, payload in parts)
@@ -138,12 +139,9 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
 
 def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
     """What only a PNG has a place for, among ``chunks``; a JPEG takes comments too."""
-    names = []
-    for kind, payload in metadata.chunks:
-        if kind in _TEXTS:
-            keyword = _keyword(payload).decode("latin-1")
-            if keyword != "Comment" or not for_jpeg:
-                names.append(f'the text "{keyword}"')
+    keywords = [_keyword(payload) for kind, payload in metadata.chunks if kind in _TEXTS]
+    kept = b"Comment" if for_jpeg else None
+    names = [f'the text "{each.decode("latin-1")}"' for each in keywords if each != kept]
     colours = [kind.decode() for kind, _ in metadata.chunks if kind in _COLOURS and kind != b"sRGB"]
     return names + ([f"what it says of its colours ({', '.join(colours)})"] if colours else [])
 
@@ -205,19 +203,16 @@ def _comment(comment: bytes, lost: list[Lost]) -> tuple[bytes, bytes]:
     if b"\0" in text:
         lost.append(Lost("a comment that is no text", "left out: PNG has no place for that"))
         return b"tEXt", b""
-    latin_1 = b"tEXt", b"Comment\0" + text
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return latin_1
-    return latin_1 if text.isascii() else (b"iTXt", b"Comment\0\0\0\0\0" + text)
+    with suppress(UnicodeDecodeError):
+        if not text.decode().isascii():
+            return b"iTXt", b"Comment\0\0\0\0\0" + text
+    return b"tEXt", b"Comment\0" + text
 
 
 def _physical(density: Density) -> bytes:
     if density.unit == "none":  # those of a picture's ratio
         return struct.pack(">IIB", round(density.x), round(density.y), 0)
-    sides = (max(1, round(n * density.metre)) for n in (density.x, density.y))
-    return struct.pack(">IIB", *sides, 1)
+    return struct.pack(">IIB", *(max(1, round(n)) for n in density.per(1)), 1)
 
 
 def _raw_profile(text: bytes) -> bytes | None:

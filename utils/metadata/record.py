@@ -36,10 +36,10 @@ class Density:
     y: float
     unit: Literal["inch", "cm", "metre", "none"]
 
-    @property
-    def metre(self) -> float:
-        """Units in a metre, 1 where there is none."""
-        return {"inch": 1 / INCH, "cm": 100.0, "metre": 1.0, "none": 1.0}[self.unit]
+    def per(self, metres: float) -> tuple[float, float]:
+        """Horizontal and vertical samples in so many metres."""
+        units = {"inch": 1 / INCH, "cm": 100.0, "metre": 1.0, "none": 1.0}[self.unit]
+        return self.x * units * metres, self.y * units * metres
 
     @property
     def says_something(self) -> bool:
@@ -53,8 +53,7 @@ class Density:
     def __str__(self) -> str:
         if self.unit == "none":
             return f"pixels of {self.y:g}:{self.x:g}"
-        dpi = [n * self.metre * INCH for n in (self.x, self.y)]
-        return " x ".join(f"{n:.4g}" for n in dict.fromkeys(dpi)) + " dpi"
+        return " x ".join(f"{dpi:.4g}" for dpi in dict.fromkeys(self.per(INCH))) + " dpi"
 
 
 @dataclass(frozen=True)

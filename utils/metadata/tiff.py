@@ -15,15 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.metadata.exif import entries, is_exif
+from utils.metadata.exif import Block, is_exif
 from utils.metadata.record import Density, Lost, Metadata, whole_xmp
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
 _FORMATS = {_SHORT: "H", _LONG: "L"}
 _STRIP_BYTES = 1 << 18
-_LARGEST = (1 << 32) - 1
-"""Offsets have 32 bits."""
-
 _XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
 _IPTC_RESOURCE = b"8BIM\x04\x04\0\0"
 
@@ -63,39 +60,34 @@ def encoded(
         ValueError: more than 4 GB.
     """
     lost: list[Lost] = []
-    block = metadata.exif if metadata.exif and is_exif(metadata.exif) else None
-    if metadata.exif and block is None:
+    block = Block(b"II*\0\0\0\0\0")
+    if metadata.exif and is_exif(metadata.exif):
+        block = Block(metadata.exif)
+    elif metadata.exif:
         lost.append(Lost("EXIF", "cannot be read and was left out"))
-    order = ">" if block and block[:2] == b"MM" else "<"
-    data = bytearray(block or b"II*\0\0\0\0\0")
-    data[2:4] = struct.pack(f"{order}H", 42)
-    tags = {tag: entry for tag, entry in entries(bytes(data)).items() if tag not in STRUCTURE}
+    order = "<" if block.order == "little" else ">"
+    block.data[2:4] = struct.pack(f"{order}H", 42)
+    # Of several entries with one tag the first counts.
+    tags = {e.tag: e.raw for e in reversed(block.directory()) if e.tag not in STRUCTURE}
 
     def put(tag: int, kind: int, *values: int) -> None:
         store(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))
 
     def store(tag: int, kind: int, count: int, value: bytes) -> None:
-        place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(f"{order}L", add(value))
+        place = value.ljust(4, b"\0") if len(value) <= 4 else block.append(value)
         tags[tag] = struct.pack(f"{order}HHL", tag, kind, count) + place
-
-    def add(value: bytes) -> int:
-        data.extend(b"\0" * (len(data) % 2))
-        data.extend(value)
-        if len(data) > _LARGEST:
-            raise ValueError("a TIFF ends at 4 GB")
-        return len(data) - len(value)
 
     samples = image if image.ndim == 3 else image[:, :, None]
     height, width, count = samples.shape
     rows = max(1, _STRIP_BYTES // (width * count))
     strips = [_compressed(samples[top : top + rows]) for top in range(0, height, rows)]
-    places = [add(strip) for strip in strips]
+    places = [block.append(strip) for strip in strips]
     put(256, _LONG, width)
     put(257, _LONG, height)
     put(258, _SHORT, *([8] * count))
     put(259, _SHORT, 8)  # deflate
     put(262, _SHORT, {"gray": 1, "RGB": 2, "CMYK": 5}[colors])
-    put(273, _LONG, *places)
+    store(273, _LONG, len(places), b"".join(places))
     put(274, _SHORT, 1)
     put(277, _SHORT, count)
     put(278, _LONG, rows)
@@ -118,8 +110,8 @@ def encoded(
         if value:
             store(tag, kind, len(value), value)
     directory = struct.pack(f"{order}H", len(tags)) + b"".join(tags[tag] for tag in sorted(tags))
-    data[4:8] = struct.pack(f"{order}L", add(directory + bytes(4)))
-    return bytes(data), lost
+    block.data[4:8] = block.append(directory + bytes(4))
+    return bytes(block.data), lost
 
 
 def _compressed(rows: NDArray[np.uint8]) -> bytes:
@@ -130,7 +122,6 @@ def _compressed(rows: NDArray[np.uint8]) -> bytes:
 
 def _resolution(density: Density) -> tuple[float, float, int]:
     """Two numbers, and the code of their unit: 1 none, 2 inch, 3 cm."""
-    if density.unit == "none":
-        return density.x, density.y, 1
-    factor = 0.01 if density.unit == "metre" else 1.0
-    return density.x * factor, density.y * factor, 2 if density.unit == "inch" else 3
+    if density.unit == "metre":
+        return *density.per(0.01), 3
+    return density.x, density.y, {"none": 1, "inch": 2, "cm": 3}[density.unit]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from utils.metadata.record import Lost, Metadata, whole_xmp
+from utils.pillow import opened
 
 
 def is_webp(data: bytes) -> bool:
@@ -47,21 +48,12 @@ def with_chunk(encoded: bytes, kind: bytes, payload: bytes) -> bytes:
     """A WebP with one chunk more at its end, in the extended format that allows for it."""
     body = encoded[12:]
     if body[:4] != b"VP8X":
-        width, height, alpha = _size_of_simple(body)
-        flags = struct.pack("<I", 0x10 if alpha else 0)
-        sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+        with opened(encoded) as image:
+            flags = struct.pack("<I", 0x10 if image.mode == "RGBA" else 0)
+            sides = b"".join((side - 1).to_bytes(3, "little") for side in image.size)
         body = b"VP8X" + struct.pack("<I", 10) + flags + sides + body
     body += kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-
-
-def _size_of_simple(body: bytes) -> tuple[int, int, bool]:
-    """Width, height and transparency of the only chunk of a simple file (RFC 9649, 2.5, 2.6)."""
-    if body[:4] == b"VP8L":  # after a signature, 14 bits each, and one
-        bits = int.from_bytes(body[9:13], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
-    width, height = struct.unpack_from("<HH", body, 14)  # after a frame tag and a start code
-    return width & 0x3FFF, height & 0x3FFF, False
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -81,7 +81,7 @@ class _Descriptions:
     def __init__(self, text: bytes) -> None:
         self.text = text.rstrip(b"\0")
         self.starts: list[tuple[int, set[str]]] = []
-        self.first = self.end = -1
+        self.end = -1
         self._outside: dict[str, str] = {}
         self._declared: dict[str, str] = {}
         self._depth = 0

@@ -15,11 +15,15 @@ from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
 
+Restore = Callable[..., tuple[FileResult, Path]]
+"""(bytes of a file, format of the result, name of the file) -> what happened, the result."""
+
+ExifTool = Callable[[Path], dict[str, Any]]
+"""All that ExifTool finds in a file's metadata, not what it says of the file and its pixels."""
+
 
 @pytest.fixture
-def restore(restorer: Restorer, tmp_path: Path) -> Callable[..., tuple[FileResult, Path]]:
-    """(bytes of a file, format of the result, name of the file) -> what happened, the result."""
-
+def restore(restorer: Restorer, tmp_path: Path) -> Restore:
     def run(data: bytes, file_format: Any, name: str = "a.jpg") -> tuple[FileResult, Path]:
         source, target = tmp_path / name, tmp_path / f"out.{file_format}"
         source.write_bytes(data)
@@ -33,8 +37,7 @@ def restore(restorer: Restorer, tmp_path: Path) -> Callable[..., tuple[FileResul
 
 
 @pytest.fixture
-def exiftool() -> Callable[[Path], dict[str, Any]]:
-    """All that ExifTool finds in a file's metadata, not what it says of the file and its pixels."""
+def exiftool() -> ExifTool:
     if shutil.which("exiftool") is None:
         pytest.skip("ExifTool is not installed (Debian: libimage-exiftool-perl)")
 

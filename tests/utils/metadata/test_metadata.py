@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,18 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from data.jpeg import decode_jpeg, encode_jpeg
-from jobs.restore_files import FileResult
 from tests import metadata_files as made
 from tests.conftest import ROOT, photograph
 from tests.metadata_files import segment
+from tests.utils.metadata.conftest import ExifTool, Restore
 from utils.metadata import exif, png, read_metadata, xmp
 from utils.metadata.jpeg_segments import segments
 
 FORMATS = ("png", "webp", "jpg")
-
-
-Restore = Callable[..., tuple[FileResult, Path]]
-ExifTool = Callable[[Path], dict[str, Any]]
 
 CASES: dict[str, Callable[[], bytes]] = {
     "little endian": lambda: made.jpeg(made.exif_segment(made.exif(6, "<"))),
@@ -89,11 +85,9 @@ def test_exif_is_the_same_byte_for_byte(
     at = struct.unpack_from(f"{order}L", expected, pointer)[0] + 2 + 12 + 8
     expected[at : at + 2] = block[at : at + 2]
     expected[pointer : pointer + 4] = bytes(4)
-    one, other = (expected.find(struct.pack(f"{order}H", tag)) for tag in (0xA002, 0xA003))
-    (
-        expected[one + 2 : one + 12],
-        expected[other + 2 : other + 12],
-    ) = expected[other + 2 : other + 12], expected[one + 2 : one + 12]
+    places = [expected.find(struct.pack(f"{order}H", tag)) for tag in (0xA002, 0xA003)]
+    one, other = (slice(at + 2, at + 12) for at in places)
+    expected[one], expected[other] = expected[other], expected[one]
     _, target = restore(made.jpeg(made.exif_segment(block)), file_format)
     with Image.open(target) as image:
         assert image.info["exif"].removeprefix(b"Exif\0\0") == bytes(expected)
@@ -232,7 +226,7 @@ def test_a_large_packet_of_a_png_goes_into_a_jpeg_as_extended_xmp(
     assert str(exiftool(target)["XMP-xmp:Nickname"]) == "n" * 100_000
 
 
-def test_damaged_extended_xmp_is_said(restore: Restore) -> None:
+def test_damaged_extended_xmp_is_said() -> None:
     whole = made.extended_xmp_segments()
     found = read_metadata(made.jpeg(whole[:-60_000]))  # the first part is the last to come
     assert found.xmp is not None

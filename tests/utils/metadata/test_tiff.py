@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,19 +15,15 @@ from data.cmyk import ink_to_rgb
 from data.jpeg import encode_jpeg, read_jpeg
 from jobs.earlier_results import earlier_result, made_of
 from jobs.plan_files import FileJob
-from jobs.restore_files import FileResult, OutputSettings, restore_file
+from jobs.restore_files import OutputSettings, restore_file
 from models.restore.restorer import Restorer
 from tests import made_jpegs
 from tests import metadata_files as made
 from tests.conftest import photograph
+from tests.utils.metadata.conftest import ExifTool, Restore
 from utils.image_io import read_image
 from utils.metadata import read_metadata
 from utils.picture_files import encoded_picture
-
-Restore = Callable[..., tuple[FileResult, Path]]
-
-
-ExifTool = Callable[[Path], dict[str, Any]]
 
 
 @pytest.mark.parametrize(("gray", "alpha"), [(False, False), (False, True), (True, False)])
