@@ -1,12 +1,8 @@
 """PSNR, SSIM and PSNR-B of 8-bit images, as the JPEG artifact removal literature reports them.
 
-Every figure is taken over the whole image, no border cut. ``restored`` and ``original`` are
-(H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty, of one shape; all else is a ValueError.
-A restored image is clamped and rounded to 8 bits first, which cannot be forgotten as nothing but
-uint8 is taken. Arguments are keyword-only: PSNR-B is not symmetric, and a swap would go unnoticed.
-
-A metric that is not defined at an image's size is nan there, so that a single small image in a
-folder does not end an evaluation; averages leave the nan out.
+Every figure is taken over the whole image, no border cut. A restored image is clamped and rounded
+to 8 bits first; these functions refuse anything but uint8 so that this cannot be forgotten.
+Arguments are keyword-only: PSNR-B is not symmetric, and a swap would go unnoticed.
 """
 
 from __future__ import annotations
@@ -44,8 +40,15 @@ class Scores(NamedTuple):
 def psnr(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio over all samples (all channels together), peak 255.
 
+    Args:
+        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.
+        original: same shape, dtype and range.
+
     Returns:
         10 log10(255^2 / MSE) in dB; infinity for identical images.
+
+    Raises:
+        ValueError: not uint8 arrays of one of these shapes, or of different shapes.
     """
     _check_pair(restored, original)
     return _decibels(_mean_squared_error(restored, original))
@@ -58,15 +61,21 @@ def ssim(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     similarity, IEEE Transactions on Image Processing 13(4), 2004. K1 = 0.01, K2 = 0.03, weighted
     population variances and covariance, no downsampling.
 
+    Args:
+        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], both sides at least 11.
+        original: same shape, dtype and range.
+
     Returns:
-        The mean over all windows that lie inside the image and over the channels, in [-1, 1]; nan
-        below 11 pixels a side.
+        The mean over all windows that lie inside the image and over the channels, in [-1, 1].
+
+    Raises:
+        ValueError: not uint8 arrays of one of these shapes, of different shapes, or too small to
+            hold one window. `measure` gives nan in this last case.
     """
     _check_pair(restored, original)
-    if min(original.shape[:2]) < SSIM_WINDOW:
-        return math.nan
-    planes = (np.moveaxis(np.atleast_3d(image), 2, 0) for image in (restored, original))
-    return float(np.mean([_ssim_of_channel(x, y) for x, y in zip(*planes, strict=True)]))
+    _check_size(original, metric="SSIM", smallest_side=SSIM_WINDOW)
+    pairs = zip(_channels(restored), _channels(original), strict=True)
+    return float(np.mean([_ssim_of_channel(x, y) for x, y in pairs]))
 
 
 def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
@@ -77,38 +86,83 @@ def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
     restored image's studio-range luma; a gray image is its own luma. Not symmetric: the blocks of
     the original do not count.
 
+    Args:
+        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], both sides at least 8.
+        original: same shape, dtype and range.
+
     Returns:
         10 log10(255^2 / (MSE + BEF)) in dB, never more than the PSNR; infinity for identical
-        images without blocking; nan below 8 pixels a side.
+        images without blocking.
+
+    Raises:
+        ValueError: not uint8 arrays of one of these shapes, of different shapes, or too small to
+            hold one block. `measure` gives nan in this last case.
     """
     _check_pair(restored, original)
-    return _decibels(_mean_squared_error(restored, original) + blocking_effect_factor(restored))
+    _check_size(original, metric="PSNR-B", smallest_side=BLOCK)
+    luma = restored if restored.ndim == 2 else luma_studio_range(restored)
+    return _decibels(_mean_squared_error(restored, original) + blocking_effect_factor(luma))
 
 
 def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scores:
-    """All three metrics of one image."""
+    """All three metrics of one image; nan for a metric that is not defined at the image's size.
+
+    SSIM needs both sides to be 11 or more, PSNR-B 8 or more. A single image in a folder that is
+    smaller therefore does not end an evaluation; averages leave the nan out.
+
+    Args:
+        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.
+        original: same shape, dtype and range.
+
+    Raises:
+        ValueError: not uint8 arrays of one of these shapes, or of different shapes.
+    """
     return Scores(*(METRICS[name](restored=restored, original=original) for name in Scores._fields))
 
 
 def psnr_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    """:func:`psnr` of the studio-range luma, as papers on gray or luma report it; dB."""
+    """:func:`psnr` of the studio-range luma, as papers on gray or luma report it; dB.
+
+    Args:
+        restored, original: as in :func:`psnr`; a gray image is its own luma.
+    """
     _check_pair(restored, original)
-    return psnr(restored=luma_studio_range(restored), original=luma_studio_range(original))
+    return psnr(restored=_luma(restored), original=_luma(original))
 
 
 def ssim_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    """:func:`ssim` of the studio-range luma; no unit."""
+    """:func:`ssim` of the studio-range luma; no unit; nan below 11 pixels a side.
+
+    Args:
+        restored, original: as in :func:`ssim`; a gray image is its own luma.
+    """
     _check_pair(restored, original)
-    return ssim(restored=luma_studio_range(restored), original=luma_studio_range(original))
+    return METRICS["ssim"](restored=_luma(restored), original=_luma(original))
+
+
+def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image if image.ndim == 2 else luma_studio_range(image)
+
+
+def _nan_below(smallest_side: int, metric: Metric) -> Metric:
+    """A metric that is nan for pictures with a smaller side, which it would refuse."""
+
+    def measured(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+        _check_pair(restored, original)
+        if min(original.shape[:2]) < smallest_side:
+            return math.nan
+        return metric(restored=restored, original=original)
+
+    return measured
 
 
 Metric: TypeAlias = Callable[..., float]
-"""Of ``restored`` and ``original``, by keyword."""
+"""Of ``restored`` and ``original``, by keyword: see :func:`psnr`."""
 
 METRICS: dict[str, Metric] = {
     "psnr": psnr,
-    "ssim": ssim,
-    "psnrb": psnrb,
+    "ssim": _nan_below(SSIM_WINDOW, ssim),
+    "psnrb": _nan_below(BLOCK, psnrb),
     "psnr_y": psnr_y,
     "ssim_y": ssim_y,
 }
@@ -126,43 +180,60 @@ METRIC_TITLES = {
 """Every metric, in the order of the cells of tables, as their introduction calls it."""
 
 
-def luma_studio_range(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def luma_studio_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Luma Y of ITU-R BT.601 in studio range, rounded to 8 bits, as MATLAB's `rgb2ycbcr` gives it.
 
     Not the full-range Y of JPEG files (ITU-T T.871). Computed in integers, so exact; halves round
-    up. A gray image is its own luma.
+    up.
+
+    Args:
+        rgb: (H, W, 3) RGB, uint8 in [0, 255].
 
     Returns:
-        (H, W) uint8; of colour in [16, 235].
+        (H, W) uint8 in [16, 235].
+
+    Raises:
+        ValueError: not a uint8 array of this shape.
     """
-    _check_image(image, name="image")
-    if image.ndim == 2:
-        return image
+    _check_image(rgb, name="rgb")
+    if rgb.ndim != 3:
+        raise ValueError(
+            f"rgb has shape {rgb.shape}, but luma is computed from colour (H, W, 3); "
+            "a gray image is its own luma."
+        )
     red, green, blue = (
-        image[..., channel].astype(np.int32) * weight for channel, weight in enumerate(LUMA_WEIGHTS)
+        rgb[..., channel].astype(np.int32) * weight for channel, weight in enumerate(LUMA_WEIGHTS)
     )
     luma = LUMA_BLACK + (red + green + blue + LUMA_SCALE // 2) // LUMA_SCALE
     return luma.astype(np.uint8)
 
 
-def blocking_effect_factor(image: NDArray[np.uint8]) -> float:
+def blocking_effect_factor(luma: NDArray[np.uint8]) -> float:
     """Blocking effect factor of an 8x8 block grid that starts at the top left corner.
 
-    Yim, Bovik 2011 (see `psnrb`), section III, for the one block size of JPEG, over the luma. The
-    mean squared difference between neighbours across block boundaries (D_B: columns 7|8, 15|16,
-    ..., rows alike) is compared with that between all other neighbours (D_BC). The counts N_B and
-    N_BC divide the sides by 8 without rounding, as the published figures do, so they equal the true
-    number of neighbours only where both sides are multiples of 8. An image of 8x8 has no boundary:
-    0.
+    Yim, Bovik 2011 (see `psnrb`), section III, for the one block size of JPEG. The mean squared
+    difference between neighbours across block boundaries (D_B: columns 7|8, 15|16, ..., rows
+    alike) is compared with that between all other neighbours (D_BC). The counts N_B and N_BC divide
+    the sides by 8 without rounding, as the published figures do, so they equal the true number of
+    neighbours only where both sides are multiples of 8. An image of 8x8 has no boundary: 0.
+
+    Args:
+        luma: (H, W), uint8 in [0, 255], both sides at least 8 (below, N_B is meaningless).
 
     Returns:
-        eta (D_B - D_BC) with eta = log2(8) / log2(min(H, W)) if D_B > D_BC, otherwise 0; nan below
-        8 pixels a side, where N_B is meaningless.
+        eta (D_B - D_BC) with eta = log2(8) / log2(min(H, W)) if D_B > D_BC, otherwise 0.
+
+    Raises:
+        ValueError: not a uint8 array of this shape, or too small.
     """
-    luma = luma_studio_range(image)
+    _check_image(luma, name="luma")
+    if luma.ndim != 2:
+        raise ValueError(
+            f"luma has shape {luma.shape}, but the blocking effect factor is defined on one "
+            "channel (H, W); convert with luma_studio_range."
+        )
+    _check_size(luma, metric="the blocking effect factor", smallest_side=BLOCK)
     height, width = luma.shape
-    if min(height, width) < BLOCK:
-        return math.nan
 
     boundary_count = height * (width / BLOCK - 1) + width * (height / BLOCK - 1)
     if boundary_count == 0:
@@ -221,6 +292,11 @@ def _window_mean(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(filtered[radius:-radius, radius:-radius], dtype=np.float64)
 
 
+def _channels(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """(H, W) or (H, W, C) -> its channels, each (H, W)."""
+    return [image] if image.ndim == 2 else list(np.moveaxis(image, -1, 0))
+
+
 def _mean_squared_error(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> float:
     """Exact up to the last division: float64 holds these sums of integers."""
     difference = np.subtract(x, y, dtype=np.float64)
@@ -256,3 +332,13 @@ def _check_image(image: Any, *, name: str) -> None:
         )
     if image.size == 0:
         raise ValueError(f"{name} has shape {image.shape}: it is empty; give at least one pixel.")
+
+
+def _check_size(image: NDArray[np.uint8], *, metric: str, smallest_side: int) -> None:
+    height, width = image.shape[:2]
+    if min(height, width) < smallest_side:
+        raise ValueError(
+            f"an image of height {height} and width {width} is too small for {metric}, which needs "
+            f"both sides to be at least {smallest_side}; leave it out or use measure, which gives "
+            "nan."
+        )

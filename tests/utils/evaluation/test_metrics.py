@@ -259,13 +259,24 @@ def test_views_are_measured_like_copies() -> None:
     assert measure(**views) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(10, 10, 3), (8, 30), (30, 9, 3), (7, 30, 3), (30, 7), (1, 1)])
-def test_images_too_small_for_a_metric(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("metric", "smallest", "shape"),
+    [
+        *((ssim, 11, shape) for shape in ((10, 10, 3), (8, 30), (30, 9, 3))),
+        *((psnrb, 8, shape) for shape in ((7, 30, 3), (30, 7), (1, 1, 3))),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_images_too_small_for_a_metric(
+    metric: Metric, smallest: int, shape: tuple[int, ...]
+) -> None:
     restored, original = image_pair(shape)
+    with pytest.raises(ValueError, match=f"needs both sides to be at least {smallest}"):
+        metric(restored=restored, original=original)
     scores = measure(restored=restored, original=original)
-    assert math.isfinite(scores.psnr)
+    assert scores.psnr == psnr(restored=restored, original=original)
     assert math.isnan(scores.ssim)
-    assert math.isnan(scores.psnrb) == (min(shape[:2]) < 8)
+    assert math.isnan(scores.psnrb) == (metric is psnrb)
 
 
 @METRICS
@@ -298,6 +309,15 @@ def test_what_is_no_pair_of_images_is_refused(metric: Metric, other: Any, words:
     for pair in ((other, IMAGE), (IMAGE, other)):
         with pytest.raises(ValueError, match=words):
             metric(restored=pair[0], original=pair[1])
+
+
+def test_luma_of_gray_and_bef_of_colour_are_refused() -> None:
+    with pytest.raises(ValueError, match="is its own luma"):
+        luma_studio_range(np.zeros((16, 16), np.uint8))
+    with pytest.raises(ValueError, match="luma_studio_range"):
+        blocking_effect_factor(np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match="at least 8"):
+        blocking_effect_factor(np.zeros((7, 16), np.uint8))
 
 
 # Metrics on request
