@@ -229,9 +229,15 @@ def _load_released(path: Path) -> IJCN:
     return _filled(IJCN(), weights, path)
 
 
+_ADDED_LATER = re.compile(r"level_check\.(luma|chroma)\.reach\.(weight|bias)")
+"""Weights that our first files lack; what a fresh network has does there."""
+
+
 def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
     """``model`` with ``weights``, all of them and no others."""
     expected = model.state_dict()
+    added = [name for name in expected if _ADDED_LATER.fullmatch(name) and name not in weights]
+    weights = {**weights, **{name: expected[name] for name in added}}
     missing = [name for name in expected if name not in weights]
     surplus = [name for name in weights if name not in expected]
     misshapen = [

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from data.degradation import SingleJpeg
 from data.jpeg import Sampling
+from models import load_checkpoint, save_checkpoint
 from models.dct import CoefficientsToImage, block_dct, image_to_coefficients, luma_of, rgb_to_ycbcr
 from models.ijcn import CHECK_SEES
 from models.level_check import LevelCheck
@@ -109,6 +114,25 @@ def test_a_network_with_a_fresh_check_only_clips() -> None:
     unchanged = (_offsets(tables, y, c, before) - _offsets(tables, y, c, after)).abs()
     assert unchanged[~outside].max() < 0.01
     assert _offsets(tables, y, c, after).abs().max() < 0.55
+
+
+def test_files_from_before_the_bound_can_be_loaded(tmp_path: Path) -> None:
+    network = tiny_network()
+    assert network.level_check is not None
+    save_checkpoint(network, tmp_path / "new.safetensors")
+    with safetensors.safe_open(tmp_path / "new.safetensors", "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        notes = file.metadata()
+    old = {name: tensor for name, tensor in weights.items() if ".reach." not in name}
+    assert len(old) == len(weights) - 4
+    safetensors.torch.save_file(old, tmp_path / "old.safetensors", notes)
+    loaded = load_checkpoint(tmp_path / "old.safetensors")
+    assert loaded.level_check is not None
+    fresh = LevelCheck(8)
+    assert torch.equal(loaded.level_check.luma.reach.bias, fresh.luma.reach.bias)
+    assert torch.equal(
+        loaded.level_check.luma.change.weight, network.level_check.luma.change.weight
+    )
 
 
 def test_levels_that_were_not_stored_say_nothing() -> None:
