@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import torch
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -52,7 +53,8 @@ LAST_STEPS: tuple[LastStep, ...] = get_args(LastStep)
 """Parts that follow the backbone, each of which a variant may lack."""
 
 
-PerLevel = tuple[Count, Count, Count]
+PerLevel = Annotated[tuple[Count, Count, Count], Field(strict=False)]
+"""A list is taken too."""
 
 
 @dataclass(frozen=True, config=CHECKED)
