@@ -48,7 +48,8 @@ class Validation:
             ) from error
         self.total = len(entries)
         self.cases: dict[str, list[Degraded]] = {f"QF{q}": [] for q in self.options.qualities}
-        kinds: dict[str, list[Degraded]] = {"found_tables": [], "smooth_chroma": [], "drawn": []}
+        names = ("found_tables", "smooth_chroma", "drawn") if self.options.other_kinds else ()
+        self.kinds: dict[str, list[Degraded]] = {name: [] for name in names}
         for index in world.share(self.total):
             image = entries[index].read()
             if image.ndim == 2:
@@ -57,16 +58,21 @@ class Validation:
             crop = np.ascontiguousarray(image[top : top + side, left : left + side])
             for quality in self.options.qualities:
                 self.cases[f"QF{quality}"].append(SingleJpeg(quality)(crop))
-            quality = self.options.qualities[index % len(self.options.qualities)]
-            kinds["smooth_chroma"].append(SingleJpeg(quality)(smooth_chroma(crop)))
-            rng = np.random.default_rng((_KINDS_SEED, index, 0))
-            data = encode_with_tables(crop, random_tables("wild", 75, 75, rng))
-            kinds["found_tables"].append(Degraded(crop, decode_jpeg(data), read_jpeg(data)))
-            quality = int(rng.integers(30, 93))
-            # Square, as drawn pictures are.
-            least = min(crop.shape[:2])
-            kinds["drawn"].append(SingleJpeg(quality)(drawn(crop[:least, :least], rng)))
-        self.kinds = kinds if self.options.other_kinds else {}
+            if self.kinds:
+                for name, case in self._other_kinds(crop, index).items():
+                    self.kinds[name].append(case)
+
+    def _other_kinds(self, crop: NDArray[np.uint8], index: int) -> dict[str, Degraded]:
+        rng = np.random.default_rng((_KINDS_SEED, index, 0))
+        data = encode_with_tables(crop, random_tables("wild", 75, 75, rng))
+        smooth_quality = self.options.qualities[index % len(self.options.qualities)]
+        drawn_quality = int(rng.integers(30, 93))
+        least = min(crop.shape[:2])  # drawn pictures are square
+        return {
+            "found_tables": Degraded(crop, decode_jpeg(data), read_jpeg(data)),
+            "smooth_chroma": SingleJpeg(smooth_quality)(smooth_chroma(crop)),
+            "drawn": SingleJpeg(drawn_quality)(drawn(crop[:least, :least], rng)),
+        }
 
     def __call__(self, network: nn.Module) -> Validated:
         assert isinstance(network, IJCN)

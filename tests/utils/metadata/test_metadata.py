@@ -214,16 +214,13 @@ def test_comments(comment: bytes, text: str, file_format: str, restore: Restore)
             assert image.info["comment"] == comment
 
 
-def test_a_large_packet_of_a_png_goes_into_a_jpeg_as_extended_xmp(
-    restore: Restore, exiftool: ExifTool
-) -> None:
+def test_a_large_packet_of_a_webp_goes_into_a_jpeg_as_extended_xmp(restore: Restore) -> None:
     packet = (made.PACKET % f'xmp:Nickname="{"n" * 100_000}"').encode()
     _, target = restore(made.saved("WEBP", xmp=packet, lossless=True), "jpg", "a.webp")
     found = read_metadata(target.read_bytes())
     assert found.xmp is not None
     assert found.extended_xmp is not None
     assert b"n" * 100_000 in xmp.joined(found.xmp, found.extended_xmp[1])
-    assert str(exiftool(target)["XMP-xmp:Nickname"]) == "n" * 100_000
 
 
 def test_damaged_extended_xmp_is_said() -> None:
