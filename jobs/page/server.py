@@ -113,18 +113,21 @@ def _serve(args: argparse.Namespace) -> int:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         page = build_page(desk, Visits(folder), checkpoints)
         name, elsewhere = f"[{host}]" if ":" in host else host, ""  # of IPv6, as in an address
-        page.launch(
-            server_name=name,
-            server_port=args.port,
-            inbrowser=args.browser,
-            # Of each file. Ours is the clearer message, and lets the others through; this only
-            # keeps the disk from being filled.
-            max_file_size=max(1000, limits.files * limits.megabytes) * 1_000_000,
-            ssr_mode=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            **page_style(),
-        )
+        try:
+            page.launch(
+                server_name=name,
+                server_port=args.port,
+                inbrowser=args.browser,
+                # Of each file. Ours is the clearer message, and lets the others through; this only
+                # keeps the disk from being filled.
+                max_file_size=max(1000, limits.files * limits.megabytes) * 1_000_000,
+                ssr_mode=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                **page_style(),
+            )
+        except OSError as error:  # taken since it was tried
+            raise OptionsError(f"port {args.port}: {error}; choose another --port") from error
         if host in ("0.0.0.0", "::"):  # every address of this machine is not an address itself
             name, elsewhere = "127.0.0.1", ", from elsewhere under this machine's name"
         print(f"the page is at http://{name}:{args.port}{elsewhere} (Ctrl-C ends it)", flush=True)
