@@ -87,5 +87,3 @@ def test_it_is_added_stored_and_used(tmp_path: Path) -> None:
     assert np.abs(restored.restore(stored).astype(int) - decoded).mean() < 0.6
     plain = Restorer(network, precision="float32").restore(stored)
     assert np.abs(plain.astype(int) - decoded).mean() > 1
-    with pytest.raises(ValueError, match="confidence of width 8"):
-        longer.with_steps(confidence=16)
