@@ -67,5 +67,8 @@ def saved_states(folder: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # on damaged files torch.load raises nearly anything
             yield path, {}, f"damaged ({' '.join(str(error).split())[:120]})"
+            continue
+        if isinstance(content, dict):
+            yield path, content, ""
         else:
-            yield path, content if isinstance(content, dict) else {}, ""
+            yield path, {}, "not a training state"

@@ -205,18 +205,22 @@ def test_training_learns_and_writes_curves_weights_and_pictures(tmp_path: Path) 
     assert "(best so far)" in (tmp_path / "log.txt").read_text()
 
 
+@pytest.mark.parametrize("problem", ["damaged", "not a training state"])
 def test_damaged_state_falls_back_to_the_one_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = _trainer(tmp_path, max_minutes=0.0)
     trainer.fit()
     trainer.fit()
     path = tmp_path / STATE_FILE
-    path.write_bytes(path.read_bytes()[:1000])
+    if problem == "damaged":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        torch.save([1.0], path)
     again = _trainer(tmp_path)
     assert again.resume()
     assert again.step == 1
-    assert "cannot be used: damaged" in capsys.readouterr().out
+    assert f"cannot be used: {problem}" in capsys.readouterr().out
     # The damaged file must not take the good one's place when the next state is saved.
     spare = (tmp_path / "state.previous.pt").read_bytes()
     again.save()
