@@ -17,7 +17,7 @@ from utils.arguments import Parser
 from utils.evaluation.metrics import psnr
 from utils.project import PROJECT
 
-WEIGHTS_HELP = "full, fast, drawn, or a file of weights"
+WEIGHTS_HELP = "full, fast, or a file of weights"
 
 
 def benchmark_parser(description: str | None, examples: str, measures: bool = False) -> Parser:

@@ -30,7 +30,6 @@ FORMAT = "ijcn-1"
 SHIPPED: Mapping[str, Path] = {
     "full": Path("model_zoo/Color_IJCN.safetensors"),
     "fast": Path("model_zoo/Color_IJCN_fast.safetensors"),
-    "drawn": Path("model_zoo/Color_IJCN_drawn.safetensors"),
 }
 """Words that stand for the weights that come with the project; paths below its root."""
 

@@ -322,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=checkpoint_path,
         default=checkpoint_path("full"),
         metavar="PATH",
-        help="full, fast, drawn, or a file: .safetensors or .pth (default: full)",
+        help="full, fast, or a file: .safetensors or .pth (default: full)",
     )
     parser.add_argument(
         "--output",

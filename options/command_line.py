@@ -44,8 +44,7 @@ def test_parser(
             nargs="+",
             action="extend",
             metavar="[NAME=]PATH",
-            help="full, fast, drawn, or files of weights, one or several; NAME: what tables call "
-            "them",
+            help="full, fast, or files of weights, one or several; NAME: what tables call them",
         )
         parser.add_argument(
             "--method",
@@ -59,7 +58,7 @@ def test_parser(
         parser.add_argument(
             "--checkpoint",
             metavar="PATH",
-            help="full (the default), fast, drawn, or a file of weights, .safetensors or .pth",
+            help="full (the default), fast, or a file of weights, .safetensors or .pth",
         )
     parser.add_argument(
         "--device", metavar="auto|cpu|cuda|cuda:N", help="where to compute (default: auto)"

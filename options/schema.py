@@ -141,7 +141,7 @@ class InferenceOptions(ComputeOptions):
 class EvaluationOptions(ComputeOptions):
     """What every script that measures needs.
 
-    checkpoint: weights: full, fast, drawn or a path, or NAME=PATH. method: NAME=FOLDER of pictures
+    checkpoint: weights: full, fast or a path, or NAME=PATH. method: NAME=FOLDER of pictures
     that another program restored, or jpegqs.
     """
 

@@ -121,8 +121,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                         [(_label(path), path) for path in checkpoints],
                         value=checkpoints[0],
                         label="Weights",
-                        info="fast: about a sixth of the time on a CPU, somewhat less gain; "
-                        "drawn: dithered pictures, line art",
+                        info="fast: about a sixth of the time on a CPU, somewhat less gain",
                     )
                     precision = gradio.Radio(
                         get_args(Precision),

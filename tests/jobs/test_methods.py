@@ -206,7 +206,7 @@ def test_names_of_weights(tmp_path: Path, released_file: Path) -> None:
     save_checkpoint(IJCN(), tmp_path / "full.safetensors")
     found = {
         ROOT / "model_zoo" / "Color_IJCN.safetensors": "IJCN-S (ours)",
-        ROOT / "model_zoo" / "Color_IJCN_drawn.safetensors": "IJCN-S drawn (ours)",
+        ROOT / "model_zoo" / "Color_IJCN_fast.safetensors": "IJCN-S fast (ours)",
         released_file: "IJCN",
         tmp_path / "small.safetensors": "small",
         tmp_path / "run" / "best.safetensors": "run best",
