@@ -13,6 +13,7 @@ from tqdm import tqdm
 from data.training_crops import TrainingBatch
 from models import IJCN
 from models.dct import luma_of
+from models.restore.restorer import autocast
 
 
 class Answers(NamedTuple):
@@ -64,8 +65,3 @@ def stored_answers(
             answers.append(Answers(tables, decoded, refined, answer, batch.image, batch.jpeg))
     network.train(training)
     return answers
-
-
-def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """Let the backbone compute in bfloat16, if that is the ``precision``."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16)

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, autocast, stored_answers
+from jobs.distillation import TaughtBatch, distance_from, mixed, taught_batches
+from jobs.stored_answers import Answers, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
-from models.restore.restorer import pick_device, pick_precision
+from models.restore.restorer import autocast, pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
@@ -51,8 +52,11 @@ USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
 
 def _read_all(
     options: TrainOptions, resume: bool, world: World, device: torch.device
-) -> tuple[IJCN, TrainingData, Validation | None]:
-    """All that can be wrong, before anything is written; processes fail together."""
+) -> tuple[IJCN, IJCN | None, TrainingData, Validation | None]:
+    """All that can be wrong, before anything is written; processes fail together.
+
+    The network, its teacher, and what they learn from and are validated on.
+    """
     folder = options.output / options.name
     problem: Exception | None = None
     try:
@@ -63,6 +67,8 @@ def _read_all(
             )
         network = _network(options)
         _freeze(network, options)
+        distillation = options.distillation
+        teacher = load_checkpoint(distillation.teacher) if distillation else None
         data = TrainingData(options, device, world)
         validation = Validation(options, device, world) if options.validation else None
         if world.is_main:
@@ -72,7 +78,7 @@ def _read_all(
     problems = [each for each in world.gather(problem) if each is not None]
     if problems:
         raise problems[0] if world.is_main else TrainingError(OTHER_FAILED)
-    return network, data, validation
+    return network, teacher, data, validation
 
 
 def _train_connected(
@@ -90,7 +96,7 @@ def _train_connected(
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    network, data, validation = _read_all(options, resume, world, device)
+    network, teacher, data, validation = _read_all(options, resume, world, device)
     precision = pick_precision(options.precision, device)
     folder = options.output / options.name
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
@@ -121,14 +127,20 @@ def _train_connected(
 
         trained: nn.Module = network
         batches: Callable[[int], Iterator[Any]] = data.batches
-        if options.data.stored_crops:
+        accumulate = options.optimisation.accumulate
+        number = options.data.stored_crops // data.batch * accumulate
+        how = (device, precision, not world.is_main)
+        distillation = options.distillation
+        if distillation and teacher:
+            teacher.to(device)
+            teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            taught = taught_batches(teacher, data.batches(0), number, distillation.ensemble, *how)
+            seed = options.seed + world.rank
+            batches = lambda step: mixed(taught, step * accumulate, seed)  # noqa: E731
+        elif number:
             assert network.confidence is not None
             trained = network.confidence
-            accumulate = options.optimisation.accumulate
-            number = options.data.stored_crops // data.batch * accumulate
-            answers = stored_answers(
-                network, data.batches(0), number, device, precision, quiet=not world.is_main
-            )
+            answers = stored_answers(network, data.batches(0), number, *how)
             # An endless cycle from any step on.
             batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
         trainer = Trainer(
@@ -137,7 +149,7 @@ def _train_connected(
             folder,
             batches,
             data.batch,
-            StepLoss(options.loss, device, precision),
+            StepLoss(options.loss, device, precision, distillation.share if distillation else 0.0),
             (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
             record=record,
@@ -170,14 +182,18 @@ def _train_connected(
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch."""
+    """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch.
+
+    taught: share of the distance from a teacher's answers in it, where batches have them.
+    """
 
     loss: RestorationLoss
     device: torch.device
     precision: torch.dtype
+    taught: float = 0.0
 
-    def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
-        """``network`` is the confidence alone where the batch holds answers."""
+    def __call__(self, network: nn.Module, batch: TrainingBatch | Answers | TaughtBatch) -> Loss:
+        """``network`` is the confidence alone where the batch holds its answers."""
         tensors = [tensor.to(self.device, non_blocking=True) for tensor in batch]
         clean, jpeg = (tensor.float() / 255 for tensor in tensors[-2:])
         if isinstance(batch, Answers):
@@ -187,6 +203,10 @@ class StepLoss:
             with autocast(self.device, self.precision):
                 output = network(*tensors[:4])
             image, loss = output.image, self.loss(output, tensors[0], clean, jpeg)
+            if isinstance(batch, TaughtBatch):
+                distance = distance_from(tensors[4].float(), image, clean)
+                total = torch.lerp(loss.total, distance, self.taught)
+                loss = Loss(total, {**loss.figures, "from_teacher": distance.detach()})
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})

@@ -80,6 +80,13 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
 
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Let the backbone compute in ``precision`` within this context."""
+    half = precision != torch.float32
+    # Where it is not enabled, the type is one that every device knows.
+    return torch.autocast(device.type, precision if half else torch.bfloat16, enabled=half)
+
+
 def network_input(stored: StoredJpeg) -> NetworkInput:
     """A batch of one as :meth:`IJCN.forward` takes it.
 
@@ -150,7 +157,7 @@ class Restorer:
         self.device = pick_device(str(device))
         self.precision = pick_precision(precision, self.device)
         self.max_memory = max_memory
-        self.mirrors = _MIRRORS[:ensemble]
+        self.mirrors = MIRRORS[:ensemble]
         self.leave_fine = leave_fine
         self.strength = strength
         self.batches = self.device.type != "cpu"
@@ -389,7 +396,7 @@ class Restorer:
             for each in many
         ]
         gray = [is_colourless(stored) for stored in many]
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.device, self.precision):
             tables, levels = self.model.corrected(
                 inputs.qts.to(self.device),
                 inputs.y_coef.to(self.device),
@@ -441,19 +448,12 @@ class Restorer:
         answers = [stage.run(known, image.flip(axes)).flip(axes) for axes in self.mirrors]
         return torch.stack(answers).mean(0) if len(answers) > 1 else answers[0]
 
-    def _autocast(self) -> torch.autocast:
-        half = self.precision != torch.float32
-        # Where it is not enabled, the type is one that every device knows.
-        return torch.autocast(
-            self.device.type, self.precision if half else torch.bfloat16, enabled=half
-        )
-
     def _compile(self) -> None:
         """Compile the backbone, trying it at once; without a compiler, go on without."""
         backbone = self.model.backbone
         backbone.compile(dynamic=True)
         try:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), autocast(self.device, self.precision):
                 tables = torch.full((1, 3, 8, 8), 16.0, device=self.device)
                 luma = torch.zeros(1, 1, 8, 16, 8, 8, device=self.device)
                 chroma = torch.zeros(1, 2, 4, 8, 8, 8, device=self.device)
@@ -523,7 +523,7 @@ def _padded_sides(stored: StoredJpeg) -> tuple[int, int]:
     return stored.height + -stored.height % MULTIPLE, stored.width + -stored.width % MULTIPLE
 
 
-_MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3), (3,), (2,))
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3), (3,), (2,))
 """Axes along which an ensemble mirrors; the second of two members is turned by 180 degrees."""
 
 _LARGEST_BATCH = 16
