@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.distillation import TaughtBatch, distance_from, mixed, taught_batches
 from jobs.stored_answers import Answers, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
@@ -52,11 +51,8 @@ USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
 
 def _read_all(
     options: TrainOptions, resume: bool, world: World, device: torch.device
-) -> tuple[IJCN, IJCN | None, TrainingData, Validation | None]:
-    """All that can be wrong, before anything is written; processes fail together.
-
-    The network, its teacher, and what they learn from and are validated on.
-    """
+) -> tuple[IJCN, TrainingData, Validation | None]:
+    """All that can be wrong, before anything is written; processes fail together."""
     folder = options.output / options.name
     problem: Exception | None = None
     try:
@@ -67,8 +63,6 @@ def _read_all(
             )
         network = _network(options)
         _freeze(network, options)
-        distillation = options.distillation
-        teacher = load_checkpoint(distillation.teacher) if distillation else None
         data = TrainingData(options, device, world)
         validation = Validation(options, device, world) if options.validation else None
         if world.is_main:
@@ -78,7 +72,7 @@ def _read_all(
     problems = [each for each in world.gather(problem) if each is not None]
     if problems:
         raise problems[0] if world.is_main else TrainingError(OTHER_FAILED)
-    return network, teacher, data, validation
+    return network, data, validation
 
 
 def _train_connected(
@@ -96,7 +90,7 @@ def _train_connected(
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    network, teacher, data, validation = _read_all(options, resume, world, device)
+    network, data, validation = _read_all(options, resume, world, device)
     precision = pick_precision(options.precision, device)
     folder = options.output / options.name
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:
@@ -127,20 +121,14 @@ def _train_connected(
 
         trained: nn.Module = network
         batches: Callable[[int], Iterator[Any]] = data.batches
-        accumulate = options.optimisation.accumulate
-        number = options.data.stored_crops // data.batch * accumulate
-        how = (device, precision, not world.is_main)
-        distillation = options.distillation
-        if distillation and teacher:
-            teacher.to(device)
-            teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            taught = taught_batches(teacher, data.batches(0), number, distillation.ensemble, *how)
-            seed = options.seed + world.rank
-            batches = lambda step: mixed(taught, step * accumulate, seed)  # noqa: E731
-        elif number:
+        if options.data.stored_crops:
             assert network.confidence is not None
             trained = network.confidence
-            answers = stored_answers(network, data.batches(0), number, *how)
+            accumulate = options.optimisation.accumulate
+            number = options.data.stored_crops // data.batch * accumulate
+            answers = stored_answers(
+                network, data.batches(0), number, device, precision, quiet=not world.is_main
+            )
             # An endless cycle from any step on.
             batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
         trainer = Trainer(
@@ -149,7 +137,7 @@ def _train_connected(
             folder,
             batches,
             data.batch,
-            StepLoss(options.loss, device, precision, distillation.share if distillation else 0.0),
+            StepLoss(options.loss, device, precision),
             (lambda ema: validation(whole(ema))) if validation else None,
             export=export,
             record=record,
@@ -182,18 +170,14 @@ def _train_connected(
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch.
-
-    taught: share of the distance from a teacher's answers in it, where batches have them.
-    """
+    """The loss of a batch, with the PSNR gain over the JPEG as a figure to watch."""
 
     loss: RestorationLoss
     device: torch.device
     precision: torch.dtype
-    taught: float = 0.0
 
-    def __call__(self, network: nn.Module, batch: TrainingBatch | Answers | TaughtBatch) -> Loss:
-        """``network`` is the confidence alone where the batch holds its answers."""
+    def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
+        """``network`` is the confidence alone where the batch holds answers."""
         tensors = [tensor.to(self.device, non_blocking=True) for tensor in batch]
         clean, jpeg = (tensor.float() / 255 for tensor in tensors[-2:])
         if isinstance(batch, Answers):
@@ -203,10 +187,6 @@ class StepLoss:
             with autocast(self.device, self.precision):
                 output = network(*tensors[:4])
             image, loss = output.image, self.loss(output, tensors[0], clean, jpeg)
-            if isinstance(batch, TaughtBatch):
-                distance = distance_from(tensors[4].float(), image, clean)
-                total = torch.lerp(loss.total, distance, self.taught)
-                loss = Loss(total, {**loss.figures, "from_teacher": distance.detach()})
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})

@@ -54,18 +54,6 @@ def plane_to_blocks(plane: Tensor) -> Tensor:
     return plane.reshape(*lead, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(-3, -2)
 
 
-def mirror_levels(levels: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Levels (B, C, h, w, 8, 8) of the picture mirrored along ``axes``, 2 (rows) or 3 (columns).
-
-    Blocks change places, and frequencies that are odd along the axis change their sign.
-    """
-    signs = levels.new_tensor([1, -1]).repeat(BLOCK // 2)
-    levels = levels.flip(axes)
-    for axis in axes:
-        levels = levels * (signs[:, None] if axis == 2 else signs)
-    return levels
-
-
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
     """(B, 3, H, W) full-range YCbCr in [0, 255] -> RGB, same scale, not clamped. ITU-T T.871."""
     y, cb, cr = ycbcr.unbind(1)

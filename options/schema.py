@@ -232,8 +232,8 @@ class RealTestOptions(InferenceOptions):
 class DataOptions(Options):
     """Where training crops come from and how they are compressed.
 
-    stored_crops: where only the confidence is trained, or a teacher is learned from, so many crops
-        are made and answered once, then learned from again and again; 0: new crops in every step.
+    stored_crops: where only the confidence is trained, so many crops are made and answered by the
+        finished parts once, then learned from again and again; 0: new crops in every step.
     """
 
     folders: Annotated[tuple[Path, ...], Field(min_length=1)]
@@ -294,18 +294,6 @@ class OptimisationOptions(Recipe):
     parts: tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...] = ()
 
 
-class DistillationOptions(Options):
-    """Learn from a teacher's mean answer to each of ``data.stored_crops`` and its mirror images.
-
-    teacher: weights. ensemble: how many mirror images. share: of the loss that is the distance from
-    the teacher's answer; the rest is that of ``loss``, from the clean picture.
-    """
-
-    teacher: Annotated[Path, AfterValidator(_shipped_file)]
-    ensemble: Ensemble = 4
-    share: Share = 0.9
-
-
 class ValidationOptions(Options):
     """Gain over JPEG on a folder that is neither for training nor for testing."""
 
@@ -339,22 +327,15 @@ class TrainOptions(Options):
     data: DataOptions
     loss: RestorationLoss = RestorationLoss()
     optimisation: OptimisationOptions
-    distillation: DistillationOptions | None = None
     validation: ValidationOptions | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainOptions:
-        if self.distillation and not self.data.stored_crops:
-            raise ValueError(
-                "distillation needs to know how many crops the teacher answers; set "
-                "data.stored_crops, to 3000 for example"
-            )
         if self.data.stored_crops:
-            if self.optimisation.parts != ("confidence",) and not self.distillation:
+            if self.optimisation.parts != ("confidence",):
                 raise ValueError(
-                    "data.stored_crops needs finished parts before the one that is trained, or a "
-                    "teacher; set optimisation.parts to [confidence], give the section "
-                    "distillation, or set data.stored_crops to 0"
+                    "data.stored_crops needs finished parts before the one that is trained; set "
+                    "optimisation.parts to [confidence], or data.stored_crops to 0"
                 )
             if self.data.stored_crops < self.data.batch:
                 raise ValueError(

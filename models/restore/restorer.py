@@ -157,7 +157,7 @@ class Restorer:
         self.device = pick_device(str(device))
         self.precision = pick_precision(precision, self.device)
         self.max_memory = max_memory
-        self.mirrors = MIRRORS[:ensemble]
+        self.mirrors = _MIRRORS[:ensemble]
         self.leave_fine = leave_fine
         self.strength = strength
         self.batches = self.device.type != "cpu"
@@ -523,7 +523,7 @@ def _padded_sides(stored: StoredJpeg) -> tuple[int, int]:
     return stored.height + -stored.height % MULTIPLE, stored.width + -stored.width % MULTIPLE
 
 
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3), (3,), (2,))
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3), (3,), (2,))
 """Axes along which an ensemble mirrors; the second of two members is turned by 180 degrees."""
 
 _LARGEST_BATCH = 16

@@ -287,26 +287,6 @@ def test_the_confidence_learns_from_stored_answers(images: Path, tmp_path: Path)
     assert "resuming at step 5" in resumed.stdout, resumed.stderr
 
 
-def test_a_network_learns_from_a_teacher(images: Path, tmp_path: Path) -> None:
-    """It comes nearer to the teacher's answers, and is resumed with the same ones."""
-    teacher = tmp_path / "teacher.safetensors"
-    save_checkpoint(tiny_network(seed=3, confidence=None, level_check=None), teacher)
-    changes = (
-        *("network.confidence=null", "network.level_check=null", "data.stored_crops=8"),
-        *(f"distillation.teacher={teacher}", "distillation.share=1.0", "report_steps=1"),
-        *("optimisation.learning_rate=3e-3", "optimisation.steps=30", "name=taught"),
-    )
-    arguments = _arguments(images, tmp_path, *changes)
-    stopped = run_script(SCRIPT, *arguments, "--max_minutes", "1e-9")
-    assert "stopped at step 1" in stopped.stdout, stopped.stderr
-    done = run_script(SCRIPT, *arguments, "--resume", "auto")
-    assert "finished at step 30" in done.stdout, done.stderr
-    rows = csv_rows(tmp_path / "taught" / "train.csv")
-    apart = [float(row["from_teacher"]) for row in rows]
-    assert [float(row["loss"]) for row in rows] == pytest.approx(apart)  # share 1: nothing else
-    assert np.mean(apart[-8:]) < 0.7 * np.mean(apart[:8])
-
-
 def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
     finetune = ROOT / "options" / "train_finetune.yml"
     options = load_options(TrainOptions, finetune, [("initial", str(released_file))])
@@ -330,9 +310,6 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (["output=/dev/null/x"], "/dev/null/x"),
         (["name=.."], "name"),
         (["data.stored_crops=8"], "set optimisation.parts to [confidence]"),
-        (["distillation.teacher=full"], "set data.stored_crops, to 3000 for example"),
-        (["distillation.teacher=none.pth", "data.stored_crops=8"], "none.pth not found"),
-        (["distillation.share=0.5", "data.stored_crops=8"], "distillation.teacher"),
         (
             ["data.stored_crops=1", "optimisation.parts=[confidence]"],
             "data.stored_crops 1 is below data.batch",
