@@ -36,7 +36,7 @@ EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output res
   python test_real_IJCN.py --input portrait.jpg --strength 0.5
   python test_real_IJCN.py --input old.png --overwrite --report
   python test_real_IJCN.py --input archive/ --below 60 --dry_run
-  python test_real_IJCN.py --input archive/ --set all_pictures=true ensemble=4 leave_fine=false
+  python test_real_IJCN.py --input archive/ --ensemble 4 --set all_pictures=true leave_fine=false
   python test_real_IJCN.py --input holiday/ --suffix _clean
   curl -s https://example.org/a.jpg | python test_real_IJCN.py --input - --output - > a.png
   python test_real_IJCN.py --testsets Real --json report.json

@@ -69,6 +69,13 @@ def test_parser(
         help="numbers the network computes in (default: auto, bfloat16 where the hardware has it)",
     )
     parser.add_argument(
+        "--ensemble",
+        type=number,
+        metavar="1|2|4",
+        help="average over so many mirrored pictures: 4 takes 4 times as long and gains 0.05 "
+        "to 0.1 dB more (default: 1)",
+    )
+    parser.add_argument(
         "--threads", type=number, metavar="N", help="CPU threads (default: what PyTorch takes)"
     )
     parser.add_argument(

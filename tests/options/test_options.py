@@ -118,6 +118,7 @@ def test_several_samplings_in_one_run() -> None:
         ("--set sampling=4:2:1", '"4:2:1"; for example sampling=4:2:0'),
         ("--set padding=somewhere", "for example padding=as_stored"),
         ("--set ensemble=3", "for example ensemble=1"),
+        ("--ensemble 3", "--ensemble 3: ensemble: input should be 1, 2 or 4"),
         ("--set max_memory=-1", "for example max_memory=4"),
         ("--set save_images=some", "'first'"),
         ("--device tpu", "for example device=auto"),
