@@ -18,6 +18,7 @@ from jobs.stored_answers import Answers, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
+from models.dct import luma_of
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.restorer import autocast, pick_device, pick_precision
@@ -105,25 +106,16 @@ def _train_connected(
             f"{str(precision).removeprefix('torch.')} backbone"
         )
 
-        def whole(trained: nn.Module) -> IJCN:
-            """The network of what is trained: itself, or its confidence."""
-            if isinstance(trained, IJCN):
-                return trained
-            network.confidence = trained  # type: ignore[assignment]
-            return network
-
         def export(ema: nn.Module, stem: str) -> None:
+            assert isinstance(ema, IJCN)
             notes = {"run": options.name}
             try:
-                save_checkpoint(whole(ema), folder / f"{stem}.safetensors", notes=notes)
+                save_checkpoint(ema, folder / f"{stem}.safetensors", notes=notes)
             except ImageError as error:
                 record.say(f"warning: {error}")
 
-        trained: nn.Module = network
-        batches: Callable[[int], Iterator[Any]] = data.batches
+        batches: Callable[[int], Iterator[TrainingBatch | Answers]] = data.batches
         if options.data.stored_crops:
-            assert network.confidence is not None
-            trained = network.confidence
             accumulate = options.optimisation.accumulate
             number = options.data.stored_crops // data.batch * accumulate
             answers = stored_answers(
@@ -132,13 +124,13 @@ def _train_connected(
             # An endless cycle from any step on.
             batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
         trainer = Trainer(
-            trained,
+            network,
             options.optimisation,
             folder,
             batches,
             data.batch,
             StepLoss(options.loss, device, precision),
-            (lambda ema: validation(whole(ema))) if validation else None,
+            validation,
             export=export,
             record=record,
             world=world,
@@ -156,7 +148,7 @@ def _train_connected(
                 raise TrainingError(
                     f"the processes do not see the same {folder}; put output on a shared disk"
                 )
-        if options.optimisation.compile and trained is network:
+        if options.optimisation.compile and not options.data.stored_crops:
             crops = data.batch // data.parts
             _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
@@ -177,16 +169,19 @@ class StepLoss:
     precision: torch.dtype
 
     def __call__(self, network: nn.Module, batch: TrainingBatch | Answers) -> Loss:
-        """``network`` is the confidence alone where the batch holds answers."""
-        tensors = [tensor.to(self.device, non_blocking=True) for tensor in batch]
+        """Of answers, the network runs its last stage only."""
+        crops, refined = batch if isinstance(batch, Answers) else (batch, None)
+        tensors = [tensor.to(self.device, non_blocking=True) for tensor in crops]
+        tables, _, chroma, detail = tensors[:4]
         clean, jpeg = (tensor.float() / 255 for tensor in tensors[-2:])
-        if isinstance(batch, Answers):
-            image = network(*(tensor.float() for tensor in tensors[:4]))
-            loss = Loss(self.loss.of_image(tensors[0], image, clean, jpeg), {})
-        else:
-            with autocast(self.device, self.precision):
-                output = network(*tensors[:4])
-            image, loss = output.image, self.loss(output, tensors[0], clean, jpeg)
+        if refined is not None:
+            refined = refined.to(self.device).float()
+        with autocast(self.device, self.precision):
+            output = network(*tensors[:4], refined)
+        # A restored file without colour shows none, so that there is nothing to be learned of it.
+        colour = chroma.flatten(1).any(1) | detail.flatten(1).any(1)
+        image = torch.where(colour[:, None, None, None], output.image, luma_of(output.image))
+        loss = self.loss(output._replace(image=image), tables, clean, jpeg)
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)
         return Loss(loss.total, {**loss.figures, "gain": gain})
@@ -214,7 +209,7 @@ def _network(options: TrainOptions) -> IJCN:
         **{
             step: width
             for step, width in steps.items()
-            if width is not None and getattr(network.config, step) is None
+            if width is not None and width > (getattr(network.config, step) or 0)
         }
     )
     if wanted and network.config != wanted:

@@ -183,17 +183,27 @@ class IJCN(nn.Module):
             if (step := getattr(self, name)) is not None:
                 step.start()
 
+    @torch.no_grad()
     def with_steps(self, **widths: int) -> IJCN:
-        """A network of the same weights with fresh last steps, which change little yet.
+        """A network of the same weights with more in its last steps, which changes little yet.
 
-        widths: of parts in :data:`LAST_STEPS` that this one lacks, see :class:`IJCNConfig`.
+        widths: of parts in :data:`LAST_STEPS`, see :class:`IJCNConfig`. A part that this network
+        lacks is fresh. One that it has narrower answers as before: what is new is not listened to.
         """
-        longer = IJCN(IJCNConfig(**{**asdict(self.config), **widths}))
-        longer.load_state_dict(self.state_dict(), strict=False)
-        return longer.train(self.training)
+        wider = IJCN(IJCNConfig(**{**asdict(self.config), **widths}))
+        weights = wider.state_dict()
+        for name, own in self.state_dict().items():
+            weights[name][: len(own)] = 0
+            weights[name][tuple(map(slice, own.shape))] = own
+        return wider.train(self.training)
 
     def forward(
-        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
+        self,
+        qts: Tensor,
+        y_coef: Tensor,
+        c_coef: Tensor,
+        chroma_detail: Tensor | None = None,
+        refined: Tensor | None = None,
     ) -> IJCNOutput:
         """Restore a batch.
 
@@ -203,6 +213,8 @@ class IJCN(nn.Module):
             c_coef: B x 2 x H/16 x W/16 x 8 x 8 quantised chroma levels.
             chroma_detail: B x 2 x H x W, what the file's chroma holds beyond 4:2:0, in gray
                 levels (see models.restore.layouts); None for 4:2:0.
+            refined: B x 3 x H x W, what all stages but the last make of this, where that is known
+                from before; only the last is run then.
             H and W are multiples of 64; integers and floats are both taken.
 
         Raises:
@@ -210,13 +222,22 @@ class IJCN(nn.Module):
         """
         if not torch.compiler.is_exporting():  # no graph can hold these checks
             _check_shapes(qts, y_coef, c_coef)
-        tables, levels = self.corrected(qts, y_coef, c_coef)
-        first = self.first_image(tables, levels, chroma_detail)
-        known = Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
+        known = self.known(qts, y_coef, c_coef, chroma_detail)
+        stages, levels, first = self.stages(), known.stored, refined
+        if first is None:
+            _, levels = self.corrected(qts, y_coef, c_coef)
+            first = self.first_image(known.tables, levels, chroma_detail)
         image = first
-        for stage in self.stages():
+        for stage in stages if refined is None else stages[-1:]:
             image = stage.run(known, image)
         return IJCNOutput(image, levels.y, levels.c, first)
+
+    def known(
+        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
+    ) -> Known:
+        """What the stages know of whole pictures; arguments as of :meth:`forward`."""
+        tables = qts.float()
+        return Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
 
     def stages(self) -> list[Stage]:
         """What makes the answer of the first image, in order.

@@ -232,7 +232,7 @@ class RealTestOptions(InferenceOptions):
 class DataOptions(Options):
     """Where training crops come from and how they are compressed.
 
-    stored_crops: where only the confidence is trained, so many crops are made and answered by the
+    stored_crops: where only last steps are trained, so many crops are made and answered by the
         finished parts once, then learned from again and again; 0: new crops in every step.
     """
 
@@ -332,10 +332,12 @@ class TrainOptions(Options):
     @model_validator(mode="after")
     def _consistent(self) -> TrainOptions:
         if self.data.stored_crops:
-            if self.optimisation.parts != ("confidence",):
+            parts = set(self.optimisation.parts)
+            if not parts or parts - {"level_check", "confidence"}:
                 raise ValueError(
-                    "data.stored_crops needs finished parts before the one that is trained; set "
-                    "optimisation.parts to [confidence], or data.stored_crops to 0"
+                    "data.stored_crops needs all before the last stage to be finished; set "
+                    "optimisation.parts to [level_check], [confidence] or both, or "
+                    "data.stored_crops to 0"
                 )
             if self.data.stored_crops < self.data.batch:
                 raise ValueError(

@@ -1,32 +1,58 @@
-"""jobs/stored_answers.py: what the confidence learns from."""
+"""jobs/stored_answers.py and the loss of a step: what the last stage learns from."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from data.degradation import SingleJpeg
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import stored_answers
+from jobs.stored_answers import Answers, stored_answers
+from jobs.train import StepLoss
+from models.losses import RestorationLoss
 from models.restore.restorer import network_input
 from tests.conftest import photograph, tiny_network
 
+CPU = torch.device("cpu")
 
-def test_what_holds_no_colour_stays_without() -> None:
-    """As when a file is restored: there the little colour that the network adds is dropped."""
-    colour = photograph(64, 64)
-    gray = np.repeat(colour[:, :, :1], 3, axis=2)
-    batches = []
-    for picture in (colour, gray):
-        pair = SingleJpeg(20)(picture)
-        tables, y, c, _ = network_input(pair.stored)
-        pixels = torch.from_numpy(pair.original).permute(2, 0, 1)[None]
-        batches.append(
-            TrainingBatch(tables, y.float(), c.float(), torch.zeros(1, 2, 64, 64), pixels, pixels)
-        )
-    answers = stored_answers(
-        tiny_network(), iter(batches), 2, torch.device("cpu"), torch.float32, quiet=True
+
+def _batch(colour: bool) -> TrainingBatch:
+    picture = photograph(64, 64)
+    if not colour:
+        picture = np.repeat(picture[:, :, :1], 3, axis=2)
+    pair = SingleJpeg(20)(picture)
+    tables, y, c, _ = network_input(pair.stored)
+    clean, jpeg = (
+        torch.tensor(pixels).permute(2, 0, 1)[None]
+        for pixels in (pair.original, pair.stored.decoded())
     )
-    for pictures, differ in zip(answers, (True, False), strict=True):
-        for picture in (pictures.decoded, pictures.refined, pictures.answer):
-            assert bool((picture != picture[:, :1]).any()) is differ
+    detail = torch.zeros(1, 2, 64, 64)
+    return TrainingBatch(tables, y.float(), c.float(), detail, clean, jpeg)
+
+
+def _stored(colour: bool) -> Answers:
+    batches = iter([_batch(colour)])
+    return stored_answers(tiny_network(), batches, 1, CPU, torch.float32, quiet=True)[0]
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_an_answer_costs_what_the_whole_network_does(colour: bool) -> None:
+    loss = StepLoss(RestorationLoss("psnr"), CPU, torch.float32)
+    network = tiny_network()
+    new, stored = loss(network, _batch(colour)), loss(network, _stored(colour))
+    assert stored.total.item() == pytest.approx(new.total.item(), rel=1e-3)
+    assert stored.figures["gain"].item() == pytest.approx(new.figures["gain"].item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_colours_that_a_restored_file_will_not_show_cost_nothing(colour: bool) -> None:
+    """Where no chroma is stored, the little colour that the network adds is dropped."""
+    answers = _stored(colour)
+    reddish = answers.refined + torch.tensor([0.2, 0.0, -0.1])[:, None, None].half()
+    # Of the same luma, so that only its colour could cost anything.
+    reddish = reddish - (0.299 * 0.2 - 0.114 * 0.1)
+    loss = StepLoss(RestorationLoss("l1"), CPU, torch.float32)
+    network = tiny_network(level_check=None)
+    costs = [loss(network, answers._replace(refined=x)).total.item() for x in (answers.refined, reddish)]
+    assert (costs[1] > 1.2 * costs[0]) is colour

@@ -14,7 +14,7 @@ from data.degradation import SingleJpeg
 from data.jpeg import Sampling
 from models import load_checkpoint, save_checkpoint
 from models.dct import CoefficientsToImage, block_dct, image_to_coefficients, luma_of, rgb_to_ycbcr
-from models.ijcn import CHECK_SEES
+from models.ijcn import CHECK_SEES, LAST_STEPS, LastStep
 from models.level_check import LevelCheck
 from models.logm import Levels, dequantise
 from models.restore.restorer import network_input
@@ -114,6 +114,20 @@ def test_a_network_with_a_fresh_check_only_clips() -> None:
     unchanged = (_offsets(tables, y, c, before) - _offsets(tables, y, c, after)).abs()
     assert unchanged[~outside].max() < 0.01
     assert _offsets(tables, y, c, after).abs().max() < 0.55
+
+
+@pytest.mark.parametrize("step", LAST_STEPS)
+def test_a_wider_last_step_begins_with_what_the_narrower_one_knows(step: LastStep) -> None:
+    network = tiny_network(**{step: 8})
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    wider = network.with_steps(**{step: 24})
+    assert getattr(wider.config, step) == 24
+    case = network_case(30)[:3]
+    torch.testing.assert_close(wider(*case).image, network(*case).image)
+    wider(*case).image.square().sum().backward()
+    new = [part.grad[..., 8:] for part in getattr(wider, step).parameters() if part.dim() == 2]
+    assert all(gradient.abs().max() > 0 for gradient in new)  # and it can learn more
 
 
 def test_files_from_before_the_bound_can_be_loaded(tmp_path: Path) -> None:

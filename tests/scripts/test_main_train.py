@@ -251,12 +251,12 @@ def test_a_last_step_is_added_and_trained_alone(
     assert f"this network has no {step}; give it one (--set add.{step}=" in error_line(other)
 
 
-def test_the_confidence_learns_from_stored_answers(images: Path, tmp_path: Path) -> None:
+def test_last_steps_learn_from_stored_answers(images: Path, tmp_path: Path) -> None:
     """As from new crops: the first step, before any is seen again, is the same up to float16."""
     start = tmp_path / "start.safetensors"
     save_checkpoint(tiny_network(seed=3), start)
     changes = (
-        *(f"initial={start}", "network=null", "optimisation.parts=[confidence]"),
+        *(f"initial={start}", "network=null", "optimisation.parts=[level_check, confidence]"),
         *("loss.first_weight=0", "loss.level_weight=0", "report_steps=1"),
         *("optimisation.warmup_steps=0", "optimisation.ema_decay=0"),
     )
@@ -269,7 +269,7 @@ def test_the_confidence_learns_from_stored_answers(images: Path, tmp_path: Path)
         weights[name] = load_checkpoint(tmp_path / name / "last.safetensors").state_dict()
         losses[name] = [float(row["loss"]) for row in csv_rows(tmp_path / name / "train.csv")]
     for name, weight in load_checkpoint(start).state_dict().items():
-        if name.startswith("confidence."):
+        if name.startswith(("level_check.", "confidence.")):
             # A step is 1e-3; where a gradient is nearly zero, float16 may change its sign.
             assert (weights["stored"][name] - weights["new"][name]).abs().mean() < 2e-5, name
         else:
@@ -309,7 +309,7 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (['data.sampling_shares={"4:2:0": 1.5, gray: -0.5}'], "data.sampling_shares"),
         (["output=/dev/null/x"], "/dev/null/x"),
         (["name=.."], "name"),
-        (["data.stored_crops=8"], "set optimisation.parts to [confidence]"),
+        (["data.stored_crops=8"], "set optimisation.parts to [level_check], [confidence] or both"),
         (
             ["data.stored_crops=1", "optimisation.parts=[confidence]"],
             "data.stored_crops 1 is below data.batch",
