@@ -308,7 +308,7 @@ class ValidationOptions(Options):
 class TrainOptions(Options):
     """``main_train_IJCN.py``.
 
-    add: widths of last steps that the network gets if it lacks them.
+    add: widths of last steps that the network gets if it lacks them or has narrower ones.
     """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]

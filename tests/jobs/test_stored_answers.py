@@ -54,5 +54,8 @@ def test_colours_that_a_restored_file_will_not_show_cost_nothing(colour: bool) -
     reddish = reddish - (0.299 * 0.2 - 0.114 * 0.1)
     loss = StepLoss(RestorationLoss("l1"), CPU, torch.float32)
     network = tiny_network(level_check=None)
-    costs = [loss(network, answers._replace(refined=x)).total.item() for x in (answers.refined, reddish)]
+    costs = [
+        loss(network, answers._replace(refined=refined)).total.item()
+        for refined in (answers.refined, reddish)
+    ]
     assert (costs[1] > 1.2 * costs[0]) is colour
