@@ -40,12 +40,8 @@ def stored_answers(
     answers = []
     bar = tqdm(islice(batches, number), "answers", number, disable=quiet or None, leave=False)
     for batch in bar:
-        tables, y, c, detail = (tensor.to(device) for tensor in batch[:4])
         with autocast(device, precision):
-            known = network.known(tables, y, c, detail)
-            image = network.first_image(known.tables, network.corrected(tables, y, c)[1], detail)
-            for stage in network.stages()[:-1]:
-                image = stage.run(known, image)
-        answers.append(Answers(batch, image.half().cpu()))
+            output = network(*(tensor.to(device) for tensor in batch[:4]))
+        answers.append(Answers(batch, output.refined.half().cpu()))
     network.train(training)
     return answers

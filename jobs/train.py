@@ -18,7 +18,7 @@ from jobs.stored_answers import Answers, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
-from models.dct import luma_of
+from models.dct import colourless_in_gray
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
 from models.restore.restorer import autocast, pick_device, pick_precision
@@ -179,8 +179,7 @@ class StepLoss:
         with autocast(self.device, self.precision):
             output = network(*tensors[:4], refined)
         # A restored file without colour shows none, so that there is nothing to be learned of it.
-        colour = chroma.flatten(1).any(1) | detail.flatten(1).any(1)
-        image = torch.where(colour[:, None, None, None], output.image, luma_of(output.image))
+        image = colourless_in_gray(output.image, chroma, detail)
         loss = self.loss(output._replace(image=image), tables, clean, jpeg)
         with torch.no_grad():
             gain = _gain(image.detach(), jpeg, clean)

@@ -73,6 +73,17 @@ def luma_of(rgb: Tensor) -> Tensor:
     return (rgb * rgb.new_tensor(LUMA_WEIGHTS)[:, None, None]).sum(-3, True)
 
 
+def colourless_in_gray(rgb: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None) -> Tensor:
+    """RGB (B, 3, H, W) with R = G = B where a file holds no colour: all its chroma is zero.
+
+    c_coef, chroma_detail: as :class:`models.ijcn.IJCN` takes them.
+    """
+    chroma = c_coef.abs().sum((1, 2, 3, 4, 5))
+    if chroma_detail is not None:
+        chroma = chroma + chroma_detail.abs().sum((1, 2, 3))
+    return torch.where((chroma == 0)[:, None, None, None], luma_of(rgb), rgb)
+
+
 def scaled_in_ycbcr(change: Tensor, factors: Tensor) -> Tensor:
     """A change of RGB (B, 3, H, W), its Y, Cb and Cr parts times ``factors``.
 

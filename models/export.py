@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint
-from models.dct import BLOCK, luma_of, ycbcr_to_rgb
+from models.dct import BLOCK, colourless_in_gray, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
 from models.restore.fidelity import CLEAR_STEP
@@ -149,8 +149,7 @@ class _Graph(nn.Module):
 
     def forward(self, qts: Tensor, y_coef: Tensor, c_coef: Tensor) -> Tensor:
         image = self.network(qts, y_coef, c_coef).image
-        colourless = (c_coef.abs().sum((1, 2, 3, 4, 5)) == 0)[:, None, None, None]
-        image = torch.where(colourless, luma_of(image), image).clamp(0, 1)
+        image = colourless_in_gray(image, c_coef).clamp(0, 1)
         decoded = _decoded(self.network, *dequantise(Levels(y_coef, c_coef), qts))
         return torch.where(_exact(decoded), decoded.clamp(0, 255) / 255, image)
 

@@ -99,13 +99,14 @@ class IJCNOutput(NamedTuple):
     """Restored RGB image (B, 3, H, W), nominally [0, 1], not clamped; how it came about.
 
     y_coef, c_coef: corrected levels. first: RGB image of these levels, in [0, 1], before the
-    backbone (the paper's x0).
+    backbone (the paper's x0). refined: before the last stage.
     """
 
     image: Tensor
     y_coef: Tensor
     c_coef: Tensor
     first: Tensor
+    refined: Tensor
 
 
 class Known(NamedTuple):
@@ -222,22 +223,17 @@ class IJCN(nn.Module):
         """
         if not torch.compiler.is_exporting():  # no graph can hold these checks
             _check_shapes(qts, y_coef, c_coef)
-        known = self.known(qts, y_coef, c_coef, chroma_detail)
-        stages, levels, first = self.stages(), known.stored, refined
+        tables = qts.float()
+        known = Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
+        *earlier, last = self.stages()
+        levels, first = known.stored, refined
         if first is None:
             _, levels = self.corrected(qts, y_coef, c_coef)
-            first = self.first_image(known.tables, levels, chroma_detail)
-        image = first
-        for stage in stages if refined is None else stages[-1:]:
-            image = stage.run(known, image)
-        return IJCNOutput(image, levels.y, levels.c, first)
-
-    def known(
-        self, qts: Tensor, y_coef: Tensor, c_coef: Tensor, chroma_detail: Tensor | None = None
-    ) -> Known:
-        """What the stages know of whole pictures; arguments as of :meth:`forward`."""
-        tables = qts.float()
-        return Known(tables, Levels(y_coef, c_coef), chroma_detail, self.guidance(tables))
+            first = refined = self.first_image(tables, levels, chroma_detail)
+            for stage in earlier:
+                refined = stage.run(known, refined)
+        assert refined is not None
+        return IJCNOutput(last.run(known, refined), levels.y, levels.c, first, refined)
 
     def stages(self) -> list[Stage]:
         """What makes the answer of the first image, in order.

@@ -43,6 +43,7 @@ def test_terms_equal_their_definition(penalty: str, balance: bool) -> None:
         y_coef + 0.3 * torch.randn(y_coef.shape),
         c_coef + 0.3 * torch.randn(c_coef.shape),
         clean + 0.05 * torch.randn_like(clean),
+        clean,
     )
     loss = RestorationLoss(penalty, 1e-3, 0.5, 0.25, balance_qualities=balance)  # type: ignore[arg-type]
     result = loss(output, qts, clean, clean)
