@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from typing import NamedTuple
 
 import torch
@@ -14,12 +14,41 @@ from data.training_crops import TrainingBatch
 from models import IJCN
 from models.restore.restorer import autocast
 
+_SIGNS = torch.tensor([1.0, -1.0] * 4)
+"""Of the frequencies along an axis, where a block is mirrored."""
+
+WAYS = 8
+"""In which a square can be mirrored and turned."""
+
 
 class Answers(NamedTuple):
     """Crops, and what all stages but the last made of them: refined (B, 3, H, W), float16."""
 
     crops: TrainingBatch
     refined: Tensor
+
+    def mirrored(self, way: int) -> Answers:
+        """As if the crops had been mirrored before their compression.
+
+        way: a sum of 1, left and right change places; 2, top and bottom; 4, rows and columns.
+        """
+
+        def picture(pixels: Tensor) -> Tensor:
+            pixels = pixels.flip([axis for axis in (-1, -2) if way & -axis])
+            return pixels.transpose(-1, -2) if way & 4 else pixels
+
+        def levels(grid: Tensor) -> Tensor:
+            if way & 1:
+                grid = grid.flip(3) * _SIGNS
+            if way & 2:
+                grid = grid.flip(2) * _SIGNS[:, None]
+            return grid.transpose(2, 3).transpose(4, 5) if way & 4 else grid
+
+        tables, y, c, *pictures = self.crops
+        if way & 4:
+            tables = tables.transpose(-1, -2)
+        crops = TrainingBatch(tables, levels(y), levels(c), *map(picture, pictures))
+        return Answers(crops, picture(self.refined))
 
 
 @torch.no_grad()
@@ -45,3 +74,10 @@ def stored_answers(
         answers.append(Answers(batch, output.refined.half().cpu()))
     network.train(training)
     return answers
+
+
+def again(answers: Sequence[Answers], first: int) -> Iterator[Answers]:
+    """An endless row of ``answers`` from batch ``first`` on, each time mirrored another way."""
+    for number in count(first):
+        rounds, place = divmod(number, len(answers))
+        yield answers[place].mirrored((rounds + place) % WAYS)

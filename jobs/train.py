@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, stored_answers
+from jobs.stored_answers import Answers, again, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
@@ -121,8 +120,7 @@ def _train_connected(
             answers = stored_answers(
                 network, data.batches(0), number, device, precision, quiet=not world.is_main
             )
-            # An endless cycle from any step on.
-            batches = lambda step: islice(cycle(answers), step * accumulate % number, None)  # noqa: E731
+            batches = lambda step: again(answers, step * accumulate)  # noqa: E731
         trainer = Trainer(
             network,
             options.optimisation,

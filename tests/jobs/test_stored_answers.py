@@ -8,8 +8,10 @@ import torch
 
 from data.degradation import SingleJpeg
 from data.training_crops import TrainingBatch
-from jobs.stored_answers import Answers, stored_answers
+from jobs.stored_answers import WAYS, Answers, again, stored_answers
 from jobs.train import StepLoss
+from models.dct import CoefficientsToImage
+from models.logm import Levels, dequantise
 from models.losses import RestorationLoss
 from models.restore.restorer import network_input
 from tests.conftest import photograph, tiny_network
@@ -59,3 +61,39 @@ def test_colours_that_a_restored_file_will_not_show_cost_nothing(colour: bool) -
         for refined in (answers.refined, reddish)
     ]
     assert (costs[1] > 1.2 * costs[0]) is colour
+
+
+def _decoded(crops: TrainingBatch) -> torch.Tensor:
+    levels = dequantise(Levels(crops.y_coef, crops.c_coef), crops.qts.float())
+    return CoefficientsToImage().unclamped(*levels, crops.chroma_detail)
+
+
+def test_levels_are_mirrored_as_their_picture_is() -> None:
+    plain = _stored(colour=True)
+    tables = plain.crops.qts.clone()
+    tables[:, :, 0, 1] += 5  # tables, too, may differ in width and height
+    plain = plain._replace(crops=plain.crops._replace(qts=tables))
+    found = []
+    for way in range(WAYS):
+        crops, refined = plain.mirrored(way)
+        expected = [plain.crops.image, plain.refined, _decoded(plain.crops)]
+        for bit, turned in ((1, lambda x: x.flip(-1)), (2, lambda x: x.flip(-2))):
+            expected = [turned(x) if way & bit else x for x in expected]
+        if way & 4:
+            expected = [x.mT for x in expected]
+        assert torch.equal(crops.image, expected[0])
+        assert torch.equal(refined, expected[1])
+        torch.testing.assert_close(_decoded(crops), expected[2], atol=1e-3, rtol=0)
+        found.append(crops.image)
+    assert not any(torch.equal(a, b) for i, a in enumerate(found) for b in found[:i])
+
+
+def test_stored_answers_come_again_mirrored_in_every_way_from_any_step_on() -> None:
+    answers = [_stored(colour=True), _stored(colour=False)]
+    row = again(answers, 0)
+    first = [next(row) for _ in range(2 * WAYS)]
+    for place in (0, 1):
+        seen = first[place::2]
+        assert len({tuple(batch.refined.flatten().tolist()) for batch in seen}) == WAYS
+    resumed = again(answers, 5)
+    assert all(torch.equal(next(resumed).refined, batch.refined) for batch in first[5:])
