@@ -201,10 +201,15 @@ class RandomCompression:
             return int(rng.integers(95, 101))
         return int(rng.integers(self.lowest, self.highest + 1))
 
-    def __call__(self, pixels: NDArray[np.uint8], rng: np.random.Generator) -> Degraded:
-        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original and its JPEG."""
+    def __call__(
+        self, pixels: NDArray[np.uint8], rng: np.random.Generator, shifted: bool = True
+    ) -> Degraded:
+        """(side + 7, side + 7, 3) uint8 -> the (side, side, 3) original and its JPEG.
+
+        shifted: the original begins anywhere in the margin; else at the corner.
+        """
         side = pixels.shape[0] - self.MARGIN, pixels.shape[1] - self.MARGIN
-        rows, cols = (int(n) for n in rng.integers(0, self.MARGIN + 1, 2))
+        rows, cols = (int(n) * shifted for n in rng.integers(0, self.MARGIN + 1, 2))
         window = np.s_[rows : rows + side[0], cols : cols + side[1]]
         name = _drawn(self.samplings, rng)
         sampling, source = Sampling.S420, pixels

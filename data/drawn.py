@@ -196,6 +196,16 @@ def _pixel_art(photograph: Picture, rng: Rng) -> Picture:
     return _blown_up(small.astype(np.uint8), scale, side, rng)
 
 
+def _sprites(photograph: Picture, rng: Rng) -> Picture:
+    """Squares of few colours that divide JPEG's blocks, or are made of them, from the corner on."""
+    side = photograph.shape[0]
+    scale = int(rng.choice([4, 8, 16]))
+    cells = -(-side // scale)
+    palette = np.array([_color(rng) for _ in range(int(rng.integers(2, 7)))], np.uint8)
+    small = palette[rng.integers(0, len(palette), (cells, cells))]
+    return np.ascontiguousarray(small.repeat(scale, 0).repeat(scale, 1)[:side, :side])
+
+
 def _codes(photograph: Picture, rng: Rng) -> Picture:
     """Black and white modules at random, with the corner marks of QR codes; or bars."""
     side = photograph.shape[0]
@@ -329,5 +339,6 @@ KINDS: dict[str, Callable[[Picture, Rng], Any]] = {
     "halftoned": _halftoned,
     "patterns": _patterns,
     "noisy": _noisy,
+    "sprites": _sprites,
 }
 """What :func:`drawn` can draw."""

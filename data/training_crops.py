@@ -165,13 +165,16 @@ class TrainingCrops(Dataset[TrainingBatch]):
             pixels = pixels[:, ::-1]
         pixels = np.ascontiguousarray(pixels)
         draw = rng.random()
+        shifted = True
         if draw < self.drawn_share:
             pixels = drawn(pixels, rng, self.drawn_kinds)
+            # What a program draws often begins where the JPEG's blocks do.
+            shifted = rng.random() < 0.5
         elif draw < self.drawn_share + self.desaturated_share:
             pixels = to_gray(pixels)
         elif draw < self.drawn_share + self.desaturated_share + self.smooth_chroma_share:
             pixels = smooth_chroma(pixels)
-        original, jpeg, stored = self.compression(pixels, rng)
+        original, jpeg, stored = self.compression(pixels, rng, shifted)
         tables, y, c, detail = self.view(stored)
         if detail is None:
             detail = np.zeros((2, self.patch, self.patch), np.float32)

@@ -102,6 +102,17 @@ def test_random_compression_is_reproducible_with_every_encoder(encoder: str) -> 
         assert np.abs(one.jpeg.astype(int) - one.original).mean() < 40
 
 
+def test_only_where_it_is_shifted_does_the_original_begin_inside_the_margin() -> None:
+    pixels = photograph(71, 71)
+    seeds = range(8)
+    compression = RandomCompression()
+    for seed in seeds:
+        pair = compression(pixels, np.random.default_rng(seed), shifted=False)
+        np.testing.assert_array_equal(pair.original, pixels[:64, :64])
+    pairs = [compression(pixels, np.random.default_rng(seed)) for seed in seeds]
+    assert any(not np.array_equal(pair.original, pixels[:64, :64]) for pair in pairs)
+
+
 def test_layouts_that_only_libjpeg_writes_are_left_to_it() -> None:
     compression = RandomCompression(
         samplings=((Sampling.S440.value, 1.0),), encoders=(("wild", 1.0),)

@@ -30,6 +30,19 @@ def test_about_half_are_gray() -> None:
     assert 20 < sum(gray) < 45
 
 
+def test_sprites_divide_the_blocks_of_a_jpeg() -> None:
+    sides = set()
+    for seed in range(20):
+        picture = drawn(SOURCE, np.random.default_rng(seed), ("sprites",))
+        for scale in (4, 8, 16):
+            cells = picture[:128, :128].reshape(128 // scale, scale, 128 // scale, scale, 3)
+            if (cells == cells[:, :1, :, :1]).all():
+                sides.add(scale)
+        first = picture[:8, :8].reshape(2, 4, 2, 4, 3)
+        assert (first == first[:, :1, :, :1]).all()
+    assert sides == {4, 8, 16}
+
+
 @pytest.mark.parametrize("kind", ["error_diffused", "ordered", "halftoned"])
 def test_dithered_pictures_have_few_levels(kind: str) -> None:
     rng = np.random.default_rng(0)

@@ -141,6 +141,15 @@ def test_smooth_chroma_keeps_luma_and_means(tmp_path: Path) -> None:
     np.testing.assert_allclose(crop("flat.png", 1), crop("flat.png", 0), atol=1)
 
 
+def test_half_of_the_drawn_crops_begin_where_the_blocks_of_a_jpeg_do(folder: Path) -> None:
+    crops = _crops_of(folder / "0.png", drawn_share=1.0, drawn_kinds=("sprites",))
+    begun = 0
+    for index in range(60):
+        squares = crops[index].image.reshape(3, -1, 4, crops.patch // 4, 4)
+        begun += bool((squares == squares[:, :, :1, :, :1]).all())
+    assert 20 < begun < 42
+
+
 def test_only_named_kinds_are_drawn(folder: Path) -> None:
     """Codes have two colours, flat in squares; noise has many."""
 
