@@ -117,6 +117,7 @@ def _train_connected(
         if options.data.stored_crops:
             accumulate = options.optimisation.accumulate
             number = options.data.stored_crops // data.batch * accumulate
+            record.say(f"first of all, {options.data.stored_crops:,} crops are made and answered")
             answers = stored_answers(
                 network, data.batches(0), number, device, precision, quiet=not world.is_main
             )
