@@ -203,7 +203,7 @@ def _sprites(photograph: Picture, rng: Rng) -> Picture:
     cells = -(-side // scale)
     palette = np.array([_color(rng) for _ in range(int(rng.integers(2, 7)))], np.uint8)
     small = palette[rng.integers(0, len(palette), (cells, cells))]
-    return np.ascontiguousarray(small.repeat(scale, 0).repeat(scale, 1)[:side, :side])
+    return _blown_up(small, scale, side, None)
 
 
 def _codes(photograph: Picture, rng: Rng) -> Picture:
@@ -229,10 +229,11 @@ def _codes(photograph: Picture, rng: Rng) -> Picture:
     return _blown_up(small.astype(np.uint8), scale, side, rng)
 
 
-def _blown_up(small: Picture, scale: int, side: int, rng: Rng) -> Picture:
-    """Each pixel ``scale`` times as large, cut to ``side`` at a random phase."""
+def _blown_up(small: Picture, scale: int, side: int, rng: Rng | None) -> Picture:
+    """Each pixel ``scale`` times as large, cut to ``side`` at a random phase; from the corner on
+    without ``rng``."""
     large = small.repeat(scale, 0).repeat(scale, 1)
-    row, col = (int(rng.integers(n - side + 1)) for n in large.shape[:2])
+    row, col = (int(rng.integers(n - side + 1)) if rng else 0 for n in large.shape[:2])
     return np.ascontiguousarray(large[row : row + side, col : col + side])
 
 

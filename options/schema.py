@@ -32,7 +32,7 @@ from data.degradation import LIBJPEG, DoubleJpeg, Padding, RandomCompression, Si
 from data.drawn import KINDS
 from data.jpeg import Sampling
 from models.checkpoint import SHIPPED
-from models.ijcn import IJCNConfig, LastStep
+from models.ijcn import LAST_STEPS, IJCNConfig, LastStep
 from models.losses import RestorationLoss
 from models.restore.restorer import Ensemble, Precision
 from utils.checked import CHECKED, Count, Natural, NotNegative, Positive, Share
@@ -333,7 +333,7 @@ class TrainOptions(Options):
     def _consistent(self) -> TrainOptions:
         if self.data.stored_crops:
             parts = set(self.optimisation.parts)
-            if not parts or parts - {"level_check", "confidence"}:
+            if not parts or parts - set(LAST_STEPS):
                 raise ValueError(
                     "data.stored_crops needs all before the last stage to be finished; set "
                     "optimisation.parts to [level_check], [confidence] or both, or "
