@@ -43,7 +43,7 @@ class Networks:
         """The restorer with the weights of a file; the last one is kept.
 
         Raises:
-            CheckpointError: unusable weights.
+            CheckpointError: unusable weights. OptionsError: they cannot do what is wanted.
         """
         if self._at_hand is not None and self._at_hand[0] == path:
             return self._at_hand[1]
@@ -52,16 +52,20 @@ class Networks:
         max_memory = options.max_memory
         if max_memory is None and self.device.type == "cpu" and self.world.local_size > 1:
             max_memory = available_memory() / 2**30 / 2 / self.world.local_size
-        restorer = Restorer(
-            load_checkpoint(path),
-            self.device,
-            options.precision,
-            max_memory,
-            options.compile,
-            options.ensemble,
-            options.leave_fine,
-            options.strength,
-        )
+        network = load_checkpoint(path)
+        try:
+            restorer = Restorer(
+                network,
+                self.device,
+                options.precision,
+                max_memory,
+                options.compile,
+                options.ensemble,
+                options.leave_fine,
+                options.strength,
+            )
+        except ValueError as error:
+            raise OptionsError(f"{path.name}: {error}") from error
         self._at_hand = path, restorer
         return restorer
 
@@ -119,6 +123,6 @@ def describe_machine(restorer: Restorer, world: World) -> dict[str, Any]:
     return {
         "processes": world.size,
         "device": device,
-        "precision": str(restorer.precision).removeprefix("torch."),
+        "precision": restorer.arithmetic,
         "torch_threads": torch.get_num_threads(),
     }

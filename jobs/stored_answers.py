@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data.training_crops import TrainingBatch
 from models import IJCN
+from models.int8 import recorded_ranges
 from models.restore.restorer import autocast
 
 _SIGNS = torch.tensor([1.0, -1.0] * 4)
@@ -62,16 +63,18 @@ def stored_answers(
 ) -> list[Answers]:
     """The first ``number`` batches, answered, on the CPU. A crop of 128x128 takes 0.4 MB.
 
-    network: on its device. precision: of the backbone. quiet: no progress bar.
+    network: on its device; gets the ranges of what it computes, for int8. precision: of the
+    backbone. quiet: no progress bar.
     """
     training = network.training
     network.eval()
     answers = []
     bar = tqdm(islice(batches, number), "answers", number, disable=quiet or None, leave=False)
-    for batch in bar:
-        with autocast(device, precision):
-            output = network(*(tensor.to(device) for tensor in batch[:4]))
-        answers.append(Answers(batch, output.refined.half().cpu()))
+    with recorded_ranges(network) as network.ranges:
+        for batch in bar:
+            with autocast(device, precision):
+                output = network(*(tensor.to(device) for tensor in batch[:4]))
+            answers.append(Answers(batch, output.refined.half().cpu()))
     network.train(training)
     return answers
 

@@ -227,7 +227,7 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) ->
         },
     )
     content["images"] = {image.name: _pixel_hash(image) for image in testset}
-    content["arithmetic"] = [restorer.device.type, str(restorer.precision)]  # never "auto"
+    content["arithmetic"] = [restorer.device.type, restorer.arithmetic]  # never "auto"
     networks = map(identify, options.checkpoint)
     content["checkpoint"] = [(name, sha256) for name, _, sha256 in networks]
     content["method"] = [_folder_state(text) for text in options.method]

@@ -19,6 +19,7 @@ from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.dct import colourless_in_gray
 from models.ijcn import LAST_STEPS
+from models.int8 import widest
 from models.losses import RestorationLoss
 from models.restore.restorer import autocast, pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions
@@ -121,6 +122,7 @@ def _train_connected(
             answers = stored_answers(
                 network, data.batches(0), number, device, precision, quiet=not world.is_main
             )
+            network.ranges = widest(world.gather(network.ranges))
             batches = lambda step: again(answers, step * accumulate)  # noqa: E731
         trainer = Trainer(
             network,
@@ -234,6 +236,8 @@ def _freeze(network: IJCN, options: TrainOptions) -> None:
             )
     for name, part in network.named_children():
         part.requires_grad_(not parts or name in parts)
+    if not set(parts or ["all"]) <= set(LAST_STEPS):
+        network.ranges = None  # those of what is trained change
 
 
 def _compile(

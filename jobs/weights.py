@@ -52,6 +52,7 @@ def average(networks: Sequence[IJCN], shares: Sequence[float] | None = None) -> 
             for name in states[0]
         }
     )
+    mean.ranges = None  # they were another network's
     return mean
 
 

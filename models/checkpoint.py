@@ -1,8 +1,8 @@
 """Load and save weights: released ``.pth`` state dicts and our own safetensors files.
 
-Our files hold the weights under this package's names, and two metadata entries that rebuild the
-exact variant: ``format`` (this layout's version) and ``ijcn_config`` (JSON of
-:class:`IJCNConfig`).
+Our files hold the weights under this package's names, the ranges for int8 under ``ranges.NAME``
+where they are known, and two metadata entries that rebuild the exact variant: ``format`` (this
+layout's version) and ``ijcn_config`` (JSON of :class:`IJCNConfig`).
 Released files hold the published network under the authors' names; they are renamed on loading.
 """
 
@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
+from models.int8 import range_sizes
 from utils.image_io import write_atomically
 from utils.project import PROJECT, from_project
 
@@ -150,9 +151,10 @@ def save_checkpoint(
         "format": FORMAT,
         "ijcn_config": json.dumps(dataclasses.asdict(model.config)),
     }
+    ranges = {_RANGES + name: tensor for name, tensor in (model.ranges or {}).items()}
     weights = {
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in {**model.state_dict(), **ranges}.items()
     }
     write_atomically(path, safetensors.torch.save(weights, metadata))
 
@@ -191,7 +193,13 @@ def _load_own(path: Path) -> IJCN | None:
             f"{path} describes a network this version does not know ({first['msg']}: "
             f"{'.'.join(map(str, first['loc']))}); update the project"
         ) from error
-    return _filled(IJCN(config), weights, path)
+    ranges = {n: weights.pop(n).float() for n in list(weights) if n.startswith(_RANGES)}
+    network = _filled(IJCN(config), weights, path)
+    if ranges:
+        sizes = {_RANGES + name: (size,) for name, size in range_sizes(network).items()}
+        _check_weights(ranges, sizes, path)
+        network.ranges = {name.removeprefix(_RANGES): each for name, each in ranges.items()}
+    return network
 
 
 def _load_released(path: Path) -> IJCN:
@@ -232,17 +240,29 @@ _ADDED_LATER = re.compile(r"level_check\.(luma|chroma)\.reach\.(weight|bias)")
 """Weights that our first files lack; what a fresh network has does there."""
 
 
+_RANGES = "ranges."
+
+
 def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
     """``model`` with ``weights``, all of them and no others."""
     expected = model.state_dict()
     added = [name for name in expected if _ADDED_LATER.fullmatch(name) and name not in weights]
     weights = {**weights, **{name: expected[name] for name in added}}
+    _check_weights(weights, {name: tuple(each.shape) for name, each in expected.items()}, path)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
+
+
+def _check_weights(
+    weights: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    """That a file's tensors are those whose shapes are ``expected``, and finite."""
     missing = [name for name in expected if name not in weights]
     surplus = [name for name in weights if name not in expected]
     misshapen = [
-        f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
+        f"{name} is {tuple(weights[name].shape)}, expected {shape}"
+        for name, shape in expected.items()
+        if name in weights and weights[name].shape != shape
     ]
     broken = [
         name
@@ -257,8 +277,6 @@ def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
     ):
         if names:
             raise _misfit(path, complaint, names)
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return model
 
 
 def _misfit(path: Path, complaint: str, names: list[str]) -> CheckpointError:

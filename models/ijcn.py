@@ -95,6 +95,12 @@ class IJCNConfig:
     confidence: Count | None = None
 
 
+Ranges = dict[str, Tensor]
+"""Largest absolute values that pictures put into the backbone, (channels,), for
+:mod:`models.int8`: of what goes into a residual block (``ROW.INDEX.outer``, such as
+``body1.0.outer``), and of what lies between its convolutions (``ROW.INDEX.inner``)."""
+
+
 class IJCNOutput(NamedTuple):
     """Restored RGB image (B, 3, H, W), nominally [0, 1], not clamped; how it came about.
 
@@ -140,7 +146,7 @@ class IJCN(nn.Module):
 
     ``IJCN()`` is the published network, 40,323,115 parameters; other sizes and variants by
     :class:`IJCNConfig`. LOGM, colours and the final sum run in float32 also under autocast: DC
-    levels do not fit bfloat16.
+    levels do not fit bfloat16. ``ranges`` belong to the weights; None: not known.
     """
 
     def __init__(self, config: IJCNConfig | None = None) -> None:
@@ -164,6 +170,7 @@ class IJCN(nn.Module):
         )
         self.level_check = LevelCheck(config.level_check) if config.level_check else None
         self.confidence = Confidence(config.confidence) if config.confidence else None
+        self.ranges: Ranges | None = None
 
     def start_from_jpeg(self) -> None:
         """Initialise so that the untrained network returns the JPEG's own first image.
@@ -196,6 +203,7 @@ class IJCN(nn.Module):
         for name, own in self.state_dict().items():
             weights[name][: len(own)] = 0
             weights[name][tuple(map(slice, own.shape))] = own
+        wider.ranges = self.ranges  # the backbone is the same
         return wider.train(self.training)
 
     def forward(

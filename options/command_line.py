@@ -66,7 +66,7 @@ def test_parser(
     parser.add_argument(
         "--precision",
         choices=get_args(Precision),
-        help="numbers the network computes in (default: auto, bfloat16 where the hardware has it)",
+        help="numbers the network computes in (default: auto, the fastest that the hardware has)",
     )
     parser.add_argument(
         "--ensemble",

@@ -74,7 +74,8 @@ class Desk:
         at hand. strength: how much of the change to apply, 0 to 1.
 
         Raises:
-            OptionsError: too many files. CheckpointError: unusable weights.
+            OptionsError: too many files, a precision that cannot be had. CheckpointError: unusable
+                weights.
         """
         if len(paths) > self.limits.files:
             raise OptionsError(
@@ -93,12 +94,15 @@ class Desk:
         """Take a network at hand.
 
         Raises:
-            CheckpointError: unusable weights.
+            CheckpointError: unusable weights. OptionsError: they cannot do what is wanted.
         """
         key = checkpoint, precision
         if self._loaded is None or self._loaded[0] != key:
             network = load_checkpoint(Path(checkpoint))
-            self._loaded = key, Restorer(network, self.device, precision)
+            try:
+                self._loaded = key, Restorer(network, self.device, precision)
+            except ValueError as error:
+                raise OptionsError(str(error)) from error
         return self._loaded[1]
 
     def _restore_one(self, path: Path, folder: Path) -> Shown:
@@ -122,8 +126,7 @@ class Desk:
         done = re.sub(r" \[\(.*?\)\]", "", result.message)
         done = done.replace("decoded, not restored: ", "**Not restored**, shown as it is: ")
         if restored:
-            precision = str(restorer.precision).removeprefix("torch.")
-            by = f"with {Path(checkpoint).name}, backbone in {precision}"
+            by = f"with {Path(checkpoint).name}, backbone in {restorer.arithmetic}"
             part = f", strength {restorer.strength:g}" if restorer.strength < 1 else ""
             done = f"Restored in {result.seconds:.1f} s {by}{part}.\n\n{done}"
         # Of the result, as the file may say that it is to be turned.

@@ -127,7 +127,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                         get_args(Precision),
                         value="auto",
                         label="Precision of the backbone",
-                        info="auto: bfloat16 where the hardware has it",
+                        info="auto: the fastest that the hardware has; all look alike",
                     )
                     strength = gradio.Slider(
                         0,

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.dct import luma_of
 from models.dual_attention import WINDOW
 from models.ijcn import IJCN, Known, Stage
+from models.int8 import in_int8, why_not_int8
 from models.logm import Levels
 from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.layouts import (
@@ -40,7 +41,7 @@ from models.restore.tiling import (
 )
 from utils.memory import available_memory, keep_freed_memory
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Ensemble = Literal[1, 2, 4]
 
 
@@ -69,8 +70,9 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """Of the backbone: "auto" takes bfloat16 where the hardware computes in it, else float32.
 
     That is GPUs since Ampere, and CPUs with AMX or AVX512-BF16, where it is several times faster.
+    With "int8", which holds for residual blocks only, all else is as with "auto".
     """
-    if wanted == "auto":
+    if wanted in ("auto", "int8"):
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
@@ -140,6 +142,7 @@ class Restorer:
             model: moved to ``device``, switched to inference.
             device: "auto" takes a CUDA GPU where there is one, else the CPU.
             precision: of the backbone, see :func:`pick_precision`; all else is always float32.
+                "auto" takes "int8" where it can be had (models.int8).
             max_memory: GiB that a restoration may take, besides the network and the interpreter;
                 None: half of what is free when a picture is begun.
             compile: let torch.compile fuse the backbone's small operations; the first picture then
@@ -152,10 +155,15 @@ class Restorer:
             strength: how much of the change to apply, 0 to 1; 0 gives the plain decoding.
 
         Raises:
-            ValueError: a device that this machine does not have, a strength outside 0 to 1.
+            ValueError: a device that this machine does not have, a strength outside 0 to 1, int8
+                where it cannot be had.
         """
         self.device = pick_device(str(device))
         self.precision = pick_precision(precision, self.device)
+        obstacle = why_not_int8(model, self.device)
+        if precision == "int8" and obstacle:
+            raise ValueError(f"precision int8: {obstacle}")
+        self.int8 = precision in ("auto", "int8") and not obstacle
         self.max_memory = max_memory
         self.mirrors = _MIRRORS[:ensemble]
         self.leave_fine = leave_fine
@@ -167,7 +175,7 @@ class Restorer:
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
             torch.backends.cudnn.allow_tf32 = False
         self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
-        self.model = model.eval().to(self.device)
+        self.model = (in_int8(model) if self.int8 else model).eval().to(self.device)
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compile:
@@ -197,6 +205,12 @@ class Restorer:
             return decoded.copy()
         whole = self._parts_joined(stored, self._whole)
         return blended(whole, decoded, (self.strength,), stored.colors)
+
+    @property
+    def arithmetic(self) -> str:
+        """The numbers that the backbone computes in: "bfloat16", "int8 and float32" and so on."""
+        floats = str(self.precision).removeprefix("torch.")
+        return f"int8 and {floats}" if self.int8 else floats
 
     @property
     def strength(self) -> float:

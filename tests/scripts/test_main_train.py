@@ -275,6 +275,10 @@ def test_last_steps_learn_from_stored_answers(images: Path, tmp_path: Path) -> N
         else:
             assert torch.equal(weights["longer"][name], weight), name
     assert losses["stored"] == pytest.approx(losses["new"], rel=1e-3)
+    ranges = {name: load_checkpoint(tmp_path / name / "last.safetensors").ranges for name in losses}
+    assert ranges["new"] is None
+    assert ranges["stored"]
+    assert min(each.amax() for each in ranges["stored"].values()) > 0
     assert not torch.equal(
         weights["longer"]["confidence.trust.weight"], weights["stored"]["confidence.trust.weight"]
     )
@@ -285,6 +289,14 @@ def test_last_steps_learn_from_stored_answers(images: Path, tmp_path: Path) -> N
         *("--resume", "auto"),
     )
     assert "resuming at step 5" in resumed.stdout, resumed.stderr
+
+    # Where what they are of is trained on, they no longer hold; the last steps may be.
+    again = f"initial={tmp_path / 'stored' / 'last.safetensors'}", "optimisation.steps=1"
+    for name, parts in (("steps", "[confidence]"), ("backbone", "[backbone, confidence]")):
+        more = (*again, f"name={name}", f"optimisation.parts={parts}")
+        assert run_script(SCRIPT, *arguments, *more).returncode == 0
+        kept = load_checkpoint(tmp_path / name / "last.safetensors").ranges
+        assert (kept is not None) is (name == "steps")
 
 
 def test_fine_tuning_takes_released_weights(released_file: Path) -> None:

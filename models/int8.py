@@ -1,0 +1,185 @@
+"""Residual blocks that multiply 8-bit integers, which many CPUs do fastest.
+
+Post-training quantisation (Krishnamoorthi 2018, "Quantizing deep convolutional networks for
+efficient inference") with a range for every channel: what goes into a block is scaled channel by
+channel, and the first convolution's weights inversely; what lies between its convolutions likewise.
+Sums, and all other layers, stay floating point: at full resolution rounding would cost 0.01 dB.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from models.blocks import ResidualBlock
+from models.ijcn import IJCN, Ranges
+
+_ROWS = (
+    *("encoder_blocks.1", "encoder_blocks.2", "body1"),
+    *("body2", "decoder_blocks.2", "decoder_blocks.1"),
+)
+"""Rows of residual blocks that can do with 8 bits, in the backbone."""
+
+
+def range_sizes(network: IJCN) -> dict[str, int]:
+    """Names of the ranges that int8 needs, and of how many channels each is.
+
+    None for the published network: its PReLU has values on both sides of zero.
+    """
+    return {name: layer.in_channels for name, layer in _convolutions(network).items()}
+
+
+@contextmanager
+def recorded_ranges(network: IJCN) -> Iterator[Ranges]:
+    """The ranges of all that ``network`` computes within this context; they grow meanwhile."""
+    ranges = {name: torch.zeros(size) for name, size in range_sizes(network).items()}
+
+    def watch(name: str, layer: nn.Module) -> RemovableHandle:
+        def see(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found = inputs[0].detach().abs().amax((0, 2, 3)).float().cpu()
+            ranges[name] = torch.maximum(ranges[name], found)
+
+        return layer.register_forward_pre_hook(see)
+
+    hooks = [watch(name, layer) for name, layer in _convolutions(network).items()]
+    try:
+        yield ranges
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def widest(many: Sequence[Ranges]) -> Ranges:
+    """The ranges of all that several processes have seen."""
+    return {name: torch.stack([each[name] for each in many]).amax(0) for name in many[0]}
+
+
+def why_not_int8(network: IJCN, device: torch.device) -> str:
+    """Why ``network`` cannot compute in int8 on ``device``, and what to do; "" where it can."""
+    if device.type != "cpu":
+        return "int8 is for CPUs; choose another precision, or --device cpu"
+    if not (_knows("avx512_vnni") or _knows("avx_vnni")):
+        return "int8 needs a CPU with VNNI, and PyTorch for it; choose another precision"
+    if not network.ranges:
+        return (
+            "the weights hold no ranges for int8; choose another precision, or add them "
+            "(options/train_last_steps.yml does)"
+        )
+    return ""
+
+
+def in_int8(network: IJCN) -> IJCN:
+    """A copy of ``network``, which holds ranges, that computes in int8 on a CPU."""
+    assert network.ranges
+    changed = copy.deepcopy(network)
+    for row in _ROWS:
+        blocks = [
+            _Int8Block(
+                block,
+                network.ranges[f"{row}.{index}.outer"],
+                network.ranges[f"{row}.{index}.inner"],
+            )
+            for index, block in enumerate(_blocks(network, row))
+        ]
+        changed.backbone.set_submodule(row, _Int8Row(blocks))
+    return changed
+
+
+def _blocks(network: IJCN, row: str) -> list[ResidualBlock]:
+    return list(cast(nn.Sequential, network.backbone.get_submodule(row)))  # type: ignore[arg-type]
+
+
+def _convolutions(network: IJCN) -> dict[str, nn.Conv2d]:
+    """Those whose input has a range, by its name."""
+    if network.config.activation != "relu":
+        return {}
+    layers = {}
+    for row in _ROWS:
+        for index, block in enumerate(_blocks(network, row)):
+            layers[f"{row}.{index}.outer"] = cast(nn.Conv2d, block.body[0])
+            layers[f"{row}.{index}.inner"] = cast(nn.Conv2d, block.body[2])
+    return layers
+
+
+def _knows(instructions: str) -> bool:
+    """Whether the CPU has them, as far as this PyTorch says and its kernels use them."""
+    if not hasattr(torch.cpu, "get_capabilities") or not hasattr(torch.ops.onednn, "qconv_prepack"):
+        return False
+    return bool(torch.cpu.get_capabilities().get(instructions))
+
+
+class _Int8Row(nn.Module):
+    """Residual blocks in a row, (B, C, H, W) -> the same shape and type."""
+
+    def __init__(self, blocks: list[_Int8Block]) -> None:
+        super().__init__()
+        self.blocks = blocks
+        # Of AVX2 alone, oneDNN has no fast way from 8-bit integers to bfloat16.
+        self.sums = torch.bfloat16 if _knows("avx512_vnni") else torch.float32
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = x.to(self.sums, memory_format=torch.channels_last, copy=True)
+        for block in self.blocks:
+            block.add_to(sums)
+        return sums.to(x.dtype)
+
+
+class _Int8Block:
+    """A :class:`ResidualBlock` with ReLU, its weights in 8 bits.
+
+    outer, inner: ranges of what goes in and of what lies between the convolutions, (channels,).
+    """
+
+    def __init__(self, block: ResidualBlock, outer: Tensor, inner: Tensor) -> None:
+        # A channel that never said anything has a range of nearly nothing.
+        outer, inner = outer.clamp_min(1e-6) / 127, inner.clamp_min(1e-6) / 255
+        self.per_step = (1 / outer)[:, None, None]
+        self.first = _Int8Conv(cast(nn.Conv2d, block.body[0]), 128, outer, inner)
+        self.second = _Int8Conv(cast(nn.Conv2d, block.body[2]), 0, inner, torch.ones(1))
+
+    def add_to(self, x: Tensor) -> None:
+        """``x += Conv3x3(ReLU(Conv3x3(x)))``; x (B, channels, H, W), channels last."""
+        levels = (x * self.per_step.to(x.dtype)).clamp_(-127, 127).round_().to(torch.int8)
+        above_zero = levels.view(torch.uint8).bitwise_xor_(128)  # levels + 128
+        self.second.add(self.first.relu(above_zero), x)
+
+
+class _Int8Conv:
+    """A 3x3 convolution of 8-bit unsigned integers, its weights in 8 bits for each filter.
+
+    zero: the integer that stands for 0. inputs, outputs: what one step is worth, by channel.
+    """
+
+    def __init__(self, layer: nn.Conv2d, zero: int, inputs: Tensor, outputs: Tensor) -> None:
+        assert layer.bias is not None
+        weight = layer.weight.detach() * inputs[:, None, None] / outputs[:, None, None, None]
+        scales = weight.abs().amax((1, 2, 3)).clamp_min(1e-30) / 127
+        levels = (weight / scales[:, None, None, None]).round().to(torch.int8)
+        levels = levels.contiguous(memory_format=torch.channels_last)
+        packed = torch.ops.onednn.qconv_prepack(levels, scales, 1.0, zero, *_SAME, 1, None)
+        zeros = torch.zeros(len(scales), dtype=torch.int8)
+        self.input = 1.0, zero, packed, scales, zeros
+        self.bias = layer.bias.detach() / outputs
+
+    def relu(self, x: Tensor) -> Tensor:
+        """ReLU of the convolution, rounded to 0 to 255."""
+        return torch.ops.onednn.qconv2d_pointwise(
+            x, *self.input, self.bias, *_SAME, 1, 1.0, 0, torch.uint8, "relu", [], ""
+        )
+
+    def add(self, x: Tensor, total: Tensor) -> None:
+        """Add the convolution to ``total``."""
+        torch.ops.onednn.qconv2d_pointwise.binary(
+            *(x, *self.input, total, self.bias, *_SAME, 1, 1.0, 0, total.dtype),
+            *(1.0, 0, "sum", 1.0, "none", [], ""),
+        )
+
+
+_SAME = ([1, 1], [1, 1], [1, 1])
+"""Stride, padding and dilation of a 3x3 convolution that keeps the size."""
