@@ -96,7 +96,7 @@ class IJCNConfig:
 
 
 Ranges = dict[str, Tensor]
-"""Largest absolute values that pictures put into the backbone, (channels,), for
+"""Absolute values that hardly any picture exceeds in the backbone, (channels,), for
 :mod:`models.int8`: of what goes into a residual block (``ROW.INDEX.outer``, such as
 ``body1.0.outer``), and of what lies between its convolutions (``ROW.INDEX.inner``)."""
 

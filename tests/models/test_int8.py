@@ -35,7 +35,7 @@ def _calibrated(**changes: object) -> IJCN:
     return network
 
 
-def test_ranges_are_the_largest_values_of_every_channel() -> None:
+def test_ranges_are_what_nine_tenths_of_the_batches_keep_in_each_channel() -> None:
     network = _calibrated()
     assert network.ranges
     assert {name: len(each) for name, each in network.ranges.items()} == range_sizes(network)
@@ -45,8 +45,9 @@ def test_ranges_are_the_largest_values_of_every_channel() -> None:
     for seed in range(3):
         Restorer(network, "cpu", "float32").restore(_jpeg(seed))
     hook.remove()
-    largest = torch.stack([each.abs().amax((0, 2, 3)) for each in seen]).amax(0)
-    torch.testing.assert_close(network.ranges["body1.0.inner"], largest)
+    largest = torch.stack([each.abs().amax((0, 2, 3)) for each in seen]).sort(0).values
+    expected = largest[1] + 0.8 * (largest[2] - largest[1])
+    torch.testing.assert_close(network.ranges["body1.0.inner"], expected)
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
@@ -59,12 +60,14 @@ def test_the_widest_of_several_ranges() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_row_of_blocks_is_as_exact_as_8_bits_allow(dtype: torch.dtype) -> None:
     network = _calibrated()
+    seen: list[torch.Tensor] = []
+    network.backbone.body1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    Restorer(network, "cpu", "float32").restore(_jpeg())
     changed = in_int8(network)
-    x = torch.randn(2, network.config.widths[2], 24, 40).to(dtype)
-    with recorded_ranges(network) as network.ranges, torch.no_grad():
-        exact = network.backbone.body1(x.float())
-    changed = in_int8(network)
+    x = torch.cat([seen[0], seen[0].flip(2)]).to(dtype)
     before = x.clone()
+    with torch.no_grad():
+        exact = network.backbone.body1(x.float())
     with torch.no_grad():
         row = changed.backbone.body1(x)
     assert row.dtype == dtype
