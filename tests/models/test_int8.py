@@ -28,7 +28,7 @@ def _jpeg(seed: int = 0) -> JpegImage:
 
 
 def _calibrated(**changes: object) -> IJCN:
-    network = tiny_network(**changes)
+    network = tiny_network(**{"widths": (8, 16, 64), "inner_widths": None, **changes})
     with recorded_ranges(network) as network.ranges:
         for seed in range(3):
             Restorer(network, "cpu", "float32").restore(_jpeg(seed))
@@ -131,8 +131,10 @@ def test_where_int8_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         Restorer(network, "cpu", "int8")
 
 
-def test_prelu_has_no_ranges() -> None:
-    network = _calibrated(activation="prelu")
+@pytest.mark.parametrize("changes", [{"activation": "prelu"}, {"widths": (64, 16, 32)}])
+def test_networks_that_int8_is_not_for(changes: dict[str, object]) -> None:
+    """PReLU, and blocks that are narrow or at full resolution."""
+    network = _calibrated(**changes)
     assert network.ranges == {}
     assert why_not_int8(network, CPU)
 
@@ -154,5 +156,5 @@ def test_checkpoints_keep_ranges(tmp_path: Path, half: bool) -> None:
 
 def test_ranges_belong_to_the_backbone_alone() -> None:
     network = _calibrated()
-    assert average([network, tiny_network(seed=1)]).ranges is None
+    assert average([network, network.with_steps()]).ranges is None
     assert network.with_steps(level_check=16).ranges is network.ranges

@@ -254,7 +254,7 @@ def test_a_last_step_is_added_and_trained_alone(
 def test_last_steps_learn_from_stored_answers(images: Path, tmp_path: Path) -> None:
     """As from new crops: the first step, before any is seen again, is the same up to float16."""
     start = tmp_path / "start.safetensors"
-    save_checkpoint(tiny_network(seed=3), start)
+    save_checkpoint(tiny_network(seed=3, widths=(8, 8, 64), inner_widths=None), start)
     changes = (
         *(f"initial={start}", "network=null", "optimisation.parts=[level_check, confidence]"),
         *("loss.first_weight=0", "loss.level_weight=0", "report_steps=1"),
