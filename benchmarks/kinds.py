@@ -210,7 +210,7 @@ def main() -> int:
     cases = [case for case in cases if case.group in wanted][:: args.every]
     outcomes = [(case, measured(case, restorer)) for case in tqdm(cases, unit="case", disable=None)]
     testset = args.testset.name
-    print(f"{args.checkpoint.name}, {restorer.precision}, {testset}, {args.side} pixels\n")
+    print(f"{args.checkpoint.name}, {restorer.arithmetic}, {testset}, {args.side} pixels\n")
     print_heading(*("group", "cases", "gain, dB", "worst, dB", "of", "worse", "levels found again"))
     for group in known:
         own = [(case, outcome) for case, outcome in outcomes if case.group == group]

@@ -99,7 +99,7 @@ def _seams(args: argparse.Namespace) -> None:
         tiled = restorer.restore_in_tiles(stored, 256)
         difference = np.abs(whole.astype(int) - tiled)
         print(
-            f"tiles of 256 against the whole, {restorer.precision}: at most {difference.max()} "
+            f"tiles of 256 against the whole, {restorer.arithmetic}: at most {difference.max()} "
             f"gray levels, {100 * (difference > 0).mean():.4f} % of samples differ"
         )
     # Mid gray is no difference; one level is 64 lighter or darker.

@@ -73,7 +73,7 @@ def main() -> int:
     # What the network itself does, also where files are fine enough to be left alone.
     restorer = Restorer(args.network, leave_fine=False)
     testset = TestSet(args.testset.name, args.testset.images[:: max(1, args.every)])
-    print(f"{testset.name}, {len(testset)} pictures, {args.checkpoint.name}, {restorer.precision}")
+    print(f"{testset.name}, {len(testset)} pictures, {args.checkpoint.name}, {restorer.arithmetic}")
     if not args.skip_layouts:
         _layouts(testset, restorer, args.qualities, args.samplings)
     if not args.skip_pixels:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ from data.degradation import Degraded, SingleJpeg
 from data.jpeg import JpegImage
 from jobs.methods import JPEGQS, smooth
 from models import IJCN, CheckpointError, load_checkpoint
-from models.restore.restorer import Precision, Restorer, network_input, pick_device, pick_precision
+from models.int8 import why_not_int8
+from models.restore.restorer import Restorer, network_input, pick_device, pick_precision
 from utils.arguments import Parser
 from utils.evaluation.evaluate import evaluate
 from utils.evaluation.metrics import measure
@@ -48,11 +49,11 @@ EXAMPLES = """examples:
   make bench
   python benchmarks/speed.py --size 3072x2048 --checkpoint fast --no-published --repeats 3
   python benchmarks/speed.py --evaluation LIVE1_color
-  python benchmarks/speed.py --checkpoint runs/mine/best.safetensors --modes float32 bfloat16
+  python benchmarks/speed.py --checkpoint runs/mine/best.safetensors --modes float32 bfloat16 int8
 """
 
-Mode = Literal["as published", "float32", "bfloat16", "bfloat16, compiled"]
-MODES: tuple[Mode, ...] = ("as published", "float32", "bfloat16", "bfloat16, compiled")
+Mode = Literal["as published", "float32", "bfloat16", "int8", "bfloat16, compiled"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 PUBLISHED = "published size"
 CONVOLUTION_FLOPS = 2.0 * 9 * 256 * 256 * 256 * 384
 
@@ -75,9 +76,14 @@ class Case:
         model = load_network(self.network)
         if self.mode == "as published":
             return partial(_as_published, model.eval().to(pick_device(self.device)))
-        precision: Precision = "float32" if self.mode == "float32" else "bfloat16"
-        compiled = self.mode.endswith("compiled")
-        return Restorer(model, self.device, precision, compile=compiled).restore
+        if self.mode == "bfloat16, compiled":
+            return Restorer(model, self.device, "bfloat16", compile=True).restore
+        return Restorer(model, self.device, self.mode).restore
+
+    def possible(self) -> bool:
+        """Whether network and machine can do it; all but int8 they can."""
+        obstacle = why_not_int8(load_network(self.network), pick_device(self.device))
+        return self.mode != "int8" or not obstacle
 
 
 def load_network(network: str) -> IJCN:
@@ -107,7 +113,8 @@ def main() -> int:
         "--modes",
         nargs="+",
         choices=MODES,
-        help="default: as published, float32, and bfloat16 where the hardware computes in it",
+        help="default: as published, float32, and bfloat16 and int8 where the hardware computes in "
+        "them; int8 is left out for networks without ranges",
     )
     parser.add_argument("--repeats", type=int, default=5, help="timed runs per case")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
@@ -137,14 +144,15 @@ def main() -> int:
 def _default_modes(device: str) -> tuple[Mode, ...]:
     """Emulated bfloat16 takes many times as long as float32, and nobody would use it."""
     native = pick_precision("auto", pick_device(device)) == torch.bfloat16
-    return MODES[:3] if native else MODES[:2]
+    return tuple(mode for mode in MODES[:4] if native or mode != "bfloat16")
 
 
 def _restoring(args: argparse.Namespace, size: tuple[int, int]) -> None:
     device = pick_device(args.device)
     cases = [Case(network, mode, args.device) for network in args.networks for mode in args.modes]
+    cases = [case for case in cases if case.possible()]
     pair = _pair(size)
-    facts = {network: _facts(network, pair) for network in args.networks}
+    operations = {network: _operations(network, pair.stored) for network in args.networks}
     jpegqs = shutil.which(JPEGQS)
     with ExitStack() as stack:
         half = any(mode.startswith("bfloat16") for mode in args.modes)
@@ -183,9 +191,10 @@ def _restoring(args: argparse.Namespace, size: tuple[int, int]) -> None:
     for case in cases:
         median = medians[case.name]
         base = medians[next(c.name for c in cases if c.network == case.network)]
-        operations, decibels = facts[case.network]
-        speed = operations / median
-        gained = "-" if case.network == PUBLISHED else f"{decibels:.2f}"
+        speed = operations[case.network] / median
+        trained = case.network != PUBLISHED
+        restored = case.restore()(pair.stored) if trained else pair.jpeg
+        gained = f"{gain(pair.jpeg, restored, pair.original):.3f}" if trained else "-"
         print_row(
             *(case.name, f"{median:.3f}", f"{base / median:.2f}", f"{speed / 1e12:.3f}"),
             *(f"{100 * speed / ceiling:.0f} %", f"{mebibytes[case.name]:.0f}", gained),
@@ -204,13 +213,12 @@ def _restoring(args: argparse.Namespace, size: tuple[int, int]) -> None:
             )
 
 
-def _facts(network: str, pair: Degraded) -> tuple[float, float]:
-    """Floating point operations of one picture, a multiplication and an addition counted each; and
-    the gain over the JPEG."""
+def _operations(network: str, stored: JpegImage) -> float:
+    """Floating point operations of one picture, a multiplication and an addition counted each."""
     model = load_network(network).eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        restored = _as_published(model, pair.stored)
-    return float(counter.get_total_flops()), gain(pair.jpeg, restored, pair.original)
+        _as_published(model, stored)
+    return float(counter.get_total_flops())
 
 
 def _pair(size: tuple[int, int]) -> Degraded:

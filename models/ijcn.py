@@ -96,9 +96,8 @@ class IJCNConfig:
 
 
 Ranges = dict[str, Tensor]
-"""Absolute values that hardly any picture exceeds in the backbone, (channels,), for
-:mod:`models.int8`: of what goes into a residual block (``ROW.INDEX.outer``, such as
-``body1.0.outer``), and of what lies between its convolutions (``ROW.INDEX.inner``)."""
+"""Absolute values, (channels,), that what goes into a convolution of the backbone hardly ever
+exceeds, by the convolution's name, such as ``body1.0.body.2``; for :mod:`models.int8`."""
 
 
 class IJCNOutput(NamedTuple):

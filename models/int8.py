@@ -26,6 +26,9 @@ _ROWS = (
 )
 """Rows of residual blocks in the backbone that can do with 8 bits."""
 
+_LAYERS = ("down1.1", "up1.0")
+"""Single convolutions that can."""
+
 _WIDE = 64
 """Channels from which on 8 bits pay: with 32 they save no time, and each weighs more."""
 
@@ -91,12 +94,14 @@ def in_int8(network: IJCN) -> IJCN:
         in_8_bits = [
             _Int8Block(
                 block,
-                network.ranges[f"{row}.{index}.outer"],
-                network.ranges[f"{row}.{index}.inner"],
+                network.ranges[f"{row}.{index}.body.0"],
+                network.ranges[f"{row}.{index}.body.2"],
             )
             for index, block in enumerate(blocks)
         ]
         changed.backbone.set_submodule(row, _Int8Row(in_8_bits))
+    for name, layer in _layers(network).items():
+        changed.backbone.set_submodule(name, _Int8Layer(layer, network.ranges[name]))
     return changed
 
 
@@ -113,13 +118,21 @@ def _rows(network: IJCN) -> dict[str, list[ResidualBlock]]:
     }
 
 
+def _layers(network: IJCN) -> dict[str, nn.Conv2d]:
+    """The single convolutions that int8 is for, by name."""
+    if network.config.activation != "relu":
+        return {}
+    layers = {name: cast(nn.Conv2d, network.backbone.get_submodule(name)) for name in _LAYERS}
+    return {name: layer for name, layer in layers.items() if layer.in_channels >= _WIDE}
+
+
 def _convolutions(network: IJCN) -> dict[str, nn.Conv2d]:
-    """Those whose input has a range, by its name."""
-    layers = {}
+    """All convolutions that int8 is for, by name."""
+    layers = _layers(network)
     for row, blocks in _rows(network).items():
         for index, block in enumerate(blocks):
-            layers[f"{row}.{index}.outer"] = cast(nn.Conv2d, block.body[0])
-            layers[f"{row}.{index}.inner"] = cast(nn.Conv2d, block.body[2])
+            for place in (0, 2):
+                layers[f"{row}.{index}.body.{place}"] = cast(nn.Conv2d, block.body[place])
     return layers
 
 
@@ -130,17 +143,21 @@ def _knows(instructions: str) -> bool:
     return bool(torch.cpu.get_capabilities().get(instructions))
 
 
+def _results() -> torch.dtype:
+    """What to get out of convolutions of integers."""
+    # With AVX2 alone, oneDNN has no fast way to bfloat16.
+    return torch.bfloat16 if _knows("avx512_vnni") else torch.float32
+
+
 class _Int8Row(nn.Module):
     """Residual blocks in a row, (B, C, H, W) -> the same shape and type."""
 
     def __init__(self, blocks: list[_Int8Block]) -> None:
         super().__init__()
         self.blocks = blocks
-        # Of AVX2 alone, oneDNN has no fast way from 8-bit integers to bfloat16.
-        self.sums = torch.bfloat16 if _knows("avx512_vnni") else torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
-        sums = x.to(self.sums, memory_format=torch.channels_last, copy=True)
+        sums = x.to(_results(), memory_format=torch.channels_last, copy=True)
         for block in self.blocks:
             block.add_to(sums)
         return sums.to(x.dtype)
@@ -153,21 +170,50 @@ class _Int8Block:
     """
 
     def __init__(self, block: ResidualBlock, outer: Tensor, inner: Tensor) -> None:
-        # A channel that never said anything has a range of nearly nothing.
-        outer, inner = outer.clamp_min(1e-6) / 127, inner.clamp_min(1e-6) / 255
-        self.per_step = (1 / outer)[:, None, None]
-        self.first = _Int8Conv(cast(nn.Conv2d, block.body[0]), 128, outer, inner)
-        self.second = _Int8Conv(cast(nn.Conv2d, block.body[2]), 0, inner, torch.ones(1))
+        first, second = (cast(nn.Conv2d, block.body[place]) for place in (0, 2))
+        step = inner.clamp_min(_LEAST) / 255
+        self.signed = _Signed(outer)
+        self.first = _Int8Conv(first, 128, self.signed.step, step)
+        self.second = _Int8Conv(second, 0, step, torch.ones(1))
 
     def add_to(self, x: Tensor) -> None:
         """``x += Conv3x3(ReLU(Conv3x3(x)))``; x (B, channels, H, W), channels last."""
+        between = self.first(self.signed.levels(x), torch.uint8, then="relu")
+        self.second.add_to(x, between)
+
+
+class _Int8Layer(nn.Module):
+    """A convolution with weights of 8 bits. largest: the range of its input."""
+
+    def __init__(self, layer: nn.Conv2d, largest: Tensor) -> None:
+        super().__init__()
+        self.signed = _Signed(largest)
+        self.convolution = _Int8Conv(layer, 128, self.signed.step, torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = self.signed.levels(x.contiguous(memory_format=torch.channels_last))
+        return self.convolution(levels, _results()).to(x.dtype)
+
+
+class _Signed:
+    """Numbers of both signs as unsigned integers around 128. largest: by channel."""
+
+    def __init__(self, largest: Tensor) -> None:
+        self.step = largest.clamp_min(_LEAST) / 127
+        self.per_step = (1 / self.step)[:, None, None]
+
+    def levels(self, x: Tensor) -> Tensor:
+        """uint8, of x (B, channels, H, W)."""
         levels = (x * self.per_step.to(x.dtype)).clamp_(-127, 127).round_().to(torch.int8)
-        above_zero = levels.view(torch.uint8).bitwise_xor_(128)  # levels + 128
-        self.second.add(self.first.relu(above_zero), x)
+        return levels.view(torch.uint8).bitwise_xor_(128)  # levels + 128
+
+
+_LEAST = 1e-6
+"""The range of a channel that never says anything."""
 
 
 class _Int8Conv:
-    """A 3x3 convolution of 8-bit unsigned integers, its weights in 8 bits for each filter.
+    """A 3x3 convolution of unsigned 8-bit integers, its weights in 8 bits for each filter.
 
     zero: the integer that stands for 0. inputs, outputs: what one step is worth, by channel.
     """
@@ -180,19 +226,19 @@ class _Int8Conv:
         levels = levels.contiguous(memory_format=torch.channels_last)
         packed = torch.ops.onednn.qconv_prepack(levels, scales, 1.0, zero, *_SAME, 1, None)
         zeros = torch.zeros(len(scales), dtype=torch.int8)
-        self.input = 1.0, zero, packed, scales, zeros
+        self.weights = 1.0, zero, packed, scales, zeros
         self.bias = layer.bias.detach() / outputs
 
-    def relu(self, x: Tensor) -> Tensor:
-        """ReLU of the convolution, rounded to 0 to 255."""
+    def __call__(self, x: Tensor, numbers: torch.dtype, then: str = "none") -> Tensor:
+        """The convolution in steps of ``outputs``, in such numbers; uint8 ends at 0 and 255."""
         return torch.ops.onednn.qconv2d_pointwise(
-            x, *self.input, self.bias, *_SAME, 1, 1.0, 0, torch.uint8, "relu", [], ""
+            x, *self.weights, self.bias, *_SAME, 1, 1.0, 0, numbers, then, [], ""
         )
 
-    def add(self, x: Tensor, total: Tensor) -> None:
-        """Add the convolution to ``total``."""
+    def add_to(self, total: Tensor, x: Tensor) -> None:
+        """Add the convolution of x to ``total``."""
         torch.ops.onednn.qconv2d_pointwise.binary(
-            *(x, *self.input, total, self.bias, *_SAME, 1, 1.0, 0, total.dtype),
+            *(x, *self.weights, total, self.bias, *_SAME, 1, 1.0, 0, total.dtype),
             *(1.0, 0, "sum", 1.0, "none", [], ""),
         )
 

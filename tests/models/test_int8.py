@@ -18,9 +18,8 @@ from tests.conftest import photograph, tiny_network
 from utils.evaluation.metrics import psnr
 
 CPU = torch.device("cpu")
-needs_vnni = pytest.mark.skipif(
-    "VNNI" in why_not_int8(tiny_network(), CPU), reason="this CPU multiplies no 8-bit integers"
-)
+_lacks_vnni = "VNNI" in why_not_int8(tiny_network(), CPU)
+needs_vnni = pytest.mark.skipif(_lacks_vnni, reason="this CPU multiplies no 8-bit integers")
 
 
 def _jpeg(seed: int = 0) -> JpegImage:
@@ -47,7 +46,7 @@ def test_ranges_are_what_nine_tenths_of_the_batches_keep_in_each_channel() -> No
     hook.remove()
     largest = torch.stack([each.abs().amax((0, 2, 3)) for each in seen]).sort(0).values
     expected = largest[1] + 0.8 * (largest[2] - largest[1])
-    torch.testing.assert_close(network.ranges["body1.0.inner"], expected)
+    torch.testing.assert_close(network.ranges["body1.0.body.2"], expected)
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
@@ -84,11 +83,11 @@ def test_values_beyond_the_ranges_count_as_the_largest() -> None:
     assert network.ranges
     block = int8._Int8Block(
         network.backbone.body1[0],
-        network.ranges["body1.0.outer"],
-        network.ranges["body1.0.inner"],
+        network.ranges["body1.0.body.0"],
+        network.ranges["body1.0.body.2"],
     )
     sign = torch.randint(0, 2, (1, network.config.widths[2], 8, 8)) * 2.0 - 1
-    at_range = (sign * network.ranges["body1.0.outer"][:, None, None]).contiguous(
+    at_range = (sign * network.ranges["body1.0.body.0"][:, None, None]).contiguous(
         memory_format=torch.channels_last
     )
     answers = []
@@ -131,12 +130,28 @@ def test_where_int8_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         Restorer(network, "cpu", "int8")
 
 
-@pytest.mark.parametrize("changes", [{"activation": "prelu"}, {"widths": (64, 16, 32)}])
-def test_networks_that_int8_is_not_for(changes: dict[str, object]) -> None:
-    """PReLU, and blocks that are narrow or at full resolution."""
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"activation": "prelu"}, set()),
+        ({"widths": (8, 16, 32)}, set()),
+        ({"widths": (64, 16, 32)}, {"down1.1"}),
+        (
+            {"widths": (8, 64, 8), "body_blocks": 2},
+            {
+                *("up1.0", "encoder_blocks.1.0.body.0", "encoder_blocks.1.0.body.2"),
+                *("decoder_blocks.1.0.body.0", "decoder_blocks.1.0.body.2"),
+            },
+        ),
+    ],
+)
+def test_int8_is_for_wide_layers_below_full_resolution(
+    changes: dict[str, object], names: set[str]
+) -> None:
+    """With ReLU: PReLU's values have both signs."""
     network = _calibrated(**changes)
-    assert network.ranges == {}
-    assert why_not_int8(network, CPU)
+    assert set(network.ranges or ()) == names
+    assert bool(why_not_int8(network, CPU)) is not bool(names) or _lacks_vnni
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -148,9 +163,9 @@ def test_checkpoints_keep_ranges(tmp_path: Path, half: bool) -> None:
     assert loaded.ranges
     for name, each in network.ranges.items():
         assert torch.equal(loaded.ranges[name], each.half().float() if half else each)
-    del network.ranges["body1.0.outer"]
+    del network.ranges["body1.0.body.0"]
     save_checkpoint(network, tmp_path / "b.safetensors")
-    with pytest.raises(CheckpointError, match=r"lacks: ranges\.body1\.0\.outer"):
+    with pytest.raises(CheckpointError, match=r"lacks: ranges\.body1\.0\.body\.0"):
         load_checkpoint(tmp_path / "b.safetensors")
 
 
