@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import cast
 
 import torch
@@ -25,9 +26,6 @@ _ROWS = (
     *("body2", "decoder_blocks.2", "decoder_blocks.1"),
 )
 """Rows of residual blocks in the backbone that can do with 8 bits."""
-
-_LAYERS = ("down1.1", "up1.0")
-"""Single convolutions that can."""
 
 _WIDE = 64
 """Channels from which on 8 bits pay: with 32 they save no time, and each weighs more."""
@@ -77,7 +75,9 @@ def why_not_int8(network: IJCN, device: torch.device) -> str:
     if device.type != "cpu":
         return "int8 is for CPUs; choose another precision, or --device cpu"
     if not (_knows("avx512_vnni") or _knows("avx_vnni")):
-        return "int8 needs a CPU with VNNI, and PyTorch for it; choose another precision"
+        return "int8 needs a CPU with VNNI; choose another precision"
+    if not _kernels_work():
+        return "int8 needs another version of PyTorch (constraints.txt names one)"
     if not network.ranges:
         return (
             "the weights hold no ranges for int8; choose another precision, or add them "
@@ -100,8 +100,6 @@ def in_int8(network: IJCN) -> IJCN:
             for index, block in enumerate(blocks)
         ]
         changed.backbone.set_submodule(row, _Int8Row(in_8_bits))
-    for name, layer in _layers(network).items():
-        changed.backbone.set_submodule(name, _Int8Layer(layer, network.ranges[name]))
     return changed
 
 
@@ -118,17 +116,9 @@ def _rows(network: IJCN) -> dict[str, list[ResidualBlock]]:
     }
 
 
-def _layers(network: IJCN) -> dict[str, nn.Conv2d]:
-    """The single convolutions that int8 is for, by name."""
-    if network.config.activation != "relu":
-        return {}
-    layers = {name: cast(nn.Conv2d, network.backbone.get_submodule(name)) for name in _LAYERS}
-    return {name: layer for name, layer in layers.items() if layer.in_channels >= _WIDE}
-
-
 def _convolutions(network: IJCN) -> dict[str, nn.Conv2d]:
-    """All convolutions that int8 is for, by name."""
-    layers = _layers(network)
+    """The convolutions in these blocks, by name."""
+    layers = {}
     for row, blocks in _rows(network).items():
         for index, block in enumerate(blocks):
             for place in (0, 2):
@@ -137,16 +127,21 @@ def _convolutions(network: IJCN) -> dict[str, nn.Conv2d]:
 
 
 def _knows(instructions: str) -> bool:
-    """Whether the CPU has them, as far as this PyTorch says and its kernels use them."""
-    if not hasattr(torch.cpu, "get_capabilities") or not hasattr(torch.ops.onednn, "qconv_prepack"):
+    """Whether the CPU has them, as far as PyTorch says."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get(instructions))
+
+
+@cache
+def _kernels_work() -> bool:
+    """Whether this PyTorch has the kernels, which are no part of its public interface."""
+    block = ResidualBlock(8, 8, "relu")
+    picture = torch.zeros(1, 8, 4, 4).contiguous(memory_format=torch.channels_last)
+    try:
+        _Int8Block(block, torch.ones(8), torch.ones(8)).add_to(picture)
+    except (AttributeError, RuntimeError):  # unknown, or called otherwise
         return False
-    return bool(torch.cpu.get_capabilities().get(instructions))
-
-
-def _results() -> torch.dtype:
-    """What to get out of convolutions of integers."""
-    # With AVX2 alone, oneDNN has no fast way to bfloat16.
-    return torch.bfloat16 if _knows("avx512_vnni") else torch.float32
+    return True
 
 
 class _Int8Row(nn.Module):
@@ -155,9 +150,11 @@ class _Int8Row(nn.Module):
     def __init__(self, blocks: list[_Int8Block]) -> None:
         super().__init__()
         self.blocks = blocks
+        # With AVX2 alone, oneDNN has no fast way from integers to bfloat16.
+        self.sums = torch.bfloat16 if _knows("avx512_vnni") else torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
-        sums = x.to(_results(), memory_format=torch.channels_last, copy=True)
+        sums = x.to(self.sums, memory_format=torch.channels_last, copy=True)
         for block in self.blocks:
             block.add_to(sums)
         return sums.to(x.dtype)
@@ -171,45 +168,17 @@ class _Int8Block:
 
     def __init__(self, block: ResidualBlock, outer: Tensor, inner: Tensor) -> None:
         first, second = (cast(nn.Conv2d, block.body[place]) for place in (0, 2))
-        step = inner.clamp_min(_LEAST) / 255
-        self.signed = _Signed(outer)
-        self.first = _Int8Conv(first, 128, self.signed.step, step)
-        self.second = _Int8Conv(second, 0, step, torch.ones(1))
+        # A channel that never said anything has a range of nearly nothing.
+        outer, inner = outer.clamp_min(1e-6) / 127, inner.clamp_min(1e-6) / 255
+        self.per_step = (1 / outer)[:, None, None]
+        self.first = _Int8Conv(first, 128, outer, inner)
+        self.second = _Int8Conv(second, 0, inner, torch.ones(1))
 
     def add_to(self, x: Tensor) -> None:
         """``x += Conv3x3(ReLU(Conv3x3(x)))``; x (B, channels, H, W), channels last."""
-        between = self.first(self.signed.levels(x), torch.uint8, then="relu")
-        self.second.add_to(x, between)
-
-
-class _Int8Layer(nn.Module):
-    """A convolution with weights of 8 bits. largest: the range of its input."""
-
-    def __init__(self, layer: nn.Conv2d, largest: Tensor) -> None:
-        super().__init__()
-        self.signed = _Signed(largest)
-        self.convolution = _Int8Conv(layer, 128, self.signed.step, torch.ones(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        levels = self.signed.levels(x.contiguous(memory_format=torch.channels_last))
-        return self.convolution(levels, _results()).to(x.dtype)
-
-
-class _Signed:
-    """Numbers of both signs as unsigned integers around 128. largest: by channel."""
-
-    def __init__(self, largest: Tensor) -> None:
-        self.step = largest.clamp_min(_LEAST) / 127
-        self.per_step = (1 / self.step)[:, None, None]
-
-    def levels(self, x: Tensor) -> Tensor:
-        """uint8, of x (B, channels, H, W)."""
         levels = (x * self.per_step.to(x.dtype)).clamp_(-127, 127).round_().to(torch.int8)
-        return levels.view(torch.uint8).bitwise_xor_(128)  # levels + 128
-
-
-_LEAST = 1e-6
-"""The range of a channel that never says anything."""
+        above_zero = levels.view(torch.uint8).bitwise_xor_(128)  # levels + 128
+        self.second.add_to(x, self.first.relu(above_zero))
 
 
 class _Int8Conv:
@@ -229,10 +198,10 @@ class _Int8Conv:
         self.weights = 1.0, zero, packed, scales, zeros
         self.bias = layer.bias.detach() / outputs
 
-    def __call__(self, x: Tensor, numbers: torch.dtype, then: str = "none") -> Tensor:
-        """The convolution in steps of ``outputs``, in such numbers; uint8 ends at 0 and 255."""
+    def relu(self, x: Tensor) -> Tensor:
+        """ReLU of the convolution in steps of ``outputs``, uint8, which ends at 255."""
         return torch.ops.onednn.qconv2d_pointwise(
-            x, *self.weights, self.bias, *_SAME, 1, 1.0, 0, numbers, then, [], ""
+            x, *self.weights, self.bias, *_SAME, 1, 1.0, 0, torch.uint8, "relu", [], ""
         )
 
     def add_to(self, total: Tensor, x: Tensor) -> None:

@@ -18,8 +18,9 @@ from tests.conftest import photograph, tiny_network
 from utils.evaluation.metrics import psnr
 
 CPU = torch.device("cpu")
-_lacks_vnni = "VNNI" in why_not_int8(tiny_network(), CPU)
-needs_vnni = pytest.mark.skipif(_lacks_vnni, reason="this CPU multiplies no 8-bit integers")
+needs_vnni = pytest.mark.skipif(
+    "VNNI" in why_not_int8(tiny_network(), CPU), reason="this CPU multiplies no 8-bit integers"
+)
 
 
 def _jpeg(seed: int = 0) -> JpegImage:
@@ -130,28 +131,24 @@ def test_where_int8_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         Restorer(network, "cpu", "int8")
 
 
-@pytest.mark.parametrize(
-    ("changes", "names"),
-    [
-        ({"activation": "prelu"}, set()),
-        ({"widths": (8, 16, 32)}, set()),
-        ({"widths": (64, 16, 32)}, {"down1.1"}),
-        (
-            {"widths": (8, 64, 8), "body_blocks": 2},
-            {
-                *("up1.0", "encoder_blocks.1.0.body.0", "encoder_blocks.1.0.body.2"),
-                *("decoder_blocks.1.0.body.0", "decoder_blocks.1.0.body.2"),
-            },
-        ),
-    ],
-)
-def test_int8_is_for_wide_layers_below_full_resolution(
-    changes: dict[str, object], names: set[str]
+@needs_vnni
+def test_a_pytorch_without_these_kernels_goes_on_without_int8(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With ReLU: PReLU's values have both signs."""
+    monkeypatch.setattr(int8, "_SAME", ())  # as if they were called otherwise there
+    int8._kernels_work.cache_clear()
+    assert "another version of PyTorch" in why_not_int8(_calibrated(), CPU)
+    monkeypatch.undo()
+    int8._kernels_work.cache_clear()
+    assert not why_not_int8(_calibrated(), CPU)
+
+
+@pytest.mark.parametrize("changes", [{"activation": "prelu"}, {"widths": (64, 16, 32)}])
+def test_networks_that_int8_is_not_for(changes: dict[str, object]) -> None:
+    """PReLU, and blocks that are narrow or at full resolution."""
     network = _calibrated(**changes)
-    assert set(network.ranges or ()) == names
-    assert bool(why_not_int8(network, CPU)) is not bool(names) or _lacks_vnni
+    assert network.ranges == {}
+    assert why_not_int8(network, CPU)
 
 
 @pytest.mark.parametrize("half", [False, True])
