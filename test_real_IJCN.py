@@ -171,7 +171,7 @@ def _faster(options: RealTestOptions, session: Session) -> str:
     if session.restorer.device.type != "cpu" or options.checkpoint != SHIPPED["full"]:
         return ""
     return (
-        "this will take a while; --checkpoint fast takes about a sixth of the time, "
+        "this will take a while; --checkpoint fast takes about a quarter of the time, "
         "for a little less quality"
     )
 
@@ -192,7 +192,7 @@ def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
     """Weights and options that a result depends on; plain types."""
     recipe: dict[str, Any] = {
         "weights": session.weights_sha256,
-        "precision": str(session.restorer.precision).removeprefix("torch."),
+        "precision": session.restorer.arithmetic,
         **options.model_dump(mode="json", exclude=NOT_IN_A_RESULT),
     }
     for name in NEWER:

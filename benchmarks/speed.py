@@ -82,8 +82,9 @@ class Case:
 
     def possible(self) -> bool:
         """Whether network and machine can do it; all but int8 they can."""
-        obstacle = why_not_int8(load_network(self.network), pick_device(self.device))
-        return self.mode != "int8" or not obstacle
+        return self.mode != "int8" or not why_not_int8(
+            load_network(self.network), pick_device(self.device)
+        )
 
 
 def load_network(network: str) -> IJCN:
@@ -135,6 +136,10 @@ def main() -> int:
             raise ValueError
     except ValueError:
         parser.error(f"--size {args.size}: expected WIDTHxHEIGHT, such as 768x512")
+    cases = [Case(network, mode, args.device) for network in args.networks for mode in args.modes]
+    args.cases = [case for case in cases if case.possible()]
+    if not args.cases:
+        parser.error("--modes int8: none of these networks can do it here; add float32")
     _restoring(args, (height, width))
     if args.evaluation:
         _evaluating(args)
@@ -149,13 +154,14 @@ def _default_modes(device: str) -> tuple[Mode, ...]:
 
 def _restoring(args: argparse.Namespace, size: tuple[int, int]) -> None:
     device = pick_device(args.device)
-    cases = [Case(network, mode, args.device) for network in args.networks for mode in args.modes]
-    cases = [case for case in cases if case.possible()]
+    cases: list[Case] = args.cases
     pair = _pair(size)
     operations = {network: _operations(network, pair.stored) for network in args.networks}
     jpegqs = shutil.which(JPEGQS)
     with ExitStack() as stack:
-        half = any(mode.startswith("bfloat16") for mode in args.modes)
+        half = any(mode.startswith("bfloat16") for mode in args.modes) or (
+            "int8" in args.modes and pick_precision("auto", device) == torch.bfloat16
+        )
         convolution = f"convolution, {'bfloat16' if half else 'float32'}"
         makers: dict[str, Callable[[], Callable[[], object]]] = {
             case.name: partial(_case_work, case, size) for case in cases
@@ -207,7 +213,7 @@ def _restoring(args: argparse.Namespace, size: tuple[int, int]) -> None:
     first, *others = cases
     for other in others:
         same = f"{first.network}, {other.mode}"
-        if other.network != first.network:
+        if other.network != first.network and same in medians:
             print(
                 f"{other.name}: {medians[same] / medians[other.name]:.2f} times as fast as {same}"
             )

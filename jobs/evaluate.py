@@ -99,11 +99,13 @@ def open_entrants(options: AnyEvaluation) -> Iterator[Entrants]:
     """The networks that ``options`` name, all of them loaded once to see that they can be.
 
     Raises:
-        CheckpointError: unusable weights. OptionsError: a device this machine does not have.
+        CheckpointError: unusable weights. OptionsError: a device or precision that cannot be had.
     """
     networks = read_networks(options.checkpoint)
     require_different_methods([network.name for network in networks])
     with open_networks(options, networks[0].path) as restorers:
+        for network in networks[1:]:  # int8 may be had with some of them only
+            restorers.restorer(network.path)
         yield networks, restorers
 
 
@@ -139,9 +141,11 @@ def run_evaluation(
     code = code_hash()
     first = restorers.restorer(networks[0].path)
     batch = BATCH if first.batches else 1
-    arithmetic = describe_machine(first, world)
-    protocol = protocol_line(options, arithmetic["precision"])
-    key = *(arithmetic[name] for name in ("device", "precision")), code
+    machine = describe_machine(first, world)
+    precisions = dict.fromkeys(restorers.arithmetic[each.path] for each in networks)
+    machine["precision"] = " or ".join(precisions)
+    protocol = protocol_line(options, machine["precision"])
+    key = machine["device"], code
     methods = [_method(options, each, restorers, key, batch) for each in networks] + others
     journal = Journal(output, world)
     evaluation = evaluate_methods(
@@ -169,7 +173,7 @@ def run_evaluation(
                 "protocol": protocol,
                 "checkpoint_sha256": networks[0].sha256,
                 "parameters": networks[0].parameters,
-                **arithmetic,
+                **machine,
                 **facts,
                 **_cost(evaluation, networks),
             },
@@ -190,7 +194,7 @@ def _method(
     options: AnyEvaluation,
     network: Network,
     restorers: Networks,
-    arithmetic: tuple[str, ...],
+    where: tuple[str, ...],
     batch: int,
 ) -> Method:
     def start() -> Restore:
@@ -198,7 +202,8 @@ def _method(
         return lambda tasks: restorer.restore_batch([task.stored for task in tasks])
 
     how = options.ensemble, options.leave_fine, options.padding.value
-    return Method(network.name, start, key=_key(network.sha256, *how, *arithmetic), batch=batch)
+    parts = network.sha256, *how, restorers.arithmetic[network.path], *where
+    return Method(network.name, start, key=_key(*parts), batch=batch)
 
 
 def _key(*parts: object) -> str:

@@ -37,6 +37,8 @@ class Networks:
         self.options = options
         self.device = device
         self.world = world
+        self.arithmetic: dict[Path, str] = {}
+        """Of the networks that were at hand so far, see :attr:`Restorer.arithmetic`."""
         self._at_hand: tuple[Path, Restorer] | None = None
 
     def restorer(self, path: Path) -> Restorer:
@@ -67,6 +69,7 @@ class Networks:
         except ValueError as error:
             raise OptionsError(f"{path.name}: {error}") from error
         self._at_hand = path, restorer
+        self.arithmetic[path] = restorer.arithmetic
         return restorer
 
 
@@ -77,7 +80,7 @@ def open_networks(options: ComputeOptions, first: Path) -> Iterator[Networks]:
     first: weights to begin with. What is wrong with them is said before processes connect.
 
     Raises:
-        OptionsError: a device this machine does not have. CheckpointError: unusable weights.
+        OptionsError: a device or precision that cannot be had. CheckpointError: unusable weights.
     """
     world = world_from_environment()
     try:
@@ -99,7 +102,7 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
     """The restorer that ``options`` describe; under torchrun, connected with its peers.
 
     Raises:
-        OptionsError: a device this machine does not have. CheckpointError: unusable weights.
+        OptionsError: a device or precision that cannot be had. CheckpointError: unusable weights.
     """
     path = checkpoint_path(options.checkpoint)
     with open_networks(options, path) as networks:
@@ -110,7 +113,7 @@ def describe_network(session: Session) -> dict[str, Any]:
     """What ``run.yml`` says about the network and where it ran."""
     return {
         "checkpoint_sha256": session.weights_sha256,
-        "parameters": sum(p.numel() for p in session.restorer.model.parameters()),
+        "parameters": session.restorer.parameters,
         **describe_machine(session.restorer, session.world),
     }
 

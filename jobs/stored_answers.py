@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from data.training_crops import TrainingBatch
 from models import IJCN
-from models.int8 import recorded_ranges
+from models.int8 import largest_inputs, ranges_of
 from models.restore.restorer import autocast
+from utils.distributed import World
 
 _SIGNS = torch.tensor([1.0, -1.0] * 4)
 """Of the frequencies along an axis, where a block is mirrored."""
@@ -59,22 +60,23 @@ def stored_answers(
     number: int,
     device: torch.device,
     precision: torch.dtype,
-    quiet: bool,
+    world: World,
 ) -> list[Answers]:
     """The first ``number`` batches, answered, on the CPU. A crop of 128x128 takes 0.4 MB.
 
-    network: on its device; gets the ranges of what it computes, for int8. precision: of the
-    backbone. quiet: no progress bar.
+    network: on its device; gets the ranges of what all processes see. precision: of the backbone.
     """
     training = network.training
     network.eval()
     answers = []
-    bar = tqdm(islice(batches, number), "answers", number, disable=quiet or None, leave=False)
-    with recorded_ranges(network) as network.ranges:
+    hidden = not world.is_main or None
+    bar = tqdm(islice(batches, number), "answers", number, disable=hidden, leave=False)
+    with largest_inputs(network) as largest:
         for batch in bar:
             with autocast(device, precision):
                 output = network(*(tensor.to(device) for tensor in batch[:4]))
             answers.append(Answers(batch, output.refined.half().cpu()))
+    network.ranges = ranges_of(world.gather(largest))
     network.train(training)
     return answers
 

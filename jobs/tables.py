@@ -41,7 +41,6 @@ from jobs.join import join, join_parser
 from jobs.methods import identify
 from jobs.network import USAGE_ERRORS
 from jobs.report import REPORT
-from models.restore.restorer import Restorer
 from options.command_line import (
     EXIT_FAILED_IMAGES,
     PROJECT,
@@ -177,8 +176,8 @@ def _run(args: argparse.Namespace) -> int:
             require_apart([testset], folder)
             key, done = "", False
             if world.is_main:
-                restorer = restorers.restorer(networks[0].path)
-                key = fingerprint(options, testset, restorer)
+                numbers = [restorers.arithmetic[network.path] for network in networks]
+                key = fingerprint(options, testset, [restorers.device.type, *numbers])
                 done = _is_measured(folder, key, options.report)
                 if not done:
                     print(f"{kind.heading}: {name}", flush=True)
@@ -217,8 +216,11 @@ def _options(args: argparse.Namespace, kind: Kind, **more: object) -> AnyEvaluat
     return read_options(kind.schema, argparse.Namespace(**{**given, **more}))
 
 
-def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) -> str:
-    """SHA-256 over all that figures depend on: weights, options, pictures, arithmetic, code."""
+def fingerprint(options: AnyEvaluation, testset: TestSet, arithmetic: Sequence[str]) -> str:
+    """SHA-256 over all that figures depend on: weights, options, pictures, arithmetic, code.
+
+    arithmetic: the kind of device, and the numbers that each checkpoint computes in, never "auto".
+    """
     content = options.model_dump(
         mode="json",
         exclude={
@@ -227,7 +229,7 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, restorer: Restorer) ->
         },
     )
     content["images"] = {image.name: _pixel_hash(image) for image in testset}
-    content["arithmetic"] = [restorer.device.type, restorer.arithmetic]  # never "auto"
+    content["arithmetic"] = list(arithmetic)
     networks = map(identify, options.checkpoint)
     content["checkpoint"] = [(name, sha256) for name, _, sha256 in networks]
     content["method"] = [_folder_state(text) for text in options.method]

@@ -19,7 +19,6 @@ from jobs.validation import Validation
 from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_checkpoint
 from models.dct import colourless_in_gray
 from models.ijcn import LAST_STEPS
-from models.int8 import widest
 from models.losses import RestorationLoss
 from models.restore.restorer import autocast, pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions
@@ -119,10 +118,7 @@ def _train_connected(
             accumulate = options.optimisation.accumulate
             number = options.data.stored_crops // data.batch * accumulate
             record.say(f"first of all, {options.data.stored_crops:,} crops are made and answered")
-            answers = stored_answers(
-                network, data.batches(0), number, device, precision, quiet=not world.is_main
-            )
-            network.ranges = widest(world.gather(network.ranges))
+            answers = stored_answers(network, data.batches(0), number, device, precision, world)
             batches = lambda step: again(answers, step * accumulate)  # noqa: E731
         trainer = Trainer(
             network,

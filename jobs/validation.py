@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from data.drawn import drawn, smooth_chroma
 from data.jpeg import decode_jpeg, encode_with_tables, read_jpeg
 from data.tables import random_tables
 from models import IJCN
-from models.restore.restorer import Restorer
+from models.restore.restorer import Precision, Restorer, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World
 from utils.evaluation.metrics import psnr
@@ -36,7 +38,9 @@ class Validation:
     def __init__(self, options: TrainOptions, device: torch.device, world: World) -> None:
         assert options.validation is not None
         self.options = options.validation
-        self.precision = options.precision
+        # Never int8: what is trained has no ranges yet, or has some by chance.
+        floats = str(pick_precision(options.precision, device)).removeprefix("torch.")
+        self.precision = cast(Precision, floats)
         self.device = device
         self.world = world
         side = self.options.crop

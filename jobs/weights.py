@@ -11,8 +11,10 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from models import CheckpointError, load_checkpoint, save_checkpoint
-from models.ijcn import IJCN
+from models.ijcn import IJCN, LAST_STEPS
 from options.command_line import run_script
 from utils.commands import command_parser
 from utils.image_io import ImageError, require_writable
@@ -52,7 +54,13 @@ def average(networks: Sequence[IJCN], shares: Sequence[float] | None = None) -> 
             for name in states[0]
         }
     )
-    mean.ranges = None  # they were another network's
+    if not all(
+        torch.equal(state[name], states[0][name])
+        for state in states
+        for name in states[0]
+        if name.partition(".")[0] not in LAST_STEPS
+    ):
+        mean.ranges = None  # they are of what the first network computes
     return mean
 
 
@@ -80,7 +88,8 @@ def _average(args: argparse.Namespace) -> int:
     network = average([load_checkpoint(path) for path in args.checkpoints], args.shares)
     save_checkpoint(network, output, half=args.half)
     count = sum(p.numel() for p in network.parameters()) / 1e6
-    print(f"{output}: {count:.2f} M parameters, {output.stat().st_size / 1e6:.1f} MB")
+    ranges = "with ranges for int8" if network.ranges else "no ranges for int8"
+    print(f"{output}: {count:.2f} M parameters, {output.stat().st_size / 1e6:.1f} MB, {ranges}")
     return 0
 
 

@@ -195,9 +195,8 @@ def _load_own(path: Path) -> IJCN | None:
         ) from error
     ranges = {n: weights.pop(n).float() for n in list(weights) if n.startswith(_RANGES)}
     network = _filled(IJCN(config), weights, path)
-    if ranges:
-        sizes = {_RANGES + name: (size,) for name, size in range_sizes(network).items()}
-        _check_weights(ranges, sizes, path)
+    sizes = {_RANGES + name: (size,) for name, size in range_sizes(network).items()}
+    if ranges and {name: tuple(each.shape) for name, each in ranges.items()} == sizes:
         network.ranges = {name.removeprefix(_RANGES): each for name, each in ranges.items()}
     return network
 
@@ -241,6 +240,7 @@ _ADDED_LATER = re.compile(r"level_check\.(luma|chroma)\.reach\.(weight|bias)")
 
 
 _RANGES = "ranges."
+"""Before the names of ranges, which a file may lack, or have for other layers than this version."""
 
 
 def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
@@ -248,21 +248,12 @@ def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
     expected = model.state_dict()
     added = [name for name in expected if _ADDED_LATER.fullmatch(name) and name not in weights]
     weights = {**weights, **{name: expected[name] for name in added}}
-    _check_weights(weights, {name: tuple(each.shape) for name, each in expected.items()}, path)
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return model
-
-
-def _check_weights(
-    weights: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], path: Path
-) -> None:
-    """That a file's tensors are those whose shapes are ``expected``, and finite."""
     missing = [name for name in expected if name not in weights]
     surplus = [name for name in weights if name not in expected]
     misshapen = [
-        f"{name} is {tuple(weights[name].shape)}, expected {shape}"
-        for name, shape in expected.items()
-        if name in weights and weights[name].shape != shape
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
     ]
     broken = [
         name
@@ -277,6 +268,8 @@ def _check_weights(
     ):
         if names:
             raise _misfit(path, complaint, names)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model
 
 
 def _misfit(path: Path, complaint: str, names: list[str]) -> CheckpointError:

@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 
 from data.datasets import DatasetError, testset_folder
 from data.degradation import SingleJpeg
+from data.jpeg import JpegImage
 from models import IJCN, Restorer, save_checkpoint
+from models.int8 import cpu_knows, largest_inputs, ranges_of
 from models.restore.restorer import network_input
 from options.schema import TrainOptions, load_options
 
@@ -83,6 +85,27 @@ def tiny_network(seed: int = 0, **changes: Any) -> IJCN:
         if model.confidence is not None:
             model.confidence.trust.weight.normal_(std=0.0125)
     return model.eval()
+
+
+def made_jpeg(seed: int = 0) -> JpegImage:
+    """A small made-up photograph, compressed."""
+    return SingleJpeg(30)(photograph(96, 128, seed)).stored
+
+
+def calibrated_network(**changes: Any) -> IJCN:
+    """A tiny network that is wide enough for int8, with its ranges on three made JPEGs."""
+    network = tiny_network(**{"widths": (8, 16, 64), "inner_widths": None, **changes})
+    with largest_inputs(network) as largest:
+        for seed in range(3):
+            Restorer(network, "cpu", "float32").restore(made_jpeg(seed))
+    network.ranges = ranges_of([largest])
+    return network
+
+
+needs_vnni = pytest.mark.skipif(
+    not (cpu_knows("avx512_vnni") or cpu_knows("avx_vnni")),
+    reason="this CPU multiplies no 8-bit integers",
+)
 
 
 def tiny_restorer(**options: Any) -> Restorer:

@@ -121,13 +121,13 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
                         [(_label(path), path) for path in checkpoints],
                         value=checkpoints[0],
                         label="Weights",
-                        info="fast: about a sixth of the time on a CPU, somewhat less gain",
+                        info="fast: about a quarter of the time on a CPU, somewhat less gain",
                     )
                     precision = gradio.Radio(
                         get_args(Precision),
                         value="auto",
                         label="Precision of the backbone",
-                        info="auto: the fastest that the hardware has; all look alike",
+                        info="auto: the fastest that the hardware has; results look the same",
                     )
                     strength = gradio.Slider(
                         0,

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.dct import luma_of
 from models.dual_attention import WINDOW
 from models.ijcn import IJCN, Known, Stage
-from models.int8 import in_int8, why_not_int8
+from models.int8 import cpu_knows, in_int8, why_not_int8
 from models.logm import Levels
 from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.layouts import (
@@ -76,8 +76,7 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
-            known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-            native = bool(known.get("amx_bf16") or known.get("avx512_bf16"))
+            native = cpu_knows("amx_bf16") or cpu_knows("avx512_bf16")
         return torch.bfloat16 if native else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
@@ -139,7 +138,7 @@ class Restorer:
     ) -> None:
         """
         Args:
-            model: moved to ``device``, switched to inference.
+            model: moved to ``device``, switched to inference; for int8 it is copied.
             device: "auto" takes a CUDA GPU where there is one, else the CPU.
             precision: of the backbone, see :func:`pick_precision`; all else is always float32.
                 "auto" takes "int8" where it can be had (models.int8).
@@ -162,8 +161,9 @@ class Restorer:
         self.precision = pick_precision(precision, self.device)
         obstacle = why_not_int8(model, self.device)
         if precision == "int8" and obstacle:
-            raise ValueError(f"precision int8: {obstacle}")
+            raise ValueError(obstacle)
         self.int8 = precision in ("auto", "int8") and not obstacle
+        self.parameters = sum(each.numel() for each in model.parameters())
         self.max_memory = max_memory
         self.mirrors = _MIRRORS[:ensemble]
         self.leave_fine = leave_fine
@@ -175,7 +175,8 @@ class Restorer:
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
             torch.backends.cudnn.allow_tf32 = False
         self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
-        self.model = (in_int8(model) if self.int8 else model).eval().to(self.device)
+        model = model.eval().to(self.device)
+        self.model = in_int8(model) if self.int8 else model
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compile:

@@ -15,6 +15,7 @@ from models.logm import Levels, dequantise
 from models.losses import RestorationLoss
 from models.restore.restorer import network_input
 from tests.conftest import photograph, tiny_network
+from utils.distributed import ALONE
 
 CPU = torch.device("cpu")
 
@@ -35,7 +36,7 @@ def _batch(colour: bool) -> TrainingBatch:
 
 def _stored(colour: bool) -> Answers:
     batches = iter([_batch(colour)])
-    return stored_answers(tiny_network(), batches, 1, CPU, torch.float32, quiet=True)[0]
+    return stored_answers(tiny_network(), batches, 1, CPU, torch.float32, ALONE)[0]
 
 
 @pytest.mark.parametrize("colour", [True, False])

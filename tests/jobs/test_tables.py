@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from data.datasets import open_testset
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling
 from jobs import tables
 from models import save_checkpoint
-from models.restore.restorer import Restorer
 from options.command_line import EXIT_FAILED_IMAGES, EXIT_USAGE
 from options.schema import ColorTestOptions
 from tests.conftest import ROOT, csv_rows, photograph, tiny_network
@@ -176,15 +174,13 @@ def test_a_report_is_made_where_it_is_missing(place: Path, measured: list[str]) 
 
 def test_auto_stands_for_what_it_resolves_to(place: Path) -> None:
     testset = open_testset("Mini", place / "sets")
-    restorer = Restorer(tiny_network(), torch.device("cpu"), "float32")
     auto, explicit = (
         ColorTestOptions(name="x", checkpoint=Path("tiny.safetensors"), precision=precision)
         for precision in ("auto", "float32")
     )
-    expected = tables.fingerprint(explicit, testset, restorer)
-    assert tables.fingerprint(auto, testset, restorer) == expected
-    restorer = Restorer(tiny_network(), torch.device("cpu"), "bfloat16")
-    assert tables.fingerprint(auto, testset, restorer) != expected
+    expected = tables.fingerprint(explicit, testset, ["cpu", "float32"])
+    assert tables.fingerprint(auto, testset, ["cpu", "float32"]) == expected
+    assert tables.fingerprint(auto, testset, ["cpu", "bfloat16"]) != expected
 
 
 def test_a_readme_is_kept_up(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -290,7 +290,7 @@ def test_last_steps_learn_from_stored_answers(images: Path, tmp_path: Path) -> N
     )
     assert "resuming at step 5" in resumed.stdout, resumed.stderr
 
-    # Where what they are of is trained on, they no longer hold; the last steps may be.
+    # Training the backbone makes them invalid; training the last steps does not.
     again = f"initial={tmp_path / 'stored' / 'last.safetensors'}", "optimisation.steps=1"
     for name, parts in (("steps", "[confidence]"), ("backbone", "[backbone, confidence]")):
         more = (*again, f"name={name}", f"optimisation.parts={parts}")

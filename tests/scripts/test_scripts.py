@@ -15,12 +15,15 @@ import pytest
 import yaml
 
 from data.jpeg import Sampling, encode_jpeg
+from models import save_checkpoint
 from tests.conftest import (
     FIXTURES,
     PATIENCE,
+    calibrated_network,
     csv_rows,
     error_line,
     listing,
+    needs_vnni,
     photograph,
     run_script,
     started,
@@ -123,6 +126,52 @@ def test_usage_errors_are_one_line(
 ) -> None:
     assert words in error_line(measure(*arguments))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def with_ranges(tmp_path: Path) -> Path:
+    """Weights that can be had in int8."""
+    path = tmp_path / "wide.safetensors"
+    save_checkpoint(calibrated_network(), path)
+    return path
+
+
+@needs_vnni
+def test_every_network_is_measured_in_its_own_numbers(
+    tmp_path: Path, with_ranges: Path, measure: Run
+) -> None:
+    """A figure is used again only for the numbers it was measured in."""
+    networks = ("--checkpoint", with_ranges, "--set", "qualities=[30]")
+    refused = measure(*networks, "--precision", "int8")
+    assert "tiny.safetensors: precision int8 is for networks" in error_line(refused)
+    assert not (tmp_path / "out").exists()
+
+    figures = {}
+    for precision in ("auto", "bfloat16", "float32"):
+        assert measure(*networks, "--precision", precision).returncode == 0
+        rows = csv_rows(tmp_path / "out" / "per_image.csv")
+        figures[precision] = {row["method"]: row["psnr"] for row in rows if row["image"] == "one"}
+        run = yaml.safe_load((tmp_path / "out" / "run.yml").read_text())
+        names = run["precision"].split(" or ")
+        assert len(names) == (2 if precision == "auto" else 1)
+        assert ("int8 and" in names[-1]) is (precision == "auto")
+    auto, *others = (found["wide"] for found in figures.values())
+    assert auto not in others
+
+
+@needs_vnni
+def test_a_result_in_other_numbers_is_another_result(tmp_path: Path, with_ranges: Path) -> None:
+    source, output = tmp_path / "a.jpg", tmp_path / "out"
+    source.write_bytes(encode_jpeg(photograph(48, 64), 40))
+
+    def restored(precision: str) -> str:
+        given = ("--input", source, "--output", output, "--checkpoint", with_ranges)
+        return run_script("test_real_IJCN.py", *given, "--precision", precision).stdout
+
+    assert "1 of 1 files restored" in restored("auto")
+    assert "1 there already" in restored("int8")
+    assert "1 of 1 files restored" in restored("float32")
+    assert "int8" not in yaml.safe_load((output / "run.yml").read_text())["precision"]
 
 
 @pytest.mark.parametrize(
