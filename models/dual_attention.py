@@ -200,17 +200,18 @@ class DualAttentionBlock(nn.Module):
         """(B, rows, cols, C) -> the same shape; rows and cols are multiples of 4."""
         near = x + self.drop(self.window_attention(self.window_norm(x)))
         far = x + self.drop(self.channel_attention(self.channel_norm(x)))
+        return self._fuse(x, near, far)
+
+    def _fuse(self, x: Tensor, near: Tensor, far: Tensor) -> Tensor:
         x = x + self.fusion(torch.cat((near, far), -1))
         return x + self.drop(self.mlp(self.mlp_norm(x)))
 
-    def in_strips(self, x: Tensor, strip: int, branches: torch.dtype = torch.float32) -> Tensor:
+    def in_strips(self, x: Tensor, strip: int) -> Tensor:
         """:meth:`forward` for inference with a fraction of its memory: ``strip`` rows at a time.
 
         x: (B, rows, cols, C), used up: the result is written over it. strip: a multiple of 4.
-        branches: float32 or bfloat16, of what begins with a normalisation and is added to x.
         """
         rows, cols = x.shape[1:3]
-        half = torch.autocast(x.device.type, torch.bfloat16, enabled=branches == torch.bfloat16)
         starts = range(0, rows, strip)
         attention = self.channel_attention.attention_in_strips(
             self.channel_norm(x[:, i : i + strip]) for i in starts
@@ -226,12 +227,9 @@ class DualAttentionBlock(nn.Module):
             own = None
             if wrapped is not None:
                 own = wrapped[i // WINDOW * (cols // WINDOW) :][: part.shape[1] * cols // WINDOW**2]
-            with half:
-                near = part + window.within_windows(self.window_norm(part), own)
-                far = part + self.channel_attention.mix(attention, self.channel_norm(part))
-            fused = part + self.fusion(torch.cat((near, far), -1))
-            with half:
-                x[:, i : i + strip] = fused + self.mlp(self.mlp_norm(fused))
+            near = part + window.within_windows(self.window_norm(part), own)
+            far = part + self.channel_attention.mix(attention, self.channel_norm(part))
+            x[:, i : i + strip] = self._fuse(part, near, far)
         return x.roll((SHIFT, SHIFT), (1, 2)) if window.shifted else x
 
 
@@ -255,18 +253,15 @@ class DualAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def forward(
-        self, tokens: Tensor, strip: int | None = None, branches: torch.dtype = torch.float32
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, strip: int | None = None) -> Tensor:
         """(B, C, rows, cols) -> the same shape; rows and cols are multiples of 4.
 
-        ``strip``: in inference, how many rows to work on at a time (a multiple of 4);
-        ``branches``: then, see :meth:`DualAttentionBlock.in_strips`.
+        ``strip``: in inference, how many rows to work on at a time (a multiple of 4).
         """
         x = tokens.permute(0, 2, 3, 1)
         if strip is not None:
             x = x.clone(memory_format=torch.contiguous_format)
         for block in self.blocks:
             assert isinstance(block, DualAttentionBlock)
-            x = block(x) if strip is None else block.in_strips(x, strip, branches)
+            x = block(x) if strip is None else block.in_strips(x, strip)
         return self.out(self.norm(x).permute(0, 3, 1, 2))

@@ -258,16 +258,11 @@ class IJCN(nn.Module):
     ) -> tuple[Tensor, Levels]:
         """Tables in float32, and the levels that LOGM makes of the stored ones.
 
-        strip: in inference, token rows to work on at a time, to save memory (a multiple of 4);
-            then under autocast in bfloat16 so are LOGM's branches, its sums and DC levels not.
+        strip: in inference, token rows to work on at a time, to save memory (a multiple of 4).
         """
-        device = qts.device.type
-        half = torch.is_autocast_enabled(device)
-        branches = torch.get_autocast_dtype(device) if half else torch.float32
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(qts.device.type, enabled=False):
             tables = qts.float()
-            levels = Levels(y_coef.float(), c_coef.float())
-            return tables, self.logm(tables, levels, strip, branches)
+            return tables, self.logm(tables, Levels(y_coef.float(), c_coef.float()), strip)
 
     def first_image(self, tables: Tensor, levels: Levels, chroma_detail: Tensor | None) -> Tensor:
         """The picture (B, 3, H, W) in [0, 1] of corrected levels, of the whole grid or a part."""

@@ -82,19 +82,13 @@ class LOGM(nn.Module):
         cut = 64 - frequencies.shape[-1]
         return nn.functional.pad(frequencies, (0, cut))[..., self.unzigzag]
 
-    def forward(
-        self,
-        qts: Tensor,
-        levels: Levels,
-        strip: int | None = None,
-        branches: torch.dtype = torch.float32,
-    ) -> Levels:
+    def forward(self, qts: Tensor, levels: Levels, strip: int | None = None) -> Levels:
         """Stored levels -> corrected levels, same shapes. ``qts``: (B, 3, 8, 8), natural order.
 
-        ``strip``, ``branches``: see :meth:`models.dual_attention.DualAttention.forward`.
+        ``strip``: see :meth:`models.dual_attention.DualAttention.forward`.
         """
         gamma, beta = self.guidance(self.trunk(qts))
-        tokens = self.attention(self.tokens(dequantise(levels, qts)), strip, branches)
+        tokens = self.attention(self.tokens(dequantise(levels, qts)), strip)
         offset = self.offsets(gamma[:, :, None, None] * tokens + beta[:, :, None, None])
         return Levels(
             levels.y + 0.5 * offset.y.tanh(),

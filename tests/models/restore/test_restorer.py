@@ -134,25 +134,6 @@ def test_logm_in_strips_equals_logm_at_once(logits: ChannelLogits, strip: int) -
     assert not torch.equal(whole.y, y.float())
 
 
-@pytest.mark.parametrize(("autocast", "changes"), [(torch.bfloat16, True), (torch.float16, False)])
-def test_branches_of_logm_in_bfloat16(autocast: torch.dtype, changes: bool) -> None:
-    """Where the backbone is; what holds DC levels of some thousands stays float32."""
-    model = tiny_network(attention_depth=3)
-    white = np.full((128, 128, 3), 250, np.uint8)
-    inputs = network_input(read_jpeg(encode_jpeg(white, 50)))[:3]
-    inputs[1][0, 0, ::2, ::2, 0, 1] = 2
-    with torch.inference_mode():
-        _, exact = model.corrected(*inputs, strip=4)
-        with torch.autocast("cpu", autocast):
-            _, levels = model.corrected(*inputs, strip=4)
-            _, trained = model.corrected(*inputs)
-    assert levels.y.dtype == torch.float32
-    assert torch.equal(levels.y, exact.y) is not changes
-    largest = (exact.y - inputs[1]).abs().max()
-    assert (levels.y - exact.y).abs().max() < 0.02 * largest
-    torch.testing.assert_close(trained.y, exact.y, atol=1e-5, rtol=0)
-
-
 def _jpegs() -> list[JpegImage]:
     pictures = [photograph(50, 70, seed=1), photograph(64, 65, seed=2), photograph(200, 60)]
     stored = [read_jpeg(encode_jpeg(each, 30)) for each in pictures]
