@@ -103,8 +103,8 @@ def open_entrants(options: AnyEvaluation) -> Iterator[Entrants]:
     """
     networks = read_networks(options.checkpoint)
     require_different_methods([network.name for network in networks])
-    with open_networks(options, networks[0].path) as restorers:
-        for network in networks[1:]:  # int8 may be had with some of them only
+    with open_networks(options, networks[-1].path) as restorers:
+        for network in reversed(networks):  # int8 may be had with some of them only
             restorers.restorer(network.path)
         yield networks, restorers
 

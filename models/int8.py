@@ -90,7 +90,7 @@ def why_not_int8(network: IJCN, device: torch.device) -> str:
             "precision int8 needs ranges, which these weights do not hold; choose another, or add "
             "them (options/train_last_steps.yml does)"
         )
-    if not (cpu_knows("avx512_vnni") or cpu_knows("avx_vnni")):
+    if not cpu_knows("avx512_vnni", "avx_vnni"):
         return "precision int8 needs a CPU with VNNI; choose another"
     if not _kernels_work():
         return "precision int8 needs another version of PyTorch (constraints.txt names one)"
@@ -121,13 +121,13 @@ def _rows(network: IJCN) -> dict[str, list[ResidualBlock]]:
     """The rows of blocks that int8 is for, by name."""
     if network.config.activation != "relu":
         return {}
-    rows = {name: cast(nn.Sequential, network.backbone.get_submodule(name)) for name in _ROWS}
-    blocks = {name: [cast(ResidualBlock, block) for block in row] for name, row in rows.items()}
-    return {
-        name: row
-        for name, row in blocks.items()
-        if cast(nn.Conv2d, row[0].body[0]).in_channels >= _WIDE
-    }
+    rows = {}
+    for name in _ROWS:
+        row = cast(nn.Sequential, network.backbone.get_submodule(name))
+        blocks = [cast(ResidualBlock, block) for block in row]
+        if cast(nn.Conv2d, blocks[0].body[0]).in_channels >= _WIDE:
+            rows[name] = blocks
+    return rows
 
 
 def _convolutions(network: IJCN) -> dict[str, nn.Conv2d]:
@@ -140,10 +140,10 @@ def _convolutions(network: IJCN) -> dict[str, nn.Conv2d]:
     return layers
 
 
-def cpu_knows(instructions: str) -> bool:
-    """Whether the CPU has them, by PyTorch's name for them; False where PyTorch does not say."""
+def cpu_knows(*instructions: str) -> bool:
+    """Whether the CPU has any of them, by PyTorch's names; False where PyTorch does not say."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get(instructions))
+    return any(known.get(name) for name in instructions)
 
 
 @cache

@@ -103,7 +103,7 @@ def calibrated_network(**changes: Any) -> IJCN:
 
 
 needs_vnni = pytest.mark.skipif(
-    not (cpu_knows("avx512_vnni") or cpu_knows("avx_vnni")),
+    not cpu_knows("avx512_vnni", "avx_vnni"),
     reason="this CPU multiplies no 8-bit integers",
 )
 

@@ -76,7 +76,7 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
-            native = cpu_knows("amx_bf16") or cpu_knows("avx512_bf16")
+            native = cpu_knows("amx_bf16", "avx512_bf16")
         return torch.bfloat16 if native else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 

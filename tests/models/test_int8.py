@@ -155,7 +155,7 @@ def test_auto_takes_int8_where_the_weights_have_ranges() -> None:
 def test_where_int8_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     network = calibrated_network()
     assert "is for CPUs" in why_not_int8(network, torch.device("cuda"))
-    monkeypatch.setattr(int8, "cpu_knows", lambda instructions: False)
+    monkeypatch.setattr(int8, "cpu_knows", lambda *instructions: False)
     assert not Restorer(network, "cpu").int8
     with pytest.raises(ValueError, match="needs a CPU with VNNI"):
         Restorer(network, "cpu", "int8")

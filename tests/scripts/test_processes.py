@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,18 @@ def test_usage_errors_are_said_once(tmp_path: Path, checkpoint: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
+def _held_between_writes(pid: int, output: Path) -> bool:
+    """Stop a process; if a file is being written, let it go on. Killed meanwhile, it would leave
+    the beginning of that file under another name, as nothing can be done by then."""
+    os.kill(pid, signal.SIGSTOP)
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.001)
+    if not list(output.glob("*.part")):
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
+
+
 def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoint: Path) -> None:
     source, output = tmp_path / "photos", tmp_path / "out"
     source.mkdir()
@@ -159,13 +172,14 @@ def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoin
         listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
         workers = [int(line) for line in listed.stdout.split()]
         assert len(workers) == 2
+        wait_until(lambda: _held_between_writes(workers[-1], output), process)
         os.kill(workers[-1], signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode != 0
     assert "Signal 9 (SIGKILL)" in errors
-    # Killed while it writes, a process leaves a .part file behind, but never half a result.
+    assert not list(output.glob("*.part"))
     results = list(output.glob("*.png"))
     assert 0 < len(results) < 200
     assert {read_image(result).shape for result in results} == {(200, 200, 3)}
