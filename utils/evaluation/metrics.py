@@ -3,6 +3,9 @@
 Every figure is taken over the whole image, no border cut. A restored image is clamped and rounded
 to 8 bits first; these functions refuse anything but uint8 so that this cannot be forgotten.
 Arguments are keyword-only: PSNR-B is not symmetric, and a swap would go unnoticed.
+
+Metrics take ``restored`` and ``original``, uint8 in [0, 255], (H, W, 3) RGB or (H, W) gray, both of
+one shape, and raise ValueError for anything else.
 """
 
 from __future__ import annotations
@@ -38,17 +41,9 @@ class Scores(NamedTuple):
 
 
 def psnr(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio over all samples (all channels together), peak 255.
+    """Peak signal-to-noise ratio over all samples (all channels together), in dB, peak 255.
 
-    Args:
-        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.
-        original: same shape, dtype and range.
-
-    Returns:
-        10 log10(255^2 / MSE) in dB; infinity for identical images.
-
-    Raises:
-        ValueError: not uint8 arrays of one of these shapes, or of different shapes.
+    10 log10(255^2 / MSE); infinity for identical images.
     """
     _check_pair(restored, original)
     return _decibels(_mean_squared_error(restored, original))
@@ -59,113 +54,52 @@ def ssim(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
 
     Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural
     similarity, IEEE Transactions on Image Processing 13(4), 2004. K1 = 0.01, K2 = 0.03, weighted
-    population variances and covariance, no downsampling.
-
-    Args:
-        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], both sides at least 11.
-        original: same shape, dtype and range.
-
-    Returns:
-        The mean over all windows that lie inside the image and over the channels, in [-1, 1].
-
-    Raises:
-        ValueError: not uint8 arrays of one of these shapes, of different shapes, or too small to
-            hold one window. `measure` gives nan in this last case.
+    population variances and covariance, no downsampling. In [-1, 1]; nan below 11 pixels a side.
     """
     _check_pair(restored, original)
-    _check_size(original, metric="SSIM", smallest_side=SSIM_WINDOW)
+    if min(original.shape[:2]) < SSIM_WINDOW:
+        return math.nan
     pairs = zip(_channels(restored), _channels(original), strict=True)
     return float(np.mean([_ssim_of_channel(x, y) for x, y in pairs]))
 
 
 def psnrb(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    """PSNR with the blocking effect factor (BEF) of the restored image added to the MSE.
+    """PSNR with the blocking effect factor (BEF) of the restored image added to the MSE, in dB.
 
     Yim, Bovik: Quality assessment of deblocked images, IEEE Transactions on Image Processing
     20(1), 2011. As usual for colour, the MSE is taken over all RGB samples and the BEF over the
     restored image's studio-range luma; a gray image is its own luma. Not symmetric: the blocks of
-    the original do not count.
-
-    Args:
-        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], both sides at least 8.
-        original: same shape, dtype and range.
-
-    Returns:
-        10 log10(255^2 / (MSE + BEF)) in dB, never more than the PSNR; infinity for identical
-        images without blocking.
-
-    Raises:
-        ValueError: not uint8 arrays of one of these shapes, of different shapes, or too small to
-            hold one block. `measure` gives nan in this last case.
+    the original do not count. Never more than the PSNR; nan below 8 pixels a side.
     """
     _check_pair(restored, original)
-    _check_size(original, metric="PSNR-B", smallest_side=BLOCK)
-    luma = restored if restored.ndim == 2 else luma_studio_range(restored)
-    return _decibels(_mean_squared_error(restored, original) + blocking_effect_factor(luma))
+    if min(original.shape[:2]) < BLOCK:
+        return math.nan
+    bef = blocking_effect_factor(luma_studio_range(restored))
+    return _decibels(_mean_squared_error(restored, original) + bef)
 
 
 def measure(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> Scores:
-    """All three metrics of one image; nan for a metric that is not defined at the image's size.
-
-    SSIM needs both sides to be 11 or more, PSNR-B 8 or more. A single image in a folder that is
-    smaller therefore does not end an evaluation; averages leave the nan out.
-
-    Args:
-        restored: (H, W, 3) RGB or (H, W) gray, uint8 in [0, 255], not empty.
-        original: same shape, dtype and range.
-
-    Raises:
-        ValueError: not uint8 arrays of one of these shapes, or of different shapes.
-    """
-    return Scores(*(METRICS[name](restored=restored, original=original) for name in Scores._fields))
+    """All three metrics of one image; averages leave out those that are nan."""
+    pair = {"restored": restored, "original": original}
+    return Scores(psnr(**pair), ssim(**pair), psnrb(**pair))
 
 
 def psnr_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    """:func:`psnr` of the studio-range luma, as papers on gray or luma report it; dB.
-
-    Args:
-        restored, original: as in :func:`psnr`; a gray image is its own luma.
-    """
+    """:func:`psnr` of the studio-range luma, as papers on gray or luma report it."""
     _check_pair(restored, original)
-    return psnr(restored=_luma(restored), original=_luma(original))
+    return psnr(restored=luma_studio_range(restored), original=luma_studio_range(original))
 
 
 def ssim_y(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    """:func:`ssim` of the studio-range luma; no unit; nan below 11 pixels a side.
-
-    Args:
-        restored, original: as in :func:`ssim`; a gray image is its own luma.
-    """
+    """:func:`ssim` of the studio-range luma."""
     _check_pair(restored, original)
-    return METRICS["ssim"](restored=_luma(restored), original=_luma(original))
-
-
-def _luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image if image.ndim == 2 else luma_studio_range(image)
-
-
-def _nan_below(smallest_side: int, metric: Metric) -> Metric:
-    """A metric that is nan for pictures with a smaller side, which it would refuse."""
-
-    def measured(*, restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-        _check_pair(restored, original)
-        if min(original.shape[:2]) < smallest_side:
-            return math.nan
-        return metric(restored=restored, original=original)
-
-    return measured
+    return ssim(restored=luma_studio_range(restored), original=luma_studio_range(original))
 
 
 Metric: TypeAlias = Callable[..., float]
-"""Of ``restored`` and ``original``, by keyword: see :func:`psnr`."""
+"""Of ``restored`` and ``original``, by keyword."""
 
-METRICS: dict[str, Metric] = {
-    "psnr": psnr,
-    "ssim": _nan_below(SSIM_WINDOW, ssim),
-    "psnrb": _nan_below(BLOCK, psnrb),
-    "psnr_y": psnr_y,
-    "ssim_y": ssim_y,
-}
+METRICS: dict[str, Metric] = {each.__name__: each for each in (psnr, ssim, psnrb, psnr_y, ssim_y)}
 """What an evaluation can measure; utils.evaluation.learned_metrics has more."""
 
 METRIC_TITLES = {
@@ -180,29 +114,16 @@ METRIC_TITLES = {
 """Every metric, in the order of the cells of tables, as their introduction calls it."""
 
 
-def luma_studio_range(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def luma_studio_range(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Luma Y of ITU-R BT.601 in studio range, rounded to 8 bits, as MATLAB's `rgb2ycbcr` gives it.
 
-    Not the full-range Y of JPEG files (ITU-T T.871). Computed in integers, so exact; halves round
-    up.
-
-    Args:
-        rgb: (H, W, 3) RGB, uint8 in [0, 255].
-
-    Returns:
-        (H, W) uint8 in [16, 235].
-
-    Raises:
-        ValueError: not a uint8 array of this shape.
+    (H, W, 3) RGB -> (H, W) in [16, 235]; a gray image is its own luma. Not the full-range Y of JPEG
+    files (ITU-T T.871). Computed in integers, so exact; halves round up.
     """
-    _check_image(rgb, name="rgb")
-    if rgb.ndim != 3:
-        raise ValueError(
-            f"rgb has shape {rgb.shape}, but luma is computed from colour (H, W, 3); "
-            "a gray image is its own luma."
-        )
+    if image.ndim == 2:
+        return image
     red, green, blue = (
-        rgb[..., channel].astype(np.int32) * weight for channel, weight in enumerate(LUMA_WEIGHTS)
+        image[..., channel].astype(np.int32) * weight for channel, weight in enumerate(LUMA_WEIGHTS)
     )
     luma = LUMA_BLACK + (red + green + blue + LUMA_SCALE // 2) // LUMA_SCALE
     return luma.astype(np.uint8)
@@ -217,22 +138,9 @@ def blocking_effect_factor(luma: NDArray[np.uint8]) -> float:
     the sides by 8 without rounding, as the published figures do, so they equal the true number of
     neighbours only where both sides are multiples of 8. An image of 8x8 has no boundary: 0.
 
-    Args:
-        luma: (H, W), uint8 in [0, 255], both sides at least 8 (below, N_B is meaningless).
-
-    Returns:
-        eta (D_B - D_BC) with eta = log2(8) / log2(min(H, W)) if D_B > D_BC, otherwise 0.
-
-    Raises:
-        ValueError: not a uint8 array of this shape, or too small.
+    luma: (H, W), both sides at least 8 (below, N_B is meaningless). Returns eta (D_B - D_BC) with
+    eta = log2(8) / log2(min(H, W)) if D_B > D_BC, otherwise 0.
     """
-    _check_image(luma, name="luma")
-    if luma.ndim != 2:
-        raise ValueError(
-            f"luma has shape {luma.shape}, but the blocking effect factor is defined on one "
-            "channel (H, W); convert with luma_studio_range."
-        )
-    _check_size(luma, metric="the blocking effect factor", smallest_side=BLOCK)
     height, width = luma.shape
 
     boundary_count = height * (width / BLOCK - 1) + width * (height / BLOCK - 1)
@@ -308,37 +216,25 @@ def _decibels(error: float) -> float:
     return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
 
 
-def _check_pair(restored: NDArray[np.uint8], original: NDArray[np.uint8]) -> None:
-    _check_image(restored, name="restored")
-    _check_image(original, name="original")
+def _check_pair(restored: Any, original: Any) -> None:
+    for name, image in (("restored", restored), ("original", original)):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            found = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(
+                f"{name} is {found}, but metrics are defined on uint8 NumPy arrays; "
+                "clamp to [0, 255], round and convert first."
+            )
+        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] != 3):
+            raise ValueError(
+                f"{name} has shape {image.shape}, but (H, W, 3) RGB or (H, W) gray is expected; "
+                "drop an alpha channel, move channels last, squeeze other axes."
+            )
+        if image.size == 0:
+            raise ValueError(
+                f"{name} has shape {image.shape}: it is empty; give at least one pixel."
+            )
     if restored.shape != original.shape:
         raise ValueError(
             f"restored has shape {restored.shape} and original {original.shape}, but metrics "
             "compare images of one shape; crop or convert one of them."
-        )
-
-
-def _check_image(image: Any, *, name: str) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        found = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(
-            f"{name} is {found}, but metrics are defined on uint8 NumPy arrays; "
-            "clamp to [0, 255], round and convert first."
-        )
-    if image.ndim != 2 and (image.ndim != 3 or image.shape[2] != 3):
-        raise ValueError(
-            f"{name} has shape {image.shape}, but (H, W, 3) RGB or (H, W) gray is expected; "
-            "drop an alpha channel, move channels last, squeeze other axes."
-        )
-    if image.size == 0:
-        raise ValueError(f"{name} has shape {image.shape}: it is empty; give at least one pixel.")
-
-
-def _check_size(image: NDArray[np.uint8], *, metric: str, smallest_side: int) -> None:
-    height, width = image.shape[:2]
-    if min(height, width) < smallest_side:
-        raise ValueError(
-            f"an image of height {height} and width {width} is too small for {metric}, which needs "
-            f"both sides to be at least {smallest_side}; leave it out or use measure, which gives "
-            "nan."
         )

@@ -1,7 +1,7 @@
 """Metrics against scikit-image, literal definitions and figures worked out by hand."""
 
 import math
-from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,10 @@ from utils.evaluation.metrics import (
 )
 
 Image = NDArray[np.uint8]
-Metric = Callable[..., Any]
 
 
 # Both implementations compute in float64; filters differ in the order of summation only.
 FLOAT64_ROUNDING = 1e-10
-
-METRICS = pytest.mark.parametrize("metric", [psnr, ssim, psnrb, measure])
 
 
 def image_pair(shape: tuple[int, ...], seed: int = 0, noise: int = 25) -> tuple[Image, Image]:
@@ -259,65 +256,35 @@ def test_views_are_measured_like_copies() -> None:
     assert measure(**views) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("metric", "smallest", "shape"),
-    [
-        *((ssim, 11, shape) for shape in ((10, 10, 3), (8, 30), (30, 9, 3))),
-        *((psnrb, 8, shape) for shape in ((7, 30, 3), (30, 7), (1, 1, 3))),
-    ],
-    ids=lambda value: getattr(value, "__name__", str(value)),
-)
-def test_images_too_small_for_a_metric(
-    metric: Metric, smallest: int, shape: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize("shape", [(10, 10, 3), (8, 30), (7, 30, 3), (30, 7), (1, 1, 3)], ids=str)
+def test_metrics_are_nan_where_none_of_their_windows_fits(shape: tuple[int, ...]) -> None:
     restored, original = image_pair(shape)
-    with pytest.raises(ValueError, match=f"needs both sides to be at least {smallest}"):
-        metric(restored=restored, original=original)
     scores = measure(restored=restored, original=original)
     assert scores.psnr == psnr(restored=restored, original=original)
     assert math.isnan(scores.ssim)
-    assert math.isnan(scores.psnrb) == (metric is psnrb)
-
-
-@METRICS
-def test_positional_arguments_are_refused(metric: Metric) -> None:
-    with pytest.raises(TypeError):
-        metric(*image_pair((16, 16, 3)))
+    assert math.isnan(scores.psnrb) == (min(shape[:2]) < 8)
 
 
 IMAGE = np.zeros((16, 16, 3), np.uint8)
 
 
-@METRICS
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        *((np.zeros(s, np.uint8), "of one shape") for s in ((16, 17, 3), (17, 16, 3), (16, 16))),
-        *(
-            (IMAGE.astype(dtype), f"is {np.dtype(dtype)}, .*uint8")
-            for dtype in (np.float32, np.float64, np.int16, np.uint16, np.bool_)
-        ),
+        (IMAGE[:, 1:], "of one shape"),
+        (IMAGE.astype(np.float32), "is float32, .*uint8"),
         (IMAGE.tolist(), "is list, .*NumPy"),
-        *(
-            (np.zeros(shape, np.uint8), r"\(H, W, 3\) RGB or \(H, W\) gray")
-            for shape in ((16,), (16, 16, 1), (16, 16, 2), (16, 16, 4), (3, 16, 16), (1, 16, 16, 3))
-        ),
-        *((np.zeros(shape, np.uint8), "empty") for shape in ((0, 16, 3), (16, 0))),
+        (np.zeros((16, 16, 4), np.uint8), r"\(H, W, 3\) RGB or \(H, W\) gray"),
+        (np.zeros((3, 16, 16), np.uint8), r"\(H, W, 3\) RGB or \(H, W\) gray"),
+        (IMAGE[:0], "empty"),
     ],
 )
-def test_what_is_no_pair_of_images_is_refused(metric: Metric, other: Any, words: str) -> None:
-    for pair in ((other, IMAGE), (IMAGE, other)):
+def test_what_is_no_pair_of_images_is_refused(other: Any, words: str) -> None:
+    for metric, pair in product(
+        (psnr, ssim, psnrb, psnr_y, ssim_y, measure), ((other, IMAGE), (IMAGE, other))
+    ):
         with pytest.raises(ValueError, match=words):
             metric(restored=pair[0], original=pair[1])
-
-
-def test_luma_of_gray_and_bef_of_colour_are_refused() -> None:
-    with pytest.raises(ValueError, match="is its own luma"):
-        luma_studio_range(np.zeros((16, 16), np.uint8))
-    with pytest.raises(ValueError, match="luma_studio_range"):
-        blocking_effect_factor(np.zeros((16, 16, 3), np.uint8))
-    with pytest.raises(ValueError, match="at least 8"):
-        blocking_effect_factor(np.zeros((7, 16), np.uint8))
 
 
 # Metrics on request
