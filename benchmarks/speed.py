@@ -40,7 +40,7 @@ from models import IJCN, CheckpointError, load_checkpoint
 from models.int8 import why_not_int8
 from models.restore.restorer import Restorer, network_input, pick_device, pick_precision
 from utils.arguments import Parser
-from utils.evaluation.evaluate import evaluate
+from utils.evaluation.evaluate import Method, evaluate_methods, one_by_one
 from utils.evaluation.metrics import measure
 from utils.memory import keep_freed_memory
 from utils.project import PROJECT
@@ -279,10 +279,9 @@ def _evaluate_once(dataset: str, case: Case) -> float:
             measure(restored=pair.jpeg, original=pair.original)
             measure(restored=restore(pair.stored), original=pair.original)
     else:
-        testsets = [TestSet(name, tuple(images))]
-        found = evaluate(
-            testsets, [SingleJpeg(10)], restore, Path("unused"), "none", progress=False
-        )
+        method = Method(case.network, one_by_one(lambda task: restore(task.stored)))
+        sets, settings = [TestSet(name, tuple(images))], [SingleJpeg(10)]
+        found = evaluate_methods(sets, settings, [method], Path("unused"), "none", progress=False)
         assert not found.failures
     return time.perf_counter() - start
 

@@ -19,19 +19,6 @@ Ink = NDArray[np.uint8]
 """(H, W, 4) uint8: cyan, magenta, yellow and black, 255 being full ink."""
 
 
-def decode_ink(data: bytes | bytearray) -> Ink:
-    """The inks of a CMYK or YCCK JPEG, as libjpeg decodes them.
-
-    Raises:
-        OSError: Pillow cannot decode it.
-    """
-    try:
-        with opened(data) as image:
-            return np.asarray(image)
-    except (SyntaxError, ValueError) as error:  # what Pillow raises on damaged headers
-        raise OSError(str(error)) from error
-
-
 def cmyk_profile(data: bytes | bytearray) -> bytes | None:
     """The ICC profile that a JPEG's inks are meant for, None where it has none that can be used."""
     try:

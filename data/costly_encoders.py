@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.jpeg import Sampling
+from utils.pictures import as_rgb
 
 _PACKAGES = {"trellis": "pyvips", "jpegli": "pyjpegli"}
 
@@ -49,8 +50,7 @@ def encode_jpegli(pixels: NDArray[np.uint8], quality: int, sampling: Sampling) -
     """jpegli, with its own choice of tables and sampling; gray pixels become colour ones."""
     import pyjpegli
 
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    pixels = as_rgb(pixels)
     height, width = pixels.shape[:2]
     return bytes(pyjpegli.encode(np.ascontiguousarray(pixels).tobytes(), width, height, quality))
 

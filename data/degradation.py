@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -52,15 +52,6 @@ class Degraded(NamedTuple):
     original: NDArray[np.uint8]
     jpeg: NDArray[np.uint8]
     stored: JpegImage
-
-
-class Degradation(Protocol):
-    """A way to make a JPEG of an image, with the name its rows bear in every table."""
-
-    @property
-    def label(self) -> str: ...
-
-    def __call__(self, image: NDArray[np.uint8]) -> Degraded: ...
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.cmyk import cmyk_profile, decode_ink, ink_to_rgb
+from data.cmyk import cmyk_profile, ink_to_rgb
 from data.jpeg_markers import (
     BYTES,
     END,
@@ -37,6 +37,7 @@ from data.jpeg_markers import (
     require_jpeg_marker,
     usable_part,
 )
+from utils.pillow import opened
 from utils.scratch import scratch_folder, stderr_lines
 
 MAX_SIDE = 65535
@@ -329,9 +330,11 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
 
 def _ink(data: bytes) -> NDArray[np.uint8]:
     """The inks of a file with four components; JpegError where it cannot be decoded."""
+    usable = usable_part(data, BYTES).data + END
     try:
-        return decode_ink(usable_part(data, BYTES).data + END)
-    except OSError as error:
+        with opened(usable) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:  # the latter of damaged headers
         raise JpegError(f"{BYTES} cannot be decoded: {_one_line(error)}") from error
 
 

@@ -27,6 +27,7 @@ from data.degradation import RandomCompression
 from data.drawn import KINDS, drawn, smooth_chroma, to_gray
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from utils.image_io import ImageError, read_image
+from utils.pictures import as_rgb
 
 _GIB = 2**30
 
@@ -308,7 +309,6 @@ def _reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def _read(path: Path) -> NDArray[np.uint8] | str:
     """(H, W, 3) RGB, or why not."""
     try:
-        image = read_image(path)
+        return as_rgb(read_image(path))
     except ImageError as error:
         return str(error)
-    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image

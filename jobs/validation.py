@@ -19,7 +19,7 @@ from models.restore.restorer import Precision, Restorer, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World
 from utils.evaluation.metrics import psnr
-from utils.pictures import picture_table
+from utils.pictures import as_rgb, picture_table
 from utils.training.loop import Validated
 
 _KINDS_SEED = 7
@@ -55,9 +55,7 @@ class Validation:
         names = ("found_tables", "smooth_chroma", "drawn") if self.options.other_kinds else ()
         self.kinds: dict[str, list[Degraded]] = {name: [] for name in names}
         for index in world.share(self.total):
-            image = entries[index].read()
-            if image.ndim == 2:
-                image = np.repeat(image[:, :, None], 3, axis=2)
+            image = as_rgb(entries[index].read())
             top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
             crop = np.ascontiguousarray(image[top : top + side, left : left + side])
             for quality in self.options.qualities:

@@ -8,7 +8,7 @@ own: by 0.3 to 1.3 dB.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -82,7 +82,7 @@ def require_path(stored: StoredJpeg) -> None:
         network_view(part)
 
 
-def joined(stored: StoredJpeg, pictures: Sequence[Picture]) -> Picture:
+def joined(stored: StoredJpeg, pictures: Iterable[Picture]) -> Picture:
     """Of pictures of :func:`parts_of`: RGB (H, W, 3), or the inks (H, W, 4), 255 being full."""
     size = stored.width, stored.height
     planes = []

@@ -167,6 +167,8 @@ class Restorer:
         self.max_memory = max_memory
         self.mirrors = _MIRRORS[:ensemble]
         self.leave_fine = leave_fine
+        if not 0 <= strength <= 1:  # NaN neither
+            raise ValueError(f"strength {strength}: expected a number from 0 to 1")
         self.strength = strength
         self.batches = self.device.type != "cpu"
         self.progress: Callable[[int, int], None] | None = None
@@ -201,10 +203,10 @@ class Restorer:
         """
         decoded = stored.decoded_ink()
         if decoded is None:
-            decoded = self._parts_joined(stored, self._plain)
+            decoded = joined(stored, map(self._plain, parts_of(stored)))
         if self.leaves(stored):
             return decoded.copy()
-        whole = self._parts_joined(stored, self._whole)
+        whole = joined(stored, map(self._whole, parts_of(stored)))
         return blended(whole, decoded, (self.strength,), stored.colors)
 
     @property
@@ -212,17 +214,6 @@ class Restorer:
         """The numbers that the backbone computes in: "bfloat16", "int8 and float32" and so on."""
         floats = str(self.precision).removeprefix("torch.")
         return f"int8 and {floats}" if self.int8 else floats
-
-    @property
-    def strength(self) -> float:
-        """How much of the change is applied, 0 to 1."""
-        return self._strength
-
-    @strength.setter
-    def strength(self, strength: float) -> None:
-        if not 0 <= strength <= 1:  # NaN neither
-            raise ValueError(f"strength {strength}: expected a number from 0 to 1")
-        self._strength = float(strength)
 
     def leaves(self, stored: StoredJpeg) -> bool:
         """Whether a file is left as libjpeg decodes it: it is that fine, or strength is 0."""
@@ -267,14 +258,8 @@ class Restorer:
 
     def _in_parts(self, stored: StoredJpeg, restore: Callable[[StoredJpeg], Picture]) -> Picture:
         """RGB of a JPEG whose parts are restored one by one."""
-        picture = self._parts_joined(stored, restore)
+        picture = joined(stored, map(restore, parts_of(stored)))
         return stored.ink_in_rgb(picture) if has_ink(stored) else picture
-
-    def _parts_joined(
-        self, stored: StoredJpeg, restore: Callable[[StoredJpeg], Picture]
-    ) -> Picture:
-        """RGB, or inks, of a JPEG whose parts are restored one by one."""
-        return joined(stored, [restore(part) for part in parts_of(stored)])
 
     def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
         """Which part of the network's change to apply to each component."""

@@ -20,7 +20,13 @@ from jobs.report import remove_unwanted_pictures, report_evaluation, report_file
 from jobs.restore_files import FileJob, FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
 from tests.conftest import ROOT, photograph, report_contents, run_script, tiny_network
-from utils.evaluation.evaluate import Evaluation, evaluate, image_path
+from utils.evaluation.evaluate import (
+    Evaluation,
+    Method,
+    evaluate_methods,
+    image_path,
+    one_by_one,
+)
 from utils.image_io import ImageError, encode_png, read_image, write_png
 from utils.metadata.origin import with_origin
 from utils.picture_files import turned
@@ -42,7 +48,8 @@ def test_a_measured_set(tmp_path: Path) -> None:
     original = photograph(40, 72)
     images = (NamedImage("one", lambda: original), NamedImage("broken", unreadable))
     sets, settings = [TestSet("Mini", images)], [QF10, QF50]
-    found = evaluate(sets, settings, brighter, tmp_path, "all", progress=False)
+    method = Method("IJCN", one_by_one(lambda task: brighter(task.stored)))
+    found = evaluate_methods(sets, settings, [method], tmp_path, "all", False)
     found.failures.append("Mini/one at QF90: too bright")
     settings.append(QF90)
     pictures = {"IJCN": partial(image_path, tmp_path)}

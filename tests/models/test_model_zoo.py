@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.command_line import gain
 from data.datasets import sample_set
-from data.degradation import Degradation, DoubleJpeg, SingleJpeg
+from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling
 from jobs.methods import identify
 from models import load_checkpoint
@@ -19,6 +19,7 @@ from models.checkpoint import SHIPPED, checkpoint_path
 from models.restore.restorer import Restorer
 from options.schema import RealTestOptions, load_options
 from tests.conftest import ROOT
+from utils.evaluation.evaluate import Degrade
 from utils.evaluation.metrics import luma_studio_range, psnr
 from utils.image_io import find_images, read_image
 from utils.project import PROJECT
@@ -32,7 +33,7 @@ def restorer(request: pytest.FixtureRequest) -> Restorer:
     return Restorer(load_checkpoint(request.param))
 
 
-def _gain(restorer: Restorer, degrade: Degradation, image: NDArray[np.uint8]) -> float:
+def _gain(restorer: Restorer, degrade: Degrade, image: NDArray[np.uint8]) -> float:
     """PSNR gained over the JPEG on an image's centre."""
     top, left = (image.shape[0] - SIDE) // 2, (image.shape[1] - SIDE) // 2
     pair = degrade(np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE]))
@@ -82,7 +83,7 @@ def test_live1_gains_over_the_jpeg_row(restorer: Restorer, live1: Path, quality:
     ids=lambda value: getattr(value, "label", str(value)),
 )
 def test_restored_photographs_gain_over_the_jpeg(
-    restorer: Restorer, degrade: Degradation, least_gain: float
+    restorer: Restorer, degrade: Degrade, least_gain: float
 ) -> None:
     gains = [_gain(restorer, degrade, entry.read()) for entry in list(sample_set())[:4]]
     assert np.mean(gains) > least_gain, gains

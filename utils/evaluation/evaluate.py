@@ -26,7 +26,7 @@ from utils.distributed import ALONE, World
 from utils.evaluation.journal import Entry, Journal, Record, pixel_hash
 from utils.evaluation.metrics import METRICS, Metric, Scores, psnr
 from utils.evaluation.pipeline import in_background, prefetched
-from utils.evaluation.tables import IJCN, JPEG, Cost, Evaluation, ImageResult, mean
+from utils.evaluation.tables import JPEG, Cost, Evaluation, ImageResult, mean
 from utils.image_io import ImageError, read_image, write_atomically, write_png
 from utils.pictures import as_rgb, busiest_window, side_by_side
 
@@ -152,25 +152,6 @@ class Method:
     own: bool = True
     key: str = ""
     batch: int = 1
-
-
-def evaluate(
-    sets: Sequence[EvaluationSet],
-    degradations: Sequence[Degrade],
-    restore: Callable[[Any], Image],
-    output: Path,
-    save_images: SaveImages = "first",
-    progress: bool = True,
-) -> Evaluation:
-    """:func:`evaluate_methods` of one way to restore, whose rows are called IJCN.
-
-    Args:
-        sets, degradations, output, save_images, progress: see there.
-        restore: what a JPEG stores -> RGB image, at least as large as the original, which lies in
-            its top left corner. Called in this thread only.
-    """
-    method = Method(IJCN, one_by_one(lambda task: restore(task.stored)))
-    return evaluate_methods(sets, degradations, [method], output, save_images, progress)
 
 
 def evaluate_methods(

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from data.datasets import NamedImage, TestSet
-from data.degradation import Degradation, DoubleJpeg, SingleJpeg
+from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import JpegImage
 from tests.conftest import csv_rows, photograph
 from utils.evaluation.evaluate import (
+    Degrade,
     Evaluation,
     Method,
     SaveImages,
     Task,
-    evaluate,
     evaluate_methods,
+    one_by_one,
 )
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
@@ -43,17 +44,18 @@ def _gray_restorer(stored: JpegImage) -> np.ndarray:
     return np.full(size if stored.colors == "gray" else (*size, 3), 128, np.uint8)
 
 
-SETTINGS: Sequence[Degradation] = [SingleJpeg(10), SingleJpeg(90)]
+SETTINGS: Sequence[Degrade] = [SingleJpeg(10), SingleJpeg(90)]
 
 
 def _evaluate(
     sets: list[TestSet],
     output: Path,
     save_images: SaveImages = "none",
-    settings: Sequence[Degradation] = SETTINGS,
+    settings: Sequence[Degrade] = SETTINGS,
     restore: Callable[[JpegImage], np.ndarray] = _gray_restorer,
 ) -> Evaluation:
-    return evaluate(sets, settings, restore, output, save_images, progress=False)
+    method = Method("IJCN", one_by_one(lambda task: restore(task.stored)))
+    return evaluate_methods(sets, settings, [method], output, save_images, False)
 
 
 @pytest.mark.parametrize("gray", [False, True])

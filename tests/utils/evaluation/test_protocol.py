@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from data.datasets import has_testset, open_testset
-from data.degradation import Degradation, DoubleJpeg, SingleJpeg
+from data.degradation import DoubleJpeg, SingleJpeg
 from tests.conftest import ROOT, research_set
+from utils.evaluation.evaluate import Degrade
 from utils.evaluation.metrics import measure
 from utils.evaluation.published import PublishedRow, read_published, rows_for
 from utils.image_io import find_images, read_image
@@ -46,12 +47,12 @@ SHIFTS = ((0, 0), (4, 4))
 SLOW = {"LIVE1_color": (), "BSDS500_color": pytest.mark.slow}
 
 
-def _means(images: Iterable[NDArray[np.uint8]], degrade: Degradation) -> NDArray[np.float64]:
+def _means(images: Iterable[NDArray[np.uint8]], degrade: Degrade) -> NDArray[np.float64]:
     pairs = (degrade(image) for image in images)
     return np.mean([measure(restored=p.jpeg, original=p.original) for p in pairs], axis=0)
 
 
-def _check(folder: Path, degrade: Degradation, expected: tuple[float, ...]) -> None:
+def _check(folder: Path, degrade: Degrade, expected: tuple[float, ...]) -> None:
     means = _means(map(read_image, find_images(folder)), degrade)
     assert np.abs(means - expected).max() <= 0.001, f"{degrade.label}: {means}"
     assert abs(means[1] - expected[1]) <= 0.0002, f"{degrade.label}: {means}"
