@@ -143,8 +143,6 @@ def test_usage_errors_are_said_once(tmp_path: Path, checkpoint: Path) -> None:
     assert "Nowhere" in error_line(run_script("test_color_IJCN.py", "--testsets", "Nowhere"))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
 def _held_between_writes(pid: int, output: Path) -> bool:
     """Stop a process; if a file is being written, let it go on. Killed meanwhile, it would leave
     the beginning of that file under another name, as nothing can be done by then."""
@@ -157,6 +155,8 @@ def _held_between_writes(pid: int, output: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="needs pgrep")
 def test_a_killed_process_ends_the_run_and_is_reported(tmp_path: Path, checkpoint: Path) -> None:
     source, output = tmp_path / "photos", tmp_path / "out"
     source.mkdir()

@@ -11,6 +11,8 @@ from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, read_curve
 
 OPTIONS_FILE = "options.json"
 _GAIN = "gain_"
+_CHOOSES = "gain_QF"
+"""Of the gains, those whose mean chooses the best weights; others are only watched."""
 _SAME_ANYWHERE = ("name", "output", "validation.folder")
 """Options that say nothing about how a run went."""
 
@@ -49,7 +51,8 @@ def _facts(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
             facts["gigapixels seen"] = f"{steps[-1] * batch * patch**2 / 1e9:.2f}"
     if rows := read_curve(folder / VALIDATION_CURVE)[1]:
         settings = [name for name in rows[0] if name.startswith(_GAIN)]
-        best = max(rows, key=lambda row: sum(float(row[name] or 0) for name in settings))
+        chosen = [name for name in settings if name.startswith(_CHOOSES)]
+        best = max(rows, key=lambda row: sum(float(row[name] or 0) for name in chosen))
         for when, row in (("final", rows[-1]), ("best", best)):
             for name in settings:
                 text = f"{float(row[name]):.3f} dB" if row[name] else "-"

@@ -29,7 +29,7 @@ def test_what_differs_is_shown_and_what_is_alike_is_not(tmp_path: Path) -> None:
         tmp_path / "one",
         {"name": "one", "seed": 1, "data": {**data, "drawn_share": 0.1}},
         "step,loss,gain,crops_per_second\n50,1,0.5,10\n100,1,0.6,20\n",
-        "step,gain_QF10,gain_QF40\n50,1.0,2.5\n100,1.2,2.0\n",
+        "step,gain_QF10,gain_QF40,gain_drawn\n50,1.0,2.5,1.0\n100,1.2,2.0,5.0\n",
     )
     two = _run(tmp_path / "two", {"name": "two", "seed": 1, "data": data})
     cells = _cells(compared([one, two]))
@@ -38,7 +38,8 @@ def test_what_differs_is_shown_and_what_is_alike_is_not(tmp_path: Path) -> None:
     assert cells["gigapixels seen"] == ["0.01", "-"]
     assert cells["final gain, QF10"] == ["1.200 dB", "-"]
     assert cells["best gain, QF40"] == ["2.500 dB", "-"]
-    assert cells["best at step"] == ["50", "-"]
+    assert cells["best at step"] == ["50", "-"]  # drawn pictures choose no weights
+    assert cells["best gain, drawn"] == ["1.000 dB", "-"]
     assert cells["`data.drawn_share`"] == ["0.1", "-"]
     assert not {"`seed`", "`name`", "`data.folders`"} & set(cells)
 
