@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from utils.arguments import EXIT_USAGE, Parser
 from utils.commands import COMMANDS
 
 EXAMPLES = """examples:
@@ -27,14 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {each.summary}" for name, each in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ijcn",
         usage="ijcn COMMAND ...",
         description=f"{__doc__}\n\ncommands:\n{listed}",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    if not words:
+        parser.print_help()
+        return EXIT_USAGE
     name = parser.parse_args(words[:1]).command  # what follows belongs to the command
     sys.argv = [f"ijcn {name}", *words[1:]]
     return int(importlib.import_module(COMMANDS[name].module).main())

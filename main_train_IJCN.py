@@ -13,14 +13,14 @@ import torch
 
 from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
-from options.command_line import from_project, run_script
-from options.schema import TrainOptions, load_options, parse_assignment
+from options.command_line import from_project, given_options, run_script
+from options.schema import TrainOptions, load_options
 from utils.commands import command_parser
 from utils.training.loop import OTHER_FAILED, TrainingError
 
 EXIT_FAILED = 1
 
-EXAMPLES = """  python main_train_IJCN.py --opt options/train_small.yml
+EXAMPLES = """  python main_train_IJCN.py --opt options/train_small.yml --set data.folders=photos
   python main_train_IJCN.py --opt options/train_small.yml --resume auto --max_minutes 60
   python main_train_IJCN.py --opt options/train_small.yml --set optimisation.steps=20000 \\
     data.batch=16
@@ -43,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="replace options of the file",
     )
     parser.add_argument(
-        "--resume", choices=("auto", "no"), default="no", help="continue the run of the same name"
+        "--resume",
+        choices=("auto", "no"),
+        default="no",
+        help="auto: continue the run of the same name (default: no)",
     )
     parser.add_argument(
         "--max_minutes", type=minutes, help="save and stop after so many minutes of training"
@@ -53,9 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    options = load_options(
-        TrainOptions, from_project(args.opt), [parse_assignment(text) for text in args.set]
-    )
+    options = load_options(TrainOptions, from_project(args.opt), *given_options(TrainOptions, args))
     try:
         train(options, args.resume == "auto", args.max_minutes)
     except (TrainingError, RestoreError) as error:

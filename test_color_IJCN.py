@@ -15,7 +15,9 @@ EXAMPLES = """  python test_color_IJCN.py
 
 
 def main() -> int:
-    return evaluation_main(__doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions)
+    return evaluation_main(
+        __doc__, EXAMPLES, "options/test_color.yml", ColorTestOptions, "test_results/color"
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ EXAMPLES = """  python test_colordouble_IJCN.py
 
 
 def main() -> int:
-    return evaluation_main(__doc__, EXAMPLES, "options/test_colordouble.yml", DoubleTestOptions)
+    return evaluation_main(
+        *(__doc__, EXAMPLES, "options/test_colordouble.yml", DoubleTestOptions),
+        "test_results/color_double",
+    )
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ from options.command_line import (
 from options.schema import OptionsError, RealTestOptions
 from utils.arguments import number
 from utils.image_io import require_writable
-from utils.picture_files import Format
+from utils.picture_files import FORMATS, Format
 
-EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
+EXAMPLES = """  python test_real_IJCN.py --input photo.jpg --output clean.png
+  python test_real_IJCN.py --input photo.jpg holiday/ --output restored
   python test_real_IJCN.py --input "scans/*.jpg" --format jpg --quality 92 --compare
   python test_real_IJCN.py --input panorama.jpg --max_memory 2
   python test_real_IJCN.py --input portrait.jpg --strength 0.5
@@ -39,7 +40,7 @@ EXAMPLES = """  python test_real_IJCN.py --input photo.jpg holiday/ --output res
   python test_real_IJCN.py --input archive/ --ensemble 4 --set all_pictures=true leave_fine=false
   python test_real_IJCN.py --input holiday/ --suffix _clean
   curl -s https://example.org/a.jpg | python test_real_IJCN.py --input - --output - > a.png
-  python test_real_IJCN.py --testsets Real --json report.json
+  python test_real_IJCN.py --input holiday/ --json report.json
   torchrun --nproc_per_node=4 test_real_IJCN.py --input archive/
 """
 
@@ -50,6 +51,7 @@ def main() -> int:
         EXAMPLES,
         "options/test_real.yml",
         "test sets by name (folders of JPEGs in testsets/), instead of --input",
+        "a folder, or for one picture a file such as clean.png (default: test_results/real)",
     )
     parser.add_argument(
         "--input",
@@ -60,7 +62,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--format",
-        type=lambda text: {"jpeg": "jpg", "tif": "tiff"}.get(text.lower(), text.lower()),
+        type=lambda text: FORMATS.get(f".{text.lower()}", text),
         choices=get_args(Format),
         help="of results (png)",
     )
@@ -105,10 +107,11 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
     plan = plan_files(
         files.inputs,
         files.output,
-        options.format,
+        options.written_format,
         options.all_pictures,
         options.compare,
         options.suffix,
+        options.is_one_file,
     )
     if files.writes and len(plan.jobs) + len(plan.problems) != 1:
         raise OptionsError(f"--output - takes one picture, these are {len(plan.jobs)}")
@@ -117,7 +120,7 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
     start = time.perf_counter()
     with open_session(options) as session:
         settings = OutputSettings(
-            options.format,
+            options.written_format,
             options.quality,
             options.overwrite,
             round(options.max_pixels * 1e6),
@@ -130,7 +133,9 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
         plan.hints += memory_without_effect(options.max_memory, session.restorer.least_memory())
         if options.dry_run:
             return _look(options, session, plan, settings, files)
-        if options.suffix is None or options.report:
+        if options.is_one_file:
+            require_writable(files.output.parent)
+        elif options.suffix is None or options.report:
             require_writable(files.output)
             require_own_records(files.output, options.report)
         # A GPU restores faster than one thread codes pictures.
@@ -198,7 +203,7 @@ def _recipe(options: RealTestOptions, session: Session) -> dict[str, Any]:
     for name in NEWER:
         if recipe[name] == RealTestOptions.model_fields[name].default:
             del recipe[name]
-    lossless = options.format in ("png", "tiff")
+    lossless = options.written_format in ("png", "tiff")
     return recipe if lossless else {**recipe, "quality": options.quality}
 
 

@@ -58,6 +58,7 @@ def evaluation_main(
     examples: str,
     default_options: str,
     schema: type[AnyEvaluation],
+    default_output: str,
 ) -> int:
     """Body of a measuring script; returns its exit code.
 
@@ -66,12 +67,14 @@ def evaluation_main(
         examples: likewise.
         default_options: option file, relative to the project's root.
         schema: type of the options.
+        default_output: the folder that the option file names.
     """
     parser = test_parser(
         description or "",
         examples,
         default_options,
         f"sets to measure: names, or paths of folders; {SAMPLE} is built in",
+        f"a folder (default: {default_output})",
         measures=True,
     )
     args = parser.parse_args()
@@ -253,8 +256,11 @@ def _tell(options: AnyEvaluation, evaluation: Evaluation) -> None:
     comparison = options.output / "comparison.png"
     if options.save_images != "none" and comparison.exists():
         print(f"side by side: {comparison}")
+    page = options.output / REPORT
     if options.report:
-        print(f"everything on one page: {options.output / REPORT}")
+        print(f"everything on one page: {page}")
+    elif page.exists():
+        print(f"note: {page} is of an earlier run; --report makes it anew")
 
 
 def _open_sets(options: EvaluationOptions) -> list[TestSet]:

@@ -65,10 +65,13 @@ def write_records(
         path = report_files(options.output, title, results, run)
         print(f"everything on one page: {path}", file=for_people(options))
 
-    has_folder = options.suffix is None and str(options.output) != "-"
+    run_file = options.output / "run.yml"
+    has_folder = options.suffix is None and str(options.output) != "-" and not options.is_one_file
+    # A run that found all done says nothing of how the results were made.
+    done = run_file.exists() and all(result.status == "skipped" for result in results)
     steps = [
         (True, lambda: write_json(results, options.json_report)),
-        (has_folder, lambda: write_run_file(options.output / "run.yml", run)),
+        (has_folder and not done, lambda: write_run_file(run_file, run)),
         (options.report, report),
     ]
     complete = True

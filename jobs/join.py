@@ -36,12 +36,16 @@ Place = tuple[str, str, str]
 
 
 class Finished(NamedTuple):
-    """A finished run: where it lies, its figures, its weights, how it was measured."""
+    """A finished run: where it lies, its figures, its weights, how it was measured.
+
+    how: what of that decides on a network's answers.
+    """
 
     label: str
     results: list[ImageResult]
     weights: dict[str, Weights]
     protocol: str
+    how: tuple[object, ...]
 
 
 def join_parser() -> Parser:
@@ -102,8 +106,11 @@ def _read(folder: Path, label: str) -> Finished:
         ) from error
     except ValueError as error:
         raise OptionsError(str(error)) from error
-    protocol = read_run_file(folder / "run.yml").get("protocol")
-    return Finished(label, results, weights, str(protocol or "Protocol: not stated by this run."))
+    run = read_run_file(folder / "run.yml")
+    protocol = str(run.get("protocol") or "Protocol: not stated by this run.")
+    options = run.get("options") or {}
+    how = run.get("precision"), options.get("ensemble"), options.get("leave_fine")
+    return Finished(label, results, weights, protocol, how)
 
 
 def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weights]]:
@@ -131,10 +138,12 @@ def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weig
 
 
 def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResult]]]) -> bool:
-    """Whether these are figures of the same method: same weights, same figures where shared."""
+    """Whether these are figures of the same method: same weights that answer in the same way, same
+    figures where shared."""
     (first, rows), *others = parts
     return all(
         run.weights.get(method) == first.weights.get(method)
+        and (method not in run.weights or run.how == first.how)
         and all(
             math.isclose(x, y, rel_tol=0, abs_tol=EQUAL)
             for place in rows.keys() & more.keys()

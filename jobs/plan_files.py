@@ -10,6 +10,7 @@ from pathlib import Path
 
 from options.schema import OptionsError
 from utils.image_io import IMAGE_SUFFIXES, file_identity, find_images
+from utils.metadata.origin import has_origin
 from utils.picture_files import Format
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
@@ -35,12 +36,13 @@ class Problem:
 @dataclass
 class Plan:
     """What is to be done, what of the input stands in the way of doing more, hints for people, and
-    what pictures of a folder are passed over."""
+    which pictures of a folder are passed over: of other formats, and made by this program."""
 
     jobs: list[FileJob] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     passed_over: dict[Path, list[Path]] = field(default_factory=dict)
+    made_here: dict[Path, list[Path]] = field(default_factory=dict)
 
     def refuse(self, source: Path, message: str) -> None:
         """Note a problem."""
@@ -54,18 +56,21 @@ def plan_files(
     all_pictures: bool = False,
     compare: bool = False,
     suffix: str | None = None,
+    one_file: bool = False,
 ) -> Plan:
     """Files as named, globs, folders recursively with their structure kept.
 
     Of folders, linked ones among them, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and
-    TIFF too; what lies in ``output`` is left out, where a folder leads there. With ``suffix``,
-    results lie beside their sources instead, named ``NAMEsuffix``, and what would be a result of
-    another input is none to restore. Two sources that would share a target,
+    TIFF too; what this program made is left out, and what lies in ``output``, where a folder leads
+    there. With ``suffix``, results lie beside their sources instead, named ``NAMEsuffix``, and what
+    would be a result of another input, or its comparison, is none to restore. With ``one_file``,
+    ``output`` is the only result. Two sources that would share a target,
     such as ``a.jpg`` and ``a.jpeg``, keep their full names; those of several folders, also these
     folders' names. What cannot be planned is a problem and stops no other.
 
     Raises:
-        OptionsError: nothing can be restored; a target would replace a source.
+        OptionsError: nothing can be restored; a target would replace a source; one file is for
+            several.
     """
     plan = Plan()
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
@@ -75,7 +80,14 @@ def plan_files(
         for path in _expanded(given, plan):
             for file, folder in _files_of(path, results, suffixes, plan):
                 found.setdefault(file.absolute(), (file, folder))
-    if suffix:
+    if one_file:
+        if len(found) + len(plan.problems) > 1:
+            raise OptionsError(
+                f"--output {output} is one file, these are {len(found) + len(plan.problems)}; give "
+                "a folder"
+            )
+        plan.jobs = [FileJob(file, output) for file, _ in found.values()]
+    elif suffix:
         plan.jobs = _beside([file for file, _ in found.values()], f"{suffix}.{file_format}")
     else:
         _assign(list(found.values()), output, f".{file_format}", plan)
@@ -138,18 +150,17 @@ def _files_of(
     before = len(plan.problems)
     found = find_images(path, {*suffixes, *IMAGE_SUFFIXES}, unreadable, follow_links=True)
     inside = output.resolve() if output else None
-    if inside == path.resolve() and suffixes != JPEG_SUFFIXES:
-        raise OptionsError(
-            f"{output} is an input folder too: with all_pictures the next run would restore "
-            "its results again; choose another --output"
-        )
     if inside and inside not in (path.resolve(), *path.resolve().parents):  # or it is linked
         found = [file for file in found if inside not in file.resolve().parents]
-    others = [file for file in found if file.suffix.lower() not in suffixes]
-    found = [file for file in found if file.suffix.lower() in suffixes]
-    if found and others:
+    made = set(filter(has_origin, found))
+    others = [file for file in found if file.suffix.lower() not in suffixes and file not in made]
+    found = [file for file in found if file.suffix.lower() in suffixes and file not in made]
+    if found:
         plan.passed_over[path] = others
-    if not found and len(plan.problems) == before:
+        plan.made_here[path] = sorted(made)
+    elif made and len(plan.problems) == before:
+        plan.refuse(path, "only results of this program are in this folder; name them one by one")
+    elif len(plan.problems) == before:
         more = "" if suffixes != JPEG_SUFFIXES else "; --set all_pictures=true takes PNG... too"
         plan.refuse(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")
     for file in found:
@@ -157,10 +168,15 @@ def _files_of(
 
 
 def _hints(plan: Plan) -> list[str]:
-    """What pictures of a folder were not taken, but for results."""
+    """Which pictures of a folder were not taken, but for results of this plan."""
     places = (place for job in plan.jobs for place in (job.target, job.comparison) if place)
     results = {place.absolute() for place in places}
     hints = []
+    for folder, files in plan.made_here.items():
+        if number := len({file.absolute() for file in files} - results):
+            hints.append(
+                f"{folder}: {number} results of this program not taken; name one to restore it"
+            )
     for folder, files in plan.passed_over.items():
         kinds = Counter(file.suffix.lower() for file in files if file.absolute() not in results)
         if kinds:
@@ -209,7 +225,9 @@ def _beside(sources: Sequence[Path], ending: str) -> list[FileJob]:
         FileJob(source, name if wanted[_key(name)] == 1 else source.with_name(source.name + ending))
         for source, name in zip(sources, short, strict=True)
     ]
-    results = {_key(job.target.absolute()) for job in jobs}
+    made = [job.target.absolute() for job in jobs]
+    made += [target.with_name(f"{target.stem}.compare.png") for target in made]
+    results = set(map(_key, made))
     return [job for job in jobs if _key(job.source.absolute()) not in results]
 
 

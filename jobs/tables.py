@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         EXAMPLES,
         ONCE,
         "only these sets, names or paths (default: all known)",
+        "a folder (default: results)",
         measures=True,
     )
     parser.add_argument(

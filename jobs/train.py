@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
-from utils.training.record import RunRecord
+from utils.training.record import OPTIONS_FILE, RunRecord, differences, options_of_run
 
 
 def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> None:
@@ -56,7 +55,7 @@ def _read_all(
     folder = options.output / options.name
     problem: Exception | None = None
     try:
-        if not resume and (folder / "options.json").exists():
+        if not resume and (folder / OPTIONS_FILE).exists():
             raise OptionsError(
                 f"{folder} holds a run already; add --resume auto to continue it, or choose "
                 "another name (--set name=...)"
@@ -98,6 +97,14 @@ def _train_connected(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for line in data.describe() if world.is_main else ():
             record.say(line)
+        if options.validation:
+            folders = [f.resolve() for f in options.data.folders]
+            own = options.validation.folder.resolve()
+            if any(own == f or own in f.parents or f in own.parents for f in folders):
+                record.say(
+                    "warning: validation.folder shares images with data.folders, so its gain "
+                    "says nothing of other pictures"
+                )
         million = sum(p.numel() for p in network.parameters()) / 1e6
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         record.say(
@@ -131,7 +138,7 @@ def _train_connected(
             export=export,
             record=record,
             world=world,
-            variant=json.dumps(asdict(network.config)),
+            variant=asdict(network.config),
             save_minutes=options.save_minutes,
             report_steps=options.report_steps,
             validate_steps=options.validation.every_steps if options.validation else None,
@@ -139,8 +146,10 @@ def _train_connected(
             profile=options.profile,
             seed=options.seed,
         )
+        before = options_of_run(folder)
         if resume:
-            trainer.resume()
+            if not trainer.resume():
+                record.say(f"no state of a run in {folder}: this one begins anew")
             if len(set(world.gather(trainer.step))) > 1:
                 raise TrainingError(
                     f"the processes do not see the same {folder}; put output on a shared disk"
@@ -149,7 +158,9 @@ def _train_connected(
             crops = data.batch // data.parts
             _compile(network, crops, options.data.patch, device, precision, record)
         if world.is_main:
-            write_atomically(folder / "options.json", options.model_dump_json(indent=2))
+            write_atomically(folder / OPTIONS_FILE, options.model_dump_json(indent=2))
+            if before and (changed := differences(before, options_of_run(folder))):
+                record.say(f"other options than in {folder} before: {changed}")
         finished = trainer.fit()
         record.say(
             f"{'finished' if finished else 'stopped'} at step {trainer.step}; see {folder}"
@@ -199,7 +210,10 @@ def _network(options: TrainOptions) -> IJCN:
         network = IJCN(wanted or IJCNConfig(**added))
         network.start_from_jpeg()
         return network
-    network = load_checkpoint(options.initial)
+    try:
+        network = load_checkpoint(options.initial)
+    except CheckpointError as error:
+        raise OptionsError(f"initial: {error}") from error
     steps = {step: getattr(wanted, step) for step in LAST_STEPS} if wanted else added
     network = network.with_steps(
         **{
@@ -210,14 +224,9 @@ def _network(options: TrainOptions) -> IJCN:
     )
     if wanted and network.config != wanted:
         there, here = (asdict(config) for config in (network.config, wanted))
-        differing = ", ".join(
-            f"{name} {value} there, {here[name]} here"
-            for name, value in there.items()
-            if value != here[name]
-        )
         raise OptionsError(
-            f"initial: {options.initial} is another variant than network says ({differing}); "
-            "leave network out to train the checkpoint's own"
+            f"initial: {options.initial} is another variant than network says "
+            f"({differences(there, here)}); leave network out to train the checkpoint's own"
         )
     return network
 

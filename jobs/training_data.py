@@ -47,8 +47,11 @@ class TrainingData:
                     f"data.folders: {source} is not a folder; give folders of clean images "
                     '(--set "data.folders=[my/photographs]")'
                 )
+        paths = [path for source in data.folders for path in find_images(source)]
+        if not paths:
+            raise OptionsError(f"data.folders: no image in {', '.join(map(str, data.folders))}")
         self.images = TrainingImages(
-            [path for source in data.folders for path in find_images(source)],
+            paths,
             data.patch + data.compression().MARGIN,
             data.memory_gib / world.local_size,
             quiet=not world.is_main,

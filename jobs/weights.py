@@ -67,7 +67,7 @@ def average(networks: Sequence[IJCN], shares: Sequence[float] | None = None) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``python -m jobs.weights``; returns its exit code."""
     parser = command_parser(__doc__, EXAMPLES, "python -m jobs.weights")
-    ways = parser.add_subparsers(dest="way", required=True)
+    ways = parser.add_subparsers(metavar="average", required=True)
     mean = ways.add_parser("average", help="mean of the weights of several checkpoints")
     mean.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     mean.add_argument(

@@ -15,8 +15,8 @@ def options_without_effect(
 ) -> list[str]:
     """A line for each of ``given``, names of options, that has no effect beside the others."""
     lines = []
-    if "quality" in given and options.format in ("png", "tiff"):
-        name = options.format.upper()
+    if "quality" in given and options.written_format in ("png", "tiff"):
+        name = options.written_format.upper()
         lines.append(
             f"--quality has no effect on {name}, which loses nothing; it is for webp and jpg"
         )

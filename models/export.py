@@ -113,12 +113,7 @@ def export_onnx(
         ImageError: a place that cannot be written.
     """
     path = Path(path)
-    _require_packages(check)
-    if path.is_dir():
-        raise ExportError(f"{path} is a folder; give --output a file name")
-    if path.exists() and not overwrite:
-        raise ExportError(f"{path} is there already; give another --output, or --overwrite")
-    require_writable(path.parent)
+    _require_possible(path, check, overwrite)
     network = _plain_copy(model)
     data = _graph(network, notes or {})
     difference = _checked(network, data, path) if check else None
@@ -126,7 +121,13 @@ def export_onnx(
     return difference
 
 
-def _require_packages(check: bool) -> None:
+def _require_possible(path: Path, check: bool, overwrite: bool) -> None:
+    """See whether a file can be made at ``path`` before time is spent on it; errors as above."""
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder; give --output a file name")
+    if path.exists() and not overwrite:
+        raise ExportError(f"{path} is there already; give another --output, or --overwrite")
+    require_writable(path.parent)
     for name in ("onnx", "onnxscript", *(["onnxruntime"] if check else [])):
         try:
             importlib.import_module(name)
@@ -340,6 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
     try:
         model = load_checkpoint(args.checkpoint)
+        _require_possible(output, args.check, args.overwrite)
         print(f"exporting {args.checkpoint}; this takes half a minute", flush=True)
         notes = {
             "checkpoint": args.checkpoint.name,

@@ -26,6 +26,7 @@ def test_parser(
     examples: str,
     default_options: str,
     testsets_help: str,
+    output_help: str,
     measures: bool = False,  # noqa: PT028  this is no test
 ) -> Parser:
     """Parser with the arguments all test scripts take; ``measures``: several methods too."""
@@ -78,11 +79,7 @@ def test_parser(
     parser.add_argument(
         "--threads", type=number, metavar="N", help="CPU threads (default: what PyTorch takes)"
     )
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="where results go (default: as the option file says; jobs.tables: results)",
-    )
+    parser.add_argument("--output", metavar="PLACE", help=f"where results go: {output_help}")
     parser.add_argument(
         "--report",
         action="store_true",

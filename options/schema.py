@@ -37,7 +37,7 @@ from models.losses import RestorationLoss
 from models.restore.restorer import Ensemble, Precision
 from utils.checked import CHECKED, Count, Natural, NotNegative, Positive, Share
 from utils.evaluation.evaluate import SaveImages
-from utils.picture_files import Format
+from utils.picture_files import FORMATS, Format
 from utils.training.schedule import Recipe
 
 
@@ -219,11 +219,27 @@ class RealTestOptions(InferenceOptions):
     max_pixels: Positive = 200.0
     json_report: Path | None = None
 
+    @property
+    def is_one_file(self) -> bool:
+        """Whether ``output`` is a picture file's name instead of a folder's."""
+        named = self.output.suffix.lower() in FORMATS and not self.output.is_dir()
+        return named and self.suffix is None
+
+    @property
+    def written_format(self) -> Format:
+        """Of the results: ``format``, or what the name of the only one says."""
+        return FORMATS[self.output.suffix.lower()] if self.is_one_file else self.format
+
     @model_validator(mode="after")
     def _consistent(self) -> RealTestOptions:
-        if self.keep_cmyk and self.format not in ("jpg", "tiff"):
+        written = self.written_format
+        if self.format not in ("png", written):
+            raise ValueError(f"format {self.format} and output {self.output} disagree; give one")
+        if self.is_one_file and self.report:
+            raise ValueError(f"a report needs a folder, output {self.output} is a file")
+        if self.keep_cmyk and written not in ("jpg", "tiff"):
             raise ValueError(
-                f"keep_cmyk needs a format that holds CMYK, not {self.format}; "
+                f"keep_cmyk needs a format that holds CMYK, not {written}; "
                 "add --format tiff or --format jpg"
             )
         return self
@@ -236,14 +252,14 @@ class DataOptions(Options):
         finished parts once, then learned from again and again; 0: new crops in every step.
     """
 
-    folders: Annotated[tuple[Path, ...], Field(min_length=1)]
+    folders: Annotated[tuple[Path, ...], BeforeValidator(_as_list), Field(min_length=1)]
     patch: Annotated[int, Field(ge=64, multiple_of=64)] = 128
     batch: Count = 8
     candidates: Count = 1
     smallest_scale: Annotated[float, Field(ge=0.1, le=1)] = 1.0
     memory_gib: NotNegative = 8.0
     workers: Natural | Literal["auto"] = "auto"
-    listed_qualities: tuple[Quality, ...] = (10, 20, 30, 40)
+    listed_qualities: Annotated[tuple[Quality, ...], BeforeValidator(_several)] = (10, 20, 30, 40)
     listed_share: Share = 0.5
     fine_share: Share = 0.0
     lowest_quality: Quality = 5
@@ -252,7 +268,9 @@ class DataOptions(Options):
     sampling_shares: dict[str, Share] = {Sampling.S420.value: 1.0}
     encoder_shares: dict[str, Share] = {LIBJPEG: 1.0}
     drawn_share: Share = 0.0
-    drawn_kinds: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(KINDS)
+    drawn_kinds: Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)] = tuple(
+        KINDS
+    )
     desaturated_share: Share = 0.0
     smooth_chroma_share: Share = 0.0
     stored_crops: Natural = 0
@@ -291,7 +309,9 @@ class OptimisationOptions(Recipe):
     """Optimiser, course of the learning rate, EMA of the weights, which parts are trained."""
 
     compile: bool = False
-    parts: tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...] = ()
+    parts: Annotated[
+        tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...], BeforeValidator(_several)
+    ] = ()
 
 
 class ValidationOptions(Options):
@@ -471,7 +491,8 @@ def _complaint(detail: Any, key: str, parts: Sequence[Any], schema: type[BaseMod
     if detail["type"] in _UNKNOWN:
         known = list(_fields(schema, detail["loc"][:-1]))
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+        known_as = ".".join([*map(str, parts[:-1]), *near])
+        hint = f"did you mean {known_as}?" if near else f"known are {', '.join(sorted(known))}"
         return f"unknown option {key}; {hint}"
     if detail["type"] == "missing":
         return f"{key} is missing"
@@ -482,6 +503,8 @@ def _complaint(detail: Any, key: str, parts: Sequence[Any], schema: type[BaseMod
     if detail["type"] == "value_error" and isinstance(value, dict):
         return f"{key}: {message}"  # of a whole section; the message names what is wrong in it
     text = f"{key}: {message[0].lower()}{message[1:]}, got {json.dumps(value, default=_plain)}"
+    if value is None and ":" in str(parts[-1]):
+        return f"{text}; write a space after the colon"
     example = _example(schema, parts)
     return f"{text}; for example {example}" if example else text
 

@@ -55,9 +55,10 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     except cv2.error as error:
         raise ImageError(f"{name}: cannot be decoded ({error.err})") from error
     if pixels is None:
-        raise ImageError(
-            f"{name}: not an image, or a damaged one; give PNG, WebP, BMP, TIFF or JPEG"
-        )
+        what = "not an image, or a damaged one"
+        if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+            what = "HEIC is not read"
+        raise ImageError(f"{name}: {what}; give PNG, WebP, BMP, TIFF or JPEG")
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.dtype != np.uint8:

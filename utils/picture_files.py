@@ -16,6 +16,15 @@ from utils.metadata import Lost, Metadata, exif, jpeg, png, tiff, webp
 from utils.pillow import opened
 
 Format = Literal["png", "webp", "jpg", "tiff"]
+FORMATS: dict[str, Format] = {
+    ".png": "png",
+    ".webp": "webp",
+    ".jpg": "jpg",
+    ".jpeg": "jpg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+"""By a file's suffix."""
 
 
 def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:

@@ -61,7 +61,7 @@ def pick_device(wanted: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise ValueError(
-                f"device {wanted}: PyTorch finds {count or 'no'} CUDA GPU; use --device cpu or auto"
+                f"device {wanted}: PyTorch finds {count or 'no'} CUDA GPU; choose cpu or auto"
             )
     return device
 

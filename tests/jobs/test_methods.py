@@ -276,6 +276,13 @@ def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None
     text = capsys.readouterr().out
     assert "| A [first]" in text
     assert "| A [second]" in text
+    # The same weights over two views are another row, whichever settings were measured.
+    other = ("--checkpoint", "A=one.safetensors", "--ensemble", "2")
+    assert run(desk, *other, "--set", "qualities=[70]", output="other").returncode == 0
+    assert tables.main(["join", "first", "other"]) == 0
+    text = capsys.readouterr().out
+    assert "| A [first]" in text
+    assert "| A [other]" in text
 
 
 def test_runs_that_cannot_be_joined_are_one_line(

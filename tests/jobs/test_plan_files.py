@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.plan_files import Plan, plan_files
 from options.schema import OptionsError
+from utils.metadata import Metadata
+from utils.metadata.origin import with_origin
+from utils.picture_files import Format, encoded_picture
 
 
 @pytest.fixture(autouse=True)
@@ -107,8 +111,31 @@ def test_a_run_into_a_folder_inside_goes_on_where_it_was() -> None:
     assert [job.source.as_posix() for job in plan.jobs] == ["in/a.jpg"]
     _make("in/a.png")
     assert len(_plan("in", output="in").jobs) == 3
-    with pytest.raises(OptionsError, match="restore its results again"):
-        _plan("in", output="in", all_pictures=True)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "jpg", "tiff"])
+def test_what_this_program_made_is_not_taken_from_folders(kind: Format) -> None:
+    made = encoded_picture(np.zeros((8, 8, 3), np.uint8), kind, 90, Metadata())[0]
+    Path("in").mkdir()
+    Path(f"in/a.{kind}").write_bytes(made)
+    Path(f"in/a_clean.compare.{kind}").write_bytes(with_origin(made, {"source": "a"}))
+    plan = _plan("in", all_pictures=True, file_format="webp")
+    assert [job.source.name for job in plan.jobs] == [f"a.{kind}"]
+    assert plan.hints == ["in: 1 results of this program not taken; name one to restore it"]
+    assert _targets(f"in/a_clean.compare.{kind}") == {"out/a_clean.compare.png"}
+    os.remove(f"in/a.{kind}")
+    with pytest.raises(OptionsError, match="only results of this program"):
+        _plan("in", all_pictures=True)
+
+
+def test_one_picture_may_have_a_file_for_its_result() -> None:
+    _make("a.jpg", "b.jpg")
+    assert _targets("a.jpg", output="x/clean.webp", one_file=True) == {"x/clean.webp"}
+    for inputs in (["a.jpg", "b.jpg"], ["a.jpg", "none.jpg"], ["."]):
+        with pytest.raises(OptionsError, match="one file, these are 2; give a folder"):
+            _plan(*inputs, output="clean.png", one_file=True)
+    with pytest.raises(OptionsError, match="never overwritten"):
+        _plan("a.jpg", output="a.jpg", one_file=True)
 
 
 def test_comparisons_take_no_ones_place() -> None:

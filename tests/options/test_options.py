@@ -135,7 +135,7 @@ def test_several_samplings_in_one_run() -> None:
 def test_a_wrong_value_is_named_as_it_was_given_and_shown_a_right_one(
     typed: str, words: str
 ) -> None:
-    parser = command_line_parser("", "", "options/test_color.yml", "", measures=True)
+    parser = command_line_parser("", "", "options/test_color.yml", "", "", measures=True)
     with pytest.raises(OptionsError) as caught:
         read_options(ColorTestOptions, parser.parse_args(typed.split()))
     message = str(caught.value)
@@ -147,7 +147,7 @@ def test_a_wrong_value_is_named_as_it_was_given_and_shown_a_right_one(
 
 @pytest.mark.parametrize("typed", ["output=''", "testsets=['']"])
 def test_empty_text_is_not_the_current_folder(typed: str) -> None:
-    parser = command_line_parser("", "", "options/test_color.yml", "")
+    parser = command_line_parser("", "", "options/test_color.yml", "", "")
     with pytest.raises(OptionsError, match=r"^(output|testsets): empty text; give a value"):
         read_options(ColorTestOptions, parser.parse_args(["--set", typed]))
 
@@ -196,13 +196,22 @@ def test_option_files_of_before_are_read(tmp_path: Path) -> None:
     assert options.metrics == ("psnr", "ssim", "psnrb")
 
 
+def test_lists_may_be_given_as_one_value() -> None:
+    given = [("data.folders", "photos"), ("data.drawn_kinds", "text,lines")]
+    data = load_options(TrainOptions, SMALL, given).data
+    assert data.folders == (Path("photos"),)
+    assert data.drawn_kinds == ("text", "lines")
+    with pytest.raises(OptionsError, match="write a space after the colon"):
+        load_options(TrainOptions, SMALL, [parse_assignment("data.encoder_shares={jpegli:1.0}")])
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("network.width", [1, 2, 3], "did you mean widths?"),
+        ("network.width", [1, 2, 3], "did you mean network.widths?"),
         ("network.activation", "gelu", "network.activation"),
         ("network.widths", [1, 2], "network.widths"),
-        ("optimisation.step", 3, "did you mean steps?"),
+        ("optimisation.step", 3, "did you mean optimisation.steps?"),
         ("data.patch", 100, "data.patch"),
         ("data.lowest_quality", 101, "data.lowest_quality"),
         ("data.fine_share", 0.6, "exceed 1"),

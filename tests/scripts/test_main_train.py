@@ -69,6 +69,7 @@ def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_
     assert "--resume auto" in error_line(refused)
     done = run_script(SCRIPT, *arguments, "--resume", "auto")
     assert done.returncode == 0, done.stderr
+    assert "smoke before: optimisation.steps 10 there, 20 here" in done.stdout
     assert "finished at step 20" in done.stdout
     saved = (tmp_path / "smoke" / "state.pt").stat().st_mtime_ns
     again = run_script(SCRIPT, *arguments, "--resume", "auto")
@@ -342,12 +343,15 @@ def test_a_checkpoint_of_another_variant_is_refused(images: Path, tmp_path: Path
     done = run_script(SCRIPT, *_arguments(images, tmp_path, f"initial={start}"))
     assert "trunk_width 24 there, 16 here" in error_line(done)
 
-    arguments = _arguments(images, tmp_path, "optimisation.steps=6")
-    assert run_script(SCRIPT, *arguments).returncode == 0
+    shared = f"data.folders={images}"
+    arguments = _arguments(images, tmp_path, "optimisation.steps=6", shared)
+    first = run_script(SCRIPT, *arguments, "--resume", "auto")
+    assert "smoke: this one begins anew" in first.stdout
+    assert "warning: validation.folder shares images with data.folders" in first.stdout
     state = (tmp_path / "smoke" / "state.pt").read_bytes()
     other = run_script(SCRIPT, *arguments, "network.trunk_width=32", "--resume", "auto")
     assert other.returncode == 1
-    assert "holds another network" in other.stdout
+    assert "another network than the options say (trunk_width 16 there, 32 here)" in other.stdout
     assert other.stderr.count("error: ") == 1
     assert (tmp_path / "smoke" / "state.pt").read_bytes() == state
 

@@ -256,6 +256,20 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path, checkpoint: Path, igno
         assert read_image(path).shape == (400, 400, 3)
 
 
+def test_real_writes_one_file_of_the_format_its_name_says(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(photograph(50, 70), 30))
+    given = ("test_real_IJCN.py", "--input", tmp_path / "a.jpg", "--checkpoint", checkpoint)
+    place = tmp_path / "new" / "clean.tif"
+    for words in ("1 of 1 files restored", "1 there already"):
+        done = run_script(*given, "--output", place)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+    assert [path.name for path in place.parent.iterdir()] == ["clean.tif"]
+    assert place.read_bytes()[:2] == b"II"
+    for more in (["--format", "jpg"], ["--report"]):
+        assert str(place) in error_line(run_script(*given, "--output", place, *more))
+
+
 def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, restore: Run) -> None:
     source, output = tmp_path / "photos", tmp_path / "out"
     (source / "trip").mkdir(parents=True)
@@ -274,6 +288,9 @@ def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, restore
 
     assert (output / "a.png").stat().st_mtime_ns == (source / "a.jpg").stat().st_mtime_ns
     before = (output / "a.png").stat().st_ino
+    run = (output / "run.yml").read_text()
+    assert restore("--input", source / "a.jpg").returncode == 0
+    assert (output / "run.yml").read_text() == run  # how the results that are there were made
     again = restore("--input", source, "--json", "-")
     assert "0 of 4 files restored, 3 there already" in again.stderr
     assert (output / "a.png").stat().st_ino == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from mmap import mmap
 from typing import NamedTuple
 
 MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)
@@ -31,7 +32,7 @@ def segment(code: int, payload: bytes) -> bytes:
     return b"\xff" + bytes((code,)) + (len(payload) + 2).to_bytes(2, "big") + payload
 
 
-def segments(data: bytes) -> Iterator[Segment]:
+def segments(data: bytes | mmap) -> Iterator[Segment]:
     """The segments of a JPEG before its first scan, as far as they are whole."""
     position = 2
     while (found := MARKER.search(data, position)) is not None:

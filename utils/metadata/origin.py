@@ -10,6 +10,8 @@ import json
 import struct
 from collections.abc import Mapping
 from itertools import takewhile
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import Any
 
 from utils.metadata import png, webp
@@ -42,11 +44,21 @@ def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
     return encoded
 
 
-def origin_of(data: bytes) -> dict[str, Any] | None:
+def has_origin(path: Path) -> bool:
+    """Whether this program made a file; of most files only the beginning is read."""
+    try:
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return origin_of(data) is not None
+    except (OSError, ValueError):  # unreadable, empty
+        return False
+
+
+def origin_of(data: bytes | mmap) -> dict[str, Any] | None:
     """What :func:`with_origin` put into a file; None where there is nothing of it."""
     text = b""
-    if data.startswith(png.SIGNATURE):
-        text = next((body for kind, body in png.chunks(data) if kind == _PNG_NAME), b"")
+    if data[: len(png.SIGNATURE)] == png.SIGNATURE:
+        before_pixels = takewhile(lambda chunk: chunk[0] != b"IDAT", png.chunks(data))
+        text = next((body for kind, body in before_pixels if kind == _PNG_NAME), b"")
     elif webp.is_webp(data):
         text = next((body for kind, body in webp.chunks(data) if kind == WEBP_NAME), b"")
     elif data[:2] == b"\xff\xd8":

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from mmap import mmap
 
 from utils.metadata.exif import is_exif
 from utils.metadata.record import Density, Lost, Metadata, whole_xmp
@@ -153,7 +154,7 @@ def comments(metadata: Metadata) -> tuple[bytes, ...]:
     return tuple(text for text in texts if text)
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(data: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
     """(type, payload) of the chunks, as far as they are whole; checksums are not looked at."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from mmap import mmap
 from typing import Any
 
 from utils.metadata.record import Lost, Metadata, whole_xmp
 from utils.pillow import opened
 
 
-def is_webp(data: bytes) -> bool:
+def is_webp(data: bytes | mmap) -> bool:
     """Whether a file begins as WebPs do."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
@@ -56,7 +57,7 @@ def with_chunk(encoded: bytes, kind: bytes, payload: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(data: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
     """(type, payload) of the chunks, as far as they are whole."""
     position = 12
     while position + 8 <= len(data):

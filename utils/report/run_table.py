@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, read_curve
+from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, options_of_run, read_curve
 
-OPTIONS_FILE = "options.json"
 _GAIN = "gain_"
 _CHOOSES = "gain_QF"
 """Of the gains, those whose mean chooses the best weights; others are only watched."""
@@ -23,7 +22,7 @@ def compared(folders: Sequence[Path]) -> str:
     Steps, minutes (of the steps that were reported), pixels seen, gains on validation images at the
     end and at their best mean, and each option that is not the same in all runs.
     """
-    options = [_options(folder) for folder in folders]
+    options = [options_of_run(folder) for folder in folders]
     runs = [_facts(folder, own) for folder, own in zip(folders, options, strict=True)]
     rows = {name: [run.get(name, "-") for run in runs] for name in _union(runs)}
     for key in _union(options):
@@ -59,25 +58,6 @@ def _facts(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
                 facts[f"{when} gain, {name.removeprefix(_GAIN)}"] = text
         facts["best at step"] = best["step"]
     return facts
-
-
-def _options(folder: Path) -> dict[str, Any]:
-    """A run's options, by their dotted keys."""
-    try:
-        content = json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return _flat(content, "") if isinstance(content, dict) else {}
-
-
-def _flat(content: Mapping[str, Any], before: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{before}{key}.")
-        else:
-            found[f"{before}{key}"] = value
-    return found
 
 
 def _union(many: Sequence[Mapping[str, Any]]) -> list[str]:

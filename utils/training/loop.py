@@ -7,12 +7,13 @@ validation function.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -32,7 +33,7 @@ from utils.training.optimisers import (
     set_rate,
 )
 from utils.training.profile import step_profile
-from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord
+from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, RunRecord, differences
 from utils.training.schedule import Recipe
 from utils.training.state import save_state, saved_states, set_aside
 
@@ -81,7 +82,7 @@ class Trainer(Generic[Batch]):
         main process.
     record: what the run tells people.
     world: the processes that train together.
-    variant: what the network is, compared with that of the state a run is resumed from.
+    variant: what the network is, plain types, compared with that of the state a run resumes from.
     save_minutes, report_steps, validate_steps: how often; None: only at the end.
     max_minutes: after which this call stops, to be resumed later.
     profile: write where the time of a step goes, see :mod:`utils.training.profile`.
@@ -98,7 +99,7 @@ class Trainer(Generic[Batch]):
     export: Callable[[nn.Module, str], None]
     record: RunRecord
     world: World = ALONE
-    variant: str = ""
+    variant: Mapping[str, Any] = field(default_factory=dict)
     save_minutes: float = 5.0
     report_steps: int = 50
     validate_steps: int | None = None
@@ -221,7 +222,7 @@ class Trainer(Generic[Batch]):
         if not self.world.is_main:
             return
         state = {
-            "variant": self.variant,
+            "variant": json.dumps(self.variant),
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimisers": optimiser_state(self.network, self.optimisers),
@@ -246,8 +247,9 @@ class Trainer(Generic[Batch]):
         theirs = state.get("network")
         if not isinstance(theirs, Mapping) or "step" not in state or "optimisers" not in state:
             return "written by another version of this project"
-        if state.get("variant", "") != self.variant:
-            return f"it holds another network, {state['variant']}; the options say {self.variant}"
+        there, here = state.get("variant", "{}"), json.dumps(self.variant)
+        if differing := differences(json.loads(there), json.loads(here)):
+            return f"it holds another network than the options say ({differing})"
         if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in theirs.items()}:
             return "its weights are those of another network"
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from utils.image_io import ImageError, write_atomically, write_png
 
 TRAIN_CURVE = "train.csv"
 VALIDATION_CURVE = "validation.csv"
+OPTIONS_FILE = "options.json"
 
 
 class RunRecord:
@@ -131,6 +133,31 @@ class RunRecord:
             return None
         # What was written after the step a run is resumed from is taken back.
         return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first_step + 1)
+
+
+def options_of_run(folder: Path) -> dict[str, Any]:
+    """The options in a run's folder, by their dotted keys; empty where there are none."""
+    try:
+        content = json.loads((folder / OPTIONS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return _flat(content, "") if isinstance(content, dict) else {}
+
+
+def _flat(content: Mapping[str, Any], before: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What is not the same in both, in one line: ``batch 2 there, 4 here``."""
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)
 
 
 def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -235,13 +235,13 @@ def test_damaged_state_falls_back_to_the_one_before(
 def test_a_state_of_another_network_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _trainer(tmp_path, max_minutes=0.0, variant="wide").fit()
+    _trainer(tmp_path, max_minutes=0.0, variant={"width": 8}).fit()
     saved = (tmp_path / STATE_FILE).read_bytes()
     with pytest.raises(TrainingError, match="choose another name"):
-        _trainer(tmp_path, variant="narrow").resume()
-    assert "another network, wide; the options say narrow" in capsys.readouterr().out
+        _trainer(tmp_path, variant={"width": 4}).resume()
+    assert "another network than the options say (width 8 there, 4 here)" in capsys.readouterr().out
     with pytest.raises(TrainingError, match="choose another name"):
-        _trainer(tmp_path, variant="wide", network=nn.Conv2d(3, 3, 5)).resume()
+        _trainer(tmp_path, variant={"width": 8}, network=nn.Conv2d(3, 3, 5)).resume()
     assert (tmp_path / STATE_FILE).read_bytes() == saved
 
 
