@@ -26,7 +26,7 @@ from options.command_line import (
     test_parser,
 )
 from options.schema import OptionsError, RealTestOptions
-from utils.arguments import number
+from utils.arguments import number, printable
 from utils.image_io import require_writable
 from utils.picture_files import FORMATS, Format
 
@@ -149,8 +149,8 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
             if files.writes and complete:
                 files.write(plan.jobs[0].target)
             results = list(map(files.named, results))
-            tell(results, plan.hints, options)
             complete &= write_records(options, session, results, time.perf_counter() - start)
+            tell(results, plan.hints, options)
     return 0 if complete else EXIT_FAILED_IMAGES
 
 
@@ -166,7 +166,7 @@ def _look(
     for line in as_table(prospects):
         print(line, file=for_people(options))
     for hint in (*plan.hints, *unwritable(plan.jobs)):
-        print(f"note: {hint}", file=sys.stderr)
+        print(f"note: {printable(hint)}", file=sys.stderr)
     write_json(prospects, options.json_report)
     return EXIT_FAILED_IMAGES if any(p.decision == "refused" for p in prospects) else 0
 

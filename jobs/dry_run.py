@@ -18,6 +18,7 @@ from jobs.restore_files import FileResult, OutputSettings, begun, sampling_of
 from models.restore.layouts import Picture, StoredInk, StoredJpeg
 from models.restore.parts import require_path
 from models.restore.restorer import Restorer
+from utils.arguments import printable
 
 
 class Looker(Restorer):
@@ -117,10 +118,10 @@ def as_table(prospects: Sequence[Prospect]) -> Iterator[str]:
         size = f"{each.width}x{each.height}" if each.width else "?"
         colours = " ".join(filter(None, (each.colors, each.sampling))) or "?"
         quality = str(each.quality) if each.quality else "?"
-        rows.append((str(each.source), size, colours, quality, each.decision, each.reason))
+        rows.append((printable(each.source), size, colours, quality, each.decision, each.reason))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        yield "  ".join([*cells, row[-1]]).rstrip()
+        yield "  ".join([*cells, printable(row[-1])]).rstrip()
     counts = Counter(each.decision for each in prospects)
     yield ", ".join(f"{times} {decision}" for decision, times in counts.most_common())

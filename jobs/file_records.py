@@ -16,6 +16,7 @@ from jobs.plan_files import FileJob
 from jobs.report import report_files
 from jobs.restore_files import FileResult
 from options.schema import OptionsError, RealTestOptions
+from utils.arguments import printable
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.run_log import describe_run, write_run_file
 
@@ -118,11 +119,14 @@ def tell(results: list[FileResult], hints: Sequence[str], options: RealTestOptio
     """A line for each file of which there is something to say, and a summary."""
     for result in results:
         if result.status == "failed":
-            print(f"not restored: {result.source}: {result.message}", file=sys.stderr)
+            line = f"not restored: {result.source}: {result.message}"
         elif result.message:
-            print(f"note: {result.source}: {result.message}", file=sys.stderr)
+            line = f"note: {result.source}: {result.message}"
+        else:
+            continue
+        print(printable(line), file=sys.stderr)
     for hint in hints:
-        print(f"note: {hint}", file=sys.stderr)
+        print(f"note: {printable(hint)}", file=sys.stderr)
     now = [result for result in results if result.status != "skipped"]
     there = [result for result in results if result.status == "skipped"]
     counts = Counter(result.outcome for result in now)

@@ -34,6 +34,8 @@ class Pipes:
         self.output = folder / "stdout" if self.writes else output
         self.inputs = [self._stdin if path == PIPE else path for path in inputs]
         if PIPE in inputs:
+            if sys.stdin is None:
+                raise OptionsError("--input -: stdin is closed; give a file")
             self._stdin.write_bytes(sys.stdin.buffer.read())
 
     def named(self, result: Told) -> Told:

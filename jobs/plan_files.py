@@ -79,7 +79,8 @@ def plan_files(
     for given in inputs:
         for path in _expanded(given, plan):
             for file, folder in _files_of(path, results, suffixes, plan):
-                found.setdefault(file.absolute(), (file, folder))
+                # However it is spelt; a link to a file is another picture, with its own name.
+                found.setdefault(file.parent.resolve() / file.name, (file, folder))
     if one_file:
         if len(found) + len(plan.problems) > 1:
             raise OptionsError(

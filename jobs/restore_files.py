@@ -23,6 +23,7 @@ from models.restore.fidelity import shares_of_change
 from models.restore.layouts import Picture, RestoreError, UnsupportedLayoutError
 from models.restore.parts import has_ink
 from models.restore.restorer import Restorer
+from utils.arguments import printable
 from utils.distributed import ALONE, World
 from utils.evaluation.pipeline import in_background
 from utils.image_io import ImageError, encode_png, read_image_bytes, write_atomically
@@ -127,7 +128,7 @@ def restore_files(
         restorer.progress = progress.part
         for index, result in zip(own, results, strict=True):
             found[index] = result
-            progress.finished(result.pixels, result.source.name)
+            progress.finished(result.pixels, printable(result.source.name))
         restorer.progress = None
     everything = {i: result for part in world.gather(found) for i, result in part.items()}
     return [everything[i] for i in range(len(jobs))]
@@ -266,16 +267,19 @@ def _result(job: FileJob, said: Said, **more: Any) -> FileResult:
 def _write_comparison(
     place: Path, before: Picture, after: Picture, made: dict[str, Any], overwrite: bool
 ) -> list[str]:
-    """Write it, unless it is there or a stranger's file is, which is said."""
-    if place.exists() and not overwrite:
-        verdict, _ = earlier_result(place, made)
-        if verdict == "same":
-            return []
-        if verdict == "stranger":
-            return [f"{place.name} is there already and was left as it is"]
-    images = as_rgb(before), as_rgb(after)
-    picture = side_by_side(images, ("before", "restored"), busiest_window(*images))
-    write_atomically(place, with_origin(encode_png(picture), made))
+    """Write it, unless it is there or a stranger's file is; what is to be said of it."""
+    try:
+        if place.exists() and not overwrite:
+            verdict, _ = earlier_result(place, made)
+            if verdict == "same":
+                return []
+            if verdict == "stranger":
+                return [f"{place.name} is there already and was left as it is"]
+        images = as_rgb(before), as_rgb(after)
+        picture = side_by_side(images, ("before", "restored"), busiest_window(*images))
+        write_atomically(place, with_origin(encode_png(picture), made))
+    except (ImageError, OSError) as error:  # the result is there all the same
+        return [f"no comparison: {getattr(error, 'strerror', None) or error}"]
     return []
 
 

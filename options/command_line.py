@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, get_args
 
 from models.restore.restorer import Precision
 from options.schema import AnyOptions, Options, load_options, parse_assignment
-from utils.arguments import EXIT_USAGE, Parser, number
+from utils.arguments import EXIT_USAGE, Parser, number, printable
 from utils.commands import command_parser
 from utils.distributed import is_connected, world_from_environment
 from utils.interrupts import heed_interrupts
@@ -135,21 +136,34 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
     before they are connected. Later each speaks for itself.
     """
     heed_interrupts()
+    for name in ("stdout", "stderr"):  # closed by whoever started this: nobody is to be told
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be anything
     world = world_from_environment()
     try:
-        return body()
+        code = body()
+        sys.stdout.flush()
+        return code
     except usage_errors as error:
         if world.local_rank == 0:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(error)}", file=sys.stderr)
         elif is_connected():
-            print(f"error: process {world.rank}: {error}", file=sys.stderr)
+            print(f"error: process {world.rank}: {printable(error)}", file=sys.stderr)
         return EXIT_USAGE
     except RuntimeError as error:
         if world.size == 1 or "peer" not in str(error):
             raise
         print(f"error: process {world.rank} lost another one, which failed", file=sys.stderr)
+        return EXIT_FAILED_IMAGES
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Of writing to stdout, mostly: whoever read it has gone, or its disk is full.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's last flush fails no more
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: stdout: {error.strerror or error}", file=sys.stderr)
         return EXIT_FAILED_IMAGES
     except KeyboardInterrupt:
         print("stopped before the end", file=sys.stderr)

@@ -33,6 +33,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"error: {message.removeprefix('argument ')}; see --help\n")
 
 
+def printable(text: object) -> str:
+    """A text in one line that changes no terminal: control characters of file names as escapes."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
+    )
+
+
 def number(text: str) -> int | float | str:
     """A number as typed; other text as it is, which the options' schema then refuses by name."""
     for kind in (int, float):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import utils.scratch  # noqa: F401  silences OpenCV's log
-from utils.pillow import opened
+from utils.pillow import TIFF_SIGNATURES, opened, tag_numbers, tiff_tags
 
 IMAGE_SUFFIXES = frozenset({".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"})
 
@@ -46,7 +48,15 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     """:func:`read_image` for the bytes of a file; ``name`` is for messages."""
     if not data:
         raise ImageError(f"{name}: empty file; give a whole image")
-    if data[:4] in (b"II*\0", b"MM\0*") and (straight := _under_transparency(data)) is not None:
+    tags = tiff_tags(data) if data[:4] in TIFF_SIGNATURES else {}
+    (samples, *_), (planes, *_), bits = (tag_numbers(tags, tag, 1) for tag in (277, 284, 258))
+    if planes == 2 and samples > 1 and (max(bits) > 8 or samples == 2):
+        raise ImageError(
+            f"{name}: a TIFF of {samples} separate planes of {max(bits)} bits is not read; save it "
+            "with interleaved samples, or 8 bits"
+        )
+    straight = _by_pillow(data, tags)
+    if straight is not None:
         return straight
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -59,6 +69,8 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
         if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
             what = "HEIC is not read"
         raise ImageError(f"{name}: {what}; give PNG, WebP, BMP, TIFF or JPEG")
+    if pixels.dtype == np.uint16 and tags.get(262) == 0:
+        pixels = 65535 - pixels  # 0 is white; OpenCV heeds that in 8 bits only
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.dtype != np.uint8:
@@ -68,11 +80,23 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     return np.ascontiguousarray(pixels[:, :, 2::-1], dtype=np.uint8)
 
 
-def _under_transparency(tiff: bytes) -> NDArray[np.uint8] | None:
-    """The colours of a TIFF that has transparency, which OpenCV would darken by it; else None."""
+def _by_pillow(data: bytes, tags: Mapping[int, Any]) -> NDArray[np.uint8] | None:
+    """Pixels of files that OpenCV would show otherwise: TIFFs with transparency, which it darkens
+    by that, PNMs whose white is neither 255 nor 65535, BMPs of 16 bits. None of others."""
+    pnm = re.match(rb"P[1-6]\s", data)
+    deep_bmp = data[:2] == b"BM" and int.from_bytes(data[28:30], "little") == 16
+    if not (tags or pnm or deep_bmp):
+        return None
     try:
-        with opened(tiff) as image:
-            return np.asarray(image)[:, :, :3].copy() if image.mode == "RGBA" else None
+        with opened(data) as image:
+            if tags and image.mode not in ("RGBA", "LA"):
+                return None
+            if image.mode == "RGBA":
+                return np.asarray(image)[:, :, :3].copy()
+            if image.mode.startswith("I"):  # 16 bits of gray
+                return np.round(np.asarray(image) / 257.0).astype(np.uint8)
+            gray = image.mode in ("1", "L", "LA")
+            return np.asarray(image.convert("L" if gray else "RGB")).copy()
     except Exception:  # Pillow raises nearly anything on damaged files
         return None
 

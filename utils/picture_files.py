@@ -13,7 +13,7 @@ from PIL import Image
 
 from utils.image_io import ImageError
 from utils.metadata import Lost, Metadata, exif, jpeg, png, tiff, webp
-from utils.pillow import opened
+from utils.pillow import TIFF_SIGNATURES, opened, tag_numbers, tiff_tags
 
 Format = Literal["png", "webp", "jpg", "tiff"]
 FORMATS: dict[str, Format] = {
@@ -35,28 +35,34 @@ def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
     """
     alpha: NDArray[np.uint8] | None = None
     notes: list[str] = []
+    bits, has_alpha, keyed = 8, False, False  # as far as PNG and TIFF say: Pillow's modes hide it
+    if data.startswith(png.SIGNATURE):
+        data = png.without_texts(data)
+        # IHDR: signature 8, length 4, type 4, width 4, height 4, bit depth, colour type
+        bits, kind = data[24:26].ljust(2, b"\0")
+        keyed = b"tRNS" in (name for name, _ in png.chunks(data))
+        has_alpha = keyed or kind in (4, 6)
+    elif data[:4] in TIFF_SIGNATURES:
+        tags = tiff_tags(data)
+        bits = max(tag_numbers(tags, 258, 8))
+        has_alpha = bool({1, 2} & set(tag_numbers(tags, 338, 0)))
+    if bits > 8:
+        notes.append(f"{bits} bits a sample became 8")
     # Pillow raises nearly anything; the pixels themselves are read by others.
     with suppress(Exception), opened(data) as image:
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
             notes.append(f"only the first of {frames} frames")
-        if _bits(data, image) > 8:
-            notes.append(f"{_bits(data, image)} bits a sample became 8")
         if image.mode == "CMYK":
             notes.append("CMYK became RGB through plain arithmetic")
-        if image.has_transparency_data:
+        if keyed and bits == 16:  # one colour of 16 bits is transparent, which Pillow compares in 8
+            if image.mode != "RGB":
+                alpha = np.where(np.asarray(image) == image.info["transparency"], 0, 255)
+        elif image.has_transparency_data:
             alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
-    return None if alpha is None or alpha.min() == 255 else alpha, notes
-
-
-def _bits(data: bytes, image: Image.Image) -> int:
-    """Bits a sample, as far as PNG and TIFF say; Pillow's modes hide those of colour pictures."""
-    if image.format == "PNG":
-        return data[24]  # IHDR: signature 8, length 4, type 4, width 4, height 4, bit depth
-    if image.format == "TIFF":
-        stated = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
-        return int(max(stated))
-    return 8
+    if has_alpha and alpha is None:
+        notes.append("its transparency cannot be read and was left out")
+    return None if alpha is None or alpha.min() == 255 else alpha.astype(np.uint8), notes
 
 
 def turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -96,7 +102,8 @@ def encoded_picture(
         colors = "CMYK" if image.shape[2] == 4 else "RGB"
     if metadata.icc_profile:
         meant = metadata.icc_profile[16:20].decode("latin-1").strip()  # ICC.1, 7.2.6
-        if meant != colors.upper():
+        # A WebP's samples are RGB, whatever the picture is.
+        if meant != ("RGB" if file_format == "webp" else colors.upper()):
             lost.append(Lost("the colour profile", f"left out: it is for other colours ({meant})"))
             metadata = replace(metadata, icc_profile=None)
     if alpha is not None and file_format == "jpg":
@@ -151,6 +158,8 @@ def _homeless(metadata: Metadata, file_format: Format) -> list[str]:
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that a picture file's header states, None if it is none that is known."""
+    if data.startswith(png.SIGNATURE):
+        return png.size(data)
     with suppress(Exception), opened(data) as image:  # Pillow raises nearly anything
         return image.size
     return None

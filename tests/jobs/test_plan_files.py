@@ -138,6 +138,13 @@ def test_one_picture_may_have_a_file_for_its_result() -> None:
         _plan("a.jpg", output="a.jpg", one_file=True)
 
 
+def test_a_file_is_taken_once_however_it_is_spelt() -> None:
+    _make("in/a.jpg", "other/b.jpg")
+    os.symlink(Path("in").absolute(), "linked")
+    os.symlink(Path("in/a.jpg").absolute(), "in/c.jpg")  # another name is another picture
+    assert _targets("in", "linked", "other/../in/a.jpg") == {"out/a.png", "out/c.png"}
+
+
 def test_comparisons_take_no_ones_place() -> None:
     _make("a.jpg", "a.compare.jpg", "b.jpg", "out/b.compare.png")
     plan = _plan(

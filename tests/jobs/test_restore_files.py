@@ -175,6 +175,13 @@ def test_pixels_are_restored_from_the_jpeg_they_were(restore: Restore) -> None:
     assert again.message == f"not a JPEG, whatever its name says; {result.message}"
 
 
+def test_a_comparison_that_cannot_be_written_is_no_failure(restore: Restore) -> None:
+    result, target = restore(f"{'n' * 251}.jpg", encode_jpeg(photograph(40, 40), 20), compare=True)
+    assert result.status == "restored"
+    assert result.message == "no comparison: File name too long"
+    assert target.exists()
+
+
 @pytest.mark.parametrize("image", [IMAGE, IMAGE[:, :, 0]], ids=["colour", "gray"])
 def test_comparison_pictures(image: np.ndarray, restore: Restore) -> None:
     result, target = restore("a.jpg", encode_jpeg(image, 20), compare=True)

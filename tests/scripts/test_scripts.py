@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from models import save_checkpoint
 from tests.conftest import (
     FIXTURES,
     PATIENCE,
+    ROOT,
     calibrated_network,
     csv_rows,
     error_line,
@@ -268,6 +270,26 @@ def test_real_writes_one_file_of_the_format_its_name_says(tmp_path: Path, checkp
     assert place.read_bytes()[:2] == b"II"
     for more in (["--format", "jpg"], ["--report"]):
         assert str(place) in error_line(run_script(*given, "--output", place, *more))
+
+
+def test_where_nobody_reads_what_is_said_the_work_is_done(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "a\n\033[31m.jpg").write_bytes(encode_jpeg(photograph(50, 70), 30))
+    command = f"{sys.executable} test_real_IJCN.py --input {tmp_path} --checkpoint {checkpoint}"
+    for end, words in (
+        (" | true", ""),
+        (" > /dev/full", "error: stdout: No space left"),
+        (" >&-", ""),
+    ):
+        output = tmp_path / f"out{len(end)}"
+        line = f"{command} --output {output} --overwrite --json {output}.json {end}"
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=ROOT)
+        assert "Traceback" not in done.stderr
+        assert words in done.stderr
+        assert json.loads(Path(f"{output}.json").read_text())[0]["status"] == "restored"
+        assert (output / "run.yml").exists()
+        assert "\033[31m" not in done.stderr
+    done = subprocess.run(f"{command} --input - <&-", shell=True, capture_output=True, cwd=ROOT)
+    assert done.stderr == b"error: --input -: stdin is closed; give a file\n"
 
 
 def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, restore: Run) -> None:

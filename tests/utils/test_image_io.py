@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.conftest import photograph
-from utils.image_io import ImageError, find_images, read_image, write_atomically, write_png
+from utils.image_io import (
+    ImageError,
+    find_images,
+    read_image,
+    read_image_bytes,
+    write_atomically,
+    write_png,
+)
+from utils.metadata import png
+from utils.picture_files import picture_size, read_extras
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "ppm"])
@@ -37,6 +51,83 @@ def test_alpha_is_dropped_and_16_bits_are_scaled(tmp_path: Path) -> None:
     gray16 = image[:, :, 0].astype(np.uint16) * 257
     Image.fromarray(gray16).save(tmp_path / "deep.png")
     assert np.array_equal(read_image(tmp_path / "deep.png"), image[:, :, 0])
+
+
+RGB, GRAY = photograph(20, 33), photograph(20, 33)[:, :, 0]
+ALPHA = photograph(20, 33, seed=1)[:, :, 0]
+RGBA, GRAY_ALPHA, PLANES = np.dstack((RGB, ALPHA)), np.dstack((GRAY, ALPHA)), RGB.transpose(2, 0, 1)
+IN_PLANES = {"planarconfig": "separate"}
+SEEN_THROUGH = {"extrasamples": ["unassalpha"]}
+
+TIFFS: dict[str, tuple[np.ndarray, str, dict[str, Any], np.ndarray | None, bool]] = {
+    # samples, what they are, how they are stored; what is read (None: refused), with transparency?
+    "planes": (PLANES, "rgb", IN_PLANES, RGB, False),
+    "planes, 16 bits": (PLANES * np.uint16(257), "rgb", IN_PLANES, None, False),
+    "0 is white": (~GRAY, "miniswhite", {}, GRAY, False),
+    "0 is white, 16 bits": (~(GRAY * np.uint16(257)), "miniswhite", {}, GRAY, False),
+    "BigTIFF": (RGBA, "rgb", {"bigtiff": True, **SEEN_THROUGH}, RGB, True),
+    "gray": (GRAY_ALPHA, "minisblack", SEEN_THROUGH, GRAY, True),
+    "gray, 16 bits": (GRAY_ALPHA * np.uint16(257), "minisblack", SEEN_THROUGH, GRAY, False),
+    "gray, planes": (np.stack((GRAY, ALPHA)), "minisblack", SEEN_THROUGH | IN_PLANES, None, False),
+}
+
+
+@pytest.mark.parametrize("name", TIFFS)
+def test_tiffs_of_every_kind_are_read_rightly_or_refused(name: str) -> None:
+    samples, colours, how, expected, seen_through = TIFFS[name]
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, photometric=colours, **how)
+    data = buffer.getvalue()
+    if expected is None:
+        with pytest.raises(ImageError, match=r"separate planes of \d+ bits is not read; save it"):
+            read_image_bytes(data)
+        return
+    np.testing.assert_array_equal(read_image_bytes(data), expected)
+    alpha, notes = read_extras(data)
+    assert np.array_equal(alpha, ALPHA) if seen_through else alpha is None
+    lost = "its transparency cannot be read and was left out"
+    assert (lost in notes) == ("extrasamples" in how and not seen_through)
+    assert ("16 bits a sample became 8" in notes) == (samples.dtype == np.uint16)
+
+
+def test_white_is_white_whatever_number_stands_for_it() -> None:
+    header = struct.pack("<2sLHHL", b"BM", 138, 0, 0, 70) + struct.pack(
+        "<LllHHLLllLLLLLL", 56, 4, 4, 1, 16, 3, 32, 0, 0, 0, 0, 0xF800, 0x07E0, 0x001F, 0
+    )
+    ten_bits = struct.pack(">12H", *[1023] * 12)
+    for data in (
+        header + b"\xff" * 32,
+        b"P6 2 2 1023\n" + ten_bits,
+        b"P2 2 2 100\n100 100 100 100\n",
+    ):
+        assert read_image_bytes(data).min() == 255
+
+
+def test_transparency_of_pngs_that_pillow_would_not_open_or_understand() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack((RGB, ALPHA))).save(buffer, "PNG")
+    text = png.chunk(b"zTXt", b"drawing\0\0" + zlib.compress(bytes(3_000_000)))
+    data = buffer.getvalue()
+    long = data[:33] + text + data[33:]
+    with pytest.raises(ValueError, match="too large"), Image.open(io.BytesIO(long)):
+        pass
+    alpha, notes = read_extras(long)
+    np.testing.assert_array_equal(alpha, ALPHA)
+    assert not notes
+    assert picture_size(long) == (33, 20)
+    buffer = io.BytesIO()
+    Image.fromarray(GRAY * np.uint16(257)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    key = png.chunk(b"tRNS", struct.pack(">H", int(GRAY[0, 0]) * 257))
+    alpha, _ = read_extras(data[:33] + key + data[33:])
+    np.testing.assert_array_equal(alpha, np.where(GRAY[0, 0] == GRAY, 0, 255))
+    for end in range(8, 60):
+        read_extras(data[:end])
+
+
+def test_heic_is_called_by_its_name() -> None:
+    with pytest.raises(ImageError, match="HEIC is not read; give PNG"):
+        read_image_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
 
 
 def test_unreadable_files_are_refused_in_one_line(tmp_path: Path) -> None:

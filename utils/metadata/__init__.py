@@ -6,11 +6,10 @@ A module for each kind of block (exif, xmp) and for each format (jpeg, png, tiff
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from utils.metadata import exif, jpeg, png, tiff, webp, xmp
-from utils.metadata.record import Density, Lost, Metadata, told
-from utils.pillow import opened
+from utils.metadata.record import Density, Lost, Metadata, resolution, told
+from utils.pillow import TIFF_SIGNATURES, opened
 
 __all__ = ["Density", "Lost", "Metadata", "read_metadata", "told"]
 
@@ -29,15 +28,24 @@ def read_metadata(data: bytes) -> Metadata:
         found = png.read(data)
     elif webp.is_webp(data):
         found = webp.read(data)
+    elif data[:4] in TIFF_SIGNATURES:
+        # Its decoder has turned the picture.
+        return replace(_upright(tiff.read(data)), orientation=1)
     else:
-        return _by_pillow(data)
+        found = _by_pillow(data)
+    return _upright(found)
+
+
+def _upright(found: Metadata) -> Metadata:
+    """Metadata as stored, as they suit the picture once it is turned."""
     density = found.density
     problems = list(found.problems)
-    block, orientation = found.exif, 1
+    block, orientation = found.exif, found.orientation
     if block and exif.is_exif(block):
         if density is None or not density.says_something:
             density = exif.density(block) or density
-        block, orientation = exif.upright(block)
+        block, stated = exif.upright(block)
+        orientation = stated if stated != 1 else orientation
     elif block:
         problems.append("the EXIF cannot be read (no TIFF header) and is kept as it is")
     turn = xmp.orientation(found.xmp) if found.xmp else 1
@@ -47,52 +55,44 @@ def read_metadata(data: bytes) -> Metadata:
                 f"the XMP says orientation {turn}, the EXIF does not: not turned, kept as it is"
             )
         return replace(found, exif=block, density=density, problems=tuple(problems))
+    rows_to_columns = orientation >= 5
     return replace(
         found,
         exif=block,
-        xmp=xmp.upright(found.xmp) if found.xmp else None,
-        segments=tuple(map(_upright_segment, found.segments)),
-        density=density.turned() if density and orientation >= 5 else density,
+        xmp=xmp.upright(found.xmp, rows_to_columns) if found.xmp else None,
+        segments=tuple(_upright_segment(each, rows_to_columns) for each in found.segments),
+        density=density.turned() if density and rows_to_columns else density,
         orientation=orientation,
         problems=tuple(problems),
     )
 
 
-def _upright_segment(segment: tuple[int, bytes]) -> tuple[int, bytes]:
+def _upright_segment(segment: tuple[int, bytes], rows_to_columns: bool) -> tuple[int, bytes]:
     """A second block of EXIF or packet of XMP, which some program may take for the first."""
     code, payload = segment
     if payload.startswith(jpeg.EXIF) and exif.is_exif(payload[6:]):
         return code, payload[:6] + exif.upright(payload[6:]).exif
-    return code, xmp.upright(payload) if payload.startswith(jpeg.XMP) else payload
-
-
-_TIFF = (b"II*\0", b"MM\0*")
+    upright = xmp.upright(payload, rows_to_columns) if payload.startswith(jpeg.XMP) else payload
+    return code, upright
 
 
 def _by_pillow(data: bytes) -> Metadata:
-    """Of formats that are only read, TIFF above all; it comes turned from its decoder."""
+    """Of formats that are only read, such as AVIF and BMP."""
     try:
         with opened(data) as image:
-            tags: Any = getattr(image, "tag_v2", {})
             found = {str(key): value for key, value in image.info.items()}
-            packet, resources = tags.get(700), tiff.photoshop_of(tags)
-    except Exception as error:  # Pillow's parsers raise nearly anything on damaged files
-        words = " ".join(str(error).split())[:150] or type(error).__name__
-        return Metadata(problems=(f"metadata cannot be read ({words})",))
-    profile = found.get("icc_profile")
+    except Exception:  # Pillow's parsers raise nearly anything on damaged files
+        return Metadata(problems=("metadata cannot be read",))
+
+    def stored(name: str) -> bytes | None:
+        value = found.get(name)
+        return value if isinstance(value, bytes) and value else None
+
+    block, comment, dpi = stored("exif"), stored("comment"), found.get("dpi")
     return Metadata(
-        exif=exif.taken_from(data, tiff.STRUCTURE) if data[:4] in _TIFF else None,
-        xmp=packet if isinstance(packet, bytes) else None,
-        photoshop=resources,
-        icc_profile=profile if isinstance(profile, bytes) and profile else None,
-        density=_resolution(found.get("dpi")),
+        exif=block.removeprefix(b"Exif\0\0") if block else None,
+        xmp=stored("xmp"),
+        icc_profile=stored("icc_profile"),
+        comments=(comment,) if comment else (),
+        density=resolution(*dpi, "inch") if isinstance(dpi, tuple) and len(dpi) == 2 else None,
     )
-
-
-def _resolution(value: Any) -> Density | None:
-    try:
-        x, y = (float(number) for number in value)
-    except (TypeError, ValueError):
-        return None
-    # Pillow says 1 where a TIFF says nothing.
-    return Density(x, y, "inch") if 1 < x < 1e6 and 1 < y < 1e6 else None

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from utils.metadata.record import Density
 
-_ORIENTATION, EXIF_IFD, _WIDTH, _HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+ORIENTATION, EXIF_IFD = 0x0112, 0x8769
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 0x011A, 0x011B, 0x0128
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -62,7 +62,7 @@ def upright(block: bytes) -> Upright:
     directory = exif.directory()
     orientation = 1
     for entry in directory:
-        if entry.tag == _ORIENTATION and entry.kind in _WHOLE_NUMBERS and entry.values:
+        if entry.tag == ORIENTATION and entry.kind in _WHOLE_NUMBERS and entry.values:
             width = _SIZES[entry.kind]
             stated = exif.number(entry.place, width)
             if stated in range(2, 9):
@@ -172,14 +172,14 @@ class Block:
         return self.append(count + b"".join(entries) + bytes(4))
 
     def exchange_sides(self, directory: list[Entry]) -> None:
-        """PixelXDimension and PixelYDimension, with their types."""
+        """Widths and heights, with their types: of IFD0, and the EXIF's own."""
         inner = next((e for e in directory if e.tag == EXIF_IFD and e.kind in (4, 13)), None)
-        if inner is None:
-            return
-        found = {e.tag: e for e in self.directory(self.number(inner.place, 4))}
-        if _WIDTH in found and _HEIGHT in found:
-            one, other = (slice(found[tag].at + 2, found[tag].at + 12) for tag in (_WIDTH, _HEIGHT))
-            self.data[one], self.data[other] = self.data[other], self.data[one]
+        own = self.directory(self.number(inner.place, 4)) if inner else []
+        for entries, *sides in ((directory, 0x0100, 0x0101), (own, 0xA002, 0xA003)):
+            found = {entry.tag: entry for entry in entries}
+            if set(sides) <= set(found):
+                one, other = (slice(found[tag].at + 2, found[tag].at + 12) for tag in sides)
+                self.data[one], self.data[other] = self.data[other], self.data[one]
 
     def cut_thumbnail(self, directory: list[Entry]) -> None:
         """Zero the pointer from IFD0 to IFD1, where there is one.

@@ -72,7 +72,7 @@ def read(data: bytes) -> Metadata:
         exif=b"".join(parts) or None,
         exif_parts=max(1, len(parts)),
         icc_profile=_profile(profile, problems),
-        xmp=packets[0] if packets else None,
+        xmp=(xmp.without_film(packets[0]) if behind else packets[0]) if packets else None,
         extended_xmp=_extended(extended, problems),
         photoshop=b"".join(resources) or None,
         comments=tuple(comments),

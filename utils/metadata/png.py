@@ -165,6 +165,18 @@ def chunks(data: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + length
 
 
+def without_texts(data: bytes) -> bytes:
+    """A PNG that Pillow opens however long its texts and its profile are."""
+    kept = (each for each in chunks(data) if each[0] not in (*_TEXTS, b"iCCP", b"eXIf"))
+    return SIGNATURE + b"".join(chunk(kind, payload) for kind, payload in kept)
+
+
+def size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG by its header, None where that is not whole."""
+    first = next(chunks(data), (b"", b""))
+    return struct.unpack(">II", first[1][:8]) if first[0] == b"IHDR" else None
+
+
 def chunk(kind: bytes, payload: bytes) -> bytes:
     """A chunk as it stands in a file (PNG third edition, 5.3)."""
     body = kind + payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from utils.metadata.xmp import XmpError, joined
 
@@ -54,6 +54,17 @@ class Density:
         if self.unit == "none":
             return f"pixels of {self.y:g}:{self.x:g}"
         return " x ".join(f"{dpi:.4g}" for dpi in dict.fromkeys(self.per(INCH))) + " dpi"
+
+
+def resolution(x: Any, y: Any, unit: str | None) -> Density | None:
+    """Two numbers per inch or cm; None where they are none that a picture can have."""
+    try:
+        x, y = float(x), float(y)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    # 1: not known
+    likely = unit in ("inch", "cm") and 1 < x < 1e6 and 1 < y < 1e6
+    return Density(x, y, cast(Literal["inch", "cm"], unit)) if likely else None
 
 
 @dataclass(frozen=True)

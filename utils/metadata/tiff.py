@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.metadata.exif import Block, is_exif
-from utils.metadata.record import Density, Lost, Metadata, whole_xmp
+from utils.metadata.exif import ORIENTATION, Block, is_exif, taken_from
+from utils.metadata.record import Density, Lost, Metadata, resolution, whole_xmp
+from utils.pillow import tag_numbers, tiff_tags
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
 _FORMATS = {_SHORT: "H", _LONG: "L"}
@@ -38,7 +39,31 @@ STRUCTURE = frozenset(
 """Tags of IFD0 that are about how the pixels are stored and shown, or that are kept elsewhere."""
 
 
-def photoshop_of(tags: Mapping[int, Any]) -> bytes | None:
+def read(data: bytes) -> Metadata:
+    """Everything that a TIFF says besides its pixels; its EXIF as a block of its own."""
+    tags = tiff_tags(data)
+    if not tags:
+        return Metadata(problems=("metadata cannot be read",))
+    packet, profile = tags.get(_XMP), tags.get(_ICC)
+    unit, orientation = (tag_numbers(tags, *each)[0] for each in ((296, 2), (ORIENTATION, 1)))
+    block, left_out = None, list[Lost]()
+    if set(tags) - STRUCTURE:
+        if b"+" in data[2:4]:
+            left_out.append(Lost("EXIF", "left out: it is not read from a BigTIFF"))
+        else:
+            block = taken_from(data, STRUCTURE - {ORIENTATION})
+    return Metadata(
+        exif=block,
+        xmp=packet if isinstance(packet, bytes) else None,
+        photoshop=_photoshop(tags),
+        icc_profile=profile if isinstance(profile, bytes) and profile else None,
+        density=resolution(tags.get(282), tags.get(283), {2: "inch", 3: "cm"}.get(unit)),
+        orientation=orientation if orientation in range(1, 9) else 1,
+        left_out=tuple(left_out),
+    )
+
+
+def _photoshop(tags: Mapping[int, Any]) -> bytes | None:
     """Photoshop's image resources of a TIFF's tags; IPTC that stands alone becomes one of them."""
     resources, iptc = tags.get(_PHOTOSHOP), tags.get(_IPTC)
     own = resources if isinstance(resources, bytes) else b""
@@ -62,13 +87,17 @@ def encoded(
     lost: list[Lost] = []
     block = Block(b"II*\0\0\0\0\0")
     if metadata.exif and is_exif(metadata.exif):
-        block = Block(metadata.exif)
+        block = Block(metadata.exif.ljust(8, b"\0"))
     elif metadata.exif:
         lost.append(Lost("EXIF", "cannot be read and was left out"))
     order = "<" if block.order == "little" else ">"
     block.data[2:4] = struct.pack(f"{order}H", 42)
     # Of several entries with one tag the first counts.
-    tags = {e.tag: e.raw for e in reversed(block.directory()) if e.tag not in STRUCTURE}
+    entries = [e for e in reversed(block.directory()) if e.tag not in STRUCTURE]
+    whole = [e for e in entries if e.place + e.size <= len(block.data)]
+    if len(whole) < len(entries):  # with one of them no program would open the TIFF
+        lost.append(Lost("damaged EXIF values", "were left out"))
+    tags = {e.tag: e.raw for e in whole}
 
     def put(tag: int, kind: int, *values: int) -> None:
         store(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))

@@ -12,6 +12,12 @@ from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 _TIFF = b"http://ns.adobe.com/tiff/1.0/"
+_EXIF = b"http://ns.adobe.com/exif/1.0/"
+_CAMERA = b"http://ns.google.com/photos/1.0/camera/"
+_SIDES = (
+    (_TIFF, b"ImageWidth", b"ImageLength"),
+    (_EXIF, b"PixelXDimension", b"PixelYDimension"),
+)
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 _MAIN_OF_EXTENDED = (
@@ -29,24 +35,49 @@ class XmpError(ValueError):
 
 def orientation(packet: bytes) -> int:
     """tiff:Orientation, 1..8; 1 where there is none."""
-    found = next(_orientations(packet), None)
+    found = next(_values(packet, _TIFF, b"Orientation", b"[1-8]"), None)
     return int(found[2]) if found else 1
 
 
-def upright(packet: bytes) -> bytes:
-    """The packet with tiff:Orientation set to 1, of the same length."""
+def upright(packet: bytes, rows_to_columns: bool) -> bytes:
+    """The packet with tiff:Orientation set to 1, of the same length.
+
+    rows_to_columns: the picture is turned so; then widths and heights change places.
+    """
+    packet = _replaced(packet, _TIFF, b"Orientation", b"[1-8]", b"1")
+    for namespace, *names in _SIDES if rows_to_columns else ():
+        found = [next(_values(packet, namespace, name, rb"\d+"), None) for name in names]
+        one, other = sorted((each for each in found if each), key=re.Match.start) or (None, None)
+        if one and other:
+            between = packet[one.end(2) : other.start(2)]
+            packet = packet[: one.start(2)] + other[2] + between + one[2] + packet[other.end(2) :]
+    return packet
+
+
+def without_film(packet: bytes) -> bytes:
+    """The packet of a motion photo without its film: it no longer says that there is one."""
+    for name in (b"MotionPhoto", b"MicroVideo"):
+        packet = _replaced(packet, _CAMERA, name, b"1", b"0")
+    return packet
+
+
+def _replaced(packet: bytes, namespace: bytes, name: bytes, value: bytes, by: bytes) -> bytes:
+    """With other values of the same length."""
     data = bytearray(packet)
-    for found in _orientations(packet):
-        data[found.start(2)] = ord("1")
+    for found in _values(packet, namespace, name, value):
+        data[found.start(2) : found.end(2)] = by
     return bytes(data)
 
 
-def _orientations(packet: bytes) -> Iterator[re.Match[bytes]]:
-    prefixes = set(re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(_TIFF), packet))
+def _values(
+    packet: bytes, namespace: bytes, name: bytes, value: bytes
+) -> Iterator[re.Match[bytes]]:
+    """Where a property has such a value, as an attribute or an element; the value is group 2."""
+    prefixes = set(re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace), packet))
     if not prefixes:
         return
-    name = rb"(?:" + b"|".join(map(re.escape, sorted(prefixes))) + rb"):Orientation"
-    pattern = rb"(\s%b\s*=\s*[\"']\s*|<%b\s*>\s*)([1-8])(?=\s*[\"'<])" % (name, name)
+    full = rb"(?:" + b"|".join(map(re.escape, sorted(prefixes))) + rb"):" + name
+    pattern = rb"(\s%b\s*=\s*[\"']\s*|<%b\s*>\s*)(%b)(?=\s*[\"'<])" % (full, full, value)
     yield from re.finditer(pattern, packet)
 
 

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from data.jpeg import decode_jpeg, encode_jpeg
 from tests import metadata_files as made
 from tests.conftest import ROOT, photograph
 from tests.metadata_files import segment
 from tests.utils.metadata.conftest import ExifTool, Restore
-from utils.metadata import exif, png, read_metadata, xmp
+from utils.metadata import Metadata, exif, png, read_metadata, webp, xmp
 from utils.metadata.jpeg_segments import segments
+from utils.picture_files import encoded_picture
 
 FORMATS = ("png", "webp", "jpg")
 
@@ -109,6 +110,61 @@ def test_pictures_look_the_same_in_programs_that_turn_them(
         assert after.getexif()[0x0112] == 1
     assert one.shape == other.shape
     assert np.abs(one - other).mean() < 6
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_stated_sides_are_those_of_the_turned_picture(orientation: int) -> None:
+    tiff = made.Tiff(">")
+    tiff.directory(
+        [
+            (0x0100, 4, 1, tiff.long(70)),
+            (0x0101, 3, 1, tiff.short(50)),
+            (0x0112, 3, 1, tiff.short(orientation)),
+        ]
+    )
+    sides = (
+        'tiff:ImageWidth="70" tiff:ImageLength="50" xmlns:e="http://ns.adobe.com/exif/1.0/" '
+        'e:PixelYDimension="5" e:PixelXDimension="700"'
+    )
+    found = read_metadata(made.jpeg(made.exif_segment(bytes(tiff.data)), made.xmp_segment(sides)))
+    assert found.exif is not None
+    assert found.xmp is not None
+    tags = Image.Exif()
+    tags.load(b"Exif\0\0" + found.exif)
+    turned = orientation == 6
+    assert (tags[0x0100], tags[0x0101]) == ((50, 70) if turned else (70, 50))
+    assert (b'tiff:ImageWidth="50" tiff:ImageLength="70"' in found.xmp) == turned
+    assert (b'e:PixelYDimension="700" e:PixelXDimension="5"' in found.xmp) == turned
+
+
+def test_a_motion_photo_without_its_film_says_so() -> None:
+    camera = (
+        'xmlns:C="http://ns.google.com/photos/1.0/camera/" C:MotionPhoto="%d" C:MicroVideo="%d"'
+    )
+    data = made.jpeg(made.xmp_segment(camera % (1, 1)))
+    assert read_metadata(data).xmp == (made.PACKET % (camera % (1, 1))).encode()
+    film = b"\0\0\0\x10ftypmp42\0\0\0\0\0\0\x10\x08mdat" + bytes(4096)
+    assert read_metadata(data + film).xmp == (made.PACKET % (camera % (0, 0))).encode()
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_is_turned_and_keeps_its_exif(restore: Restore) -> None:
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = 6, "Canon"
+    _, target = restore(made.saved("AVIF", exif=tags.tobytes()), "png", "a.avif")
+    with Image.open(target) as image:
+        assert image.size == (50, 70)
+        assert image.getexif()[0x010F] == "Canon"
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def test_a_webp_has_no_profile_of_gray() -> None:
+    gray, sides = np.zeros((8, 8), np.uint8), made.profile(1000)
+    of_gray = sides[:16] + b"GRAY" + sides[20:]
+    for profile, kept in ((of_gray, False), (sides, True)):
+        data, lost = encoded_picture(gray, "webp", 90, Metadata(icc_profile=profile))
+        assert (webp.read(data).icc_profile == profile) == kept
+        assert [loss.what for loss in lost] == ([] if kept else ["the colour profile"])
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

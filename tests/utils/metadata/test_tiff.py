@@ -128,6 +128,42 @@ def test_exif_and_iptc_of_a_tiff_are_kept(
         assert captions == ["a"]
 
 
+def test_a_turned_tiff_says_nowhere_that_it_is_to_be_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[700] = 6, (made.PACKET % 'tiff:Orientation="6"').encode()
+    buffer = io.BytesIO()
+    Image.fromarray(photograph(50, 70)).save(buffer, "TIFF", exif=exif, dpi=(300, 150))
+    found = read_metadata(buffer.getvalue())
+    assert found.orientation == 1  # its decoder has turned it
+    assert found.xmp == (made.PACKET % 'tiff:Orientation="1"').encode()
+    assert found.density is not None
+    assert (found.density.x, found.density.y) == (150, 300)
+    assert found.exif is None
+
+
+def test_what_is_not_read_of_a_bigtiff_is_named() -> None:
+    buffer = io.BytesIO()
+    more = [(0x010F, 2, 0, "Canon", True)]
+    tifffile.imwrite(buffer, photograph(50, 70), bigtiff=True, photometric="rgb", extratags=more)
+    assert [loss.what for loss in read_metadata(buffer.getvalue()).left_out] == ["EXIF"]
+
+
+def test_damaged_exif_makes_no_damaged_tiff(restore: Restore) -> None:
+    tiff = made.Tiff()
+    tiff.directory([made.text(0x010F, b"Canon" * 9), (0x0112, 3, 1, tiff.short(1))])
+    tiff.data[8 + 2 + 8 : 8 + 2 + 12] = tiff.long(1 << 30)  # the text lies beyond the end
+    for block, left_out in (
+        (bytes(tiff.data), ("damaged EXIF values",)),
+        (b"MM\0*", ()),
+        (b"II*\0\x08", ()),
+    ):
+        result, target = restore(made.jpeg(made.exif_segment(block)), "tiff")
+        assert result.left_out == left_out
+        pixels = tifffile.imread(target)
+        with Image.open(target) as image:
+            np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
 def test_damaged_tiffs_harm_nothing_else() -> None:
     """Directories that point to themselves or beyond the end, and every file that ends early."""
     whole = bytearray(_tiff())
