@@ -269,9 +269,11 @@ def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
 def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> str:
     published = read_published(PUBLISHED, entries[0].run["options"]["padding"])
     write_atomically(output / "tables.csv", _csv(entries, published))
+    protocols = {entry.run["protocol"] for entry in entries}
     lines = [
         *(_network_line(each) for each in entries[0].run["methods"]),
         *introduction([row for entry in entries for row in entry.rows]),
+        *(["", *protocols] if len(protocols) == 1 else []),
     ]
     for kind in KINDS:
         of_kind = [entry for entry in entries if entry.kind is kind]
@@ -285,8 +287,7 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
                 *table_of_set(entry.rows, published),
-                "",
-                entry.run["protocol"],
+                *(["", entry.run["protocol"]] if len(protocols) > 1 else []),
             ]
     if missing:
         lines += [
