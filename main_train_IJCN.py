@@ -15,6 +15,7 @@ from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
 from options.command_line import from_project, given_options, run_script
 from options.schema import TrainOptions, load_options
+from utils.arguments import between
 from utils.commands import command_parser
 from utils.training.loop import OTHER_FAILED, TrainingError
 
@@ -49,7 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="auto: continue the run of the same name (default: no)",
     )
     parser.add_argument(
-        "--max_minutes", type=minutes, help="save and stop after so many minutes of training"
+        "--max_minutes",
+        type=between(float, 0),
+        metavar="MINUTES",
+        help="save and stop after so many minutes of training",
     )
     args = parser.parse_args(arguments)
     return run_script(lambda: _train(args), USAGE_ERRORS)
@@ -71,13 +75,6 @@ def _train(args: argparse.Namespace) -> int:
         )
         return EXIT_FAILED
     return 0
-
-
-def minutes(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

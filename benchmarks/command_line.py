@@ -13,7 +13,7 @@ from tqdm import tqdm
 from data.datasets import DatasetError, TestSet, open_testset
 from models import CheckpointError, load_checkpoint
 from models.checkpoint import checkpoint_path
-from utils.arguments import Parser
+from utils.arguments import Parser, between
 from utils.evaluation.metrics import psnr
 from utils.project import PROJECT
 
@@ -45,11 +45,8 @@ def parsed(parser: Parser) -> argparse.Namespace:
     return args
 
 
-def jpeg_quality(text: str) -> int:
-    """A JPEG quality of a command line; an argument of another kind is refused in one line."""
-    if not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError("qualities lie in 1..100")
-    return int(text)
+jpeg_quality = between(int, 1, 100)
+"""A type of arguments: a JPEG's quality."""
 
 
 def photographs(

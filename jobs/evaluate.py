@@ -317,7 +317,7 @@ def require_apart(sets: Sequence[TestSet], output: Path) -> None:
 
 def tell_left_out(evaluation: Evaluation) -> None:
     """A line on stderr for each image or picture that is not in the tables."""
-    for line in dict.fromkeys(evaluation.failures):
+    for line in dict.fromkeys(failure.line for failure in evaluation.failures):
         print(f"left out: {line}", file=sys.stderr)
     for line in evaluation.not_scored:
         print(f"not scored: {line}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -187,11 +186,10 @@ def _folders(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _reason(evaluation: Evaluation, dataset: str, image: str, setting: str = "") -> str:
-    """The first failure of this image, by the names that the evaluator gives or by its file's."""
-    at = re.escape(setting) or r"\S+"
-    patterns = (
-        rf"{re.escape(f'{dataset}/{image}')}(?: at {at})?: ",
-        rf".*[/\\]{re.escape(image)}(?:\.\w+)?: ",
+    """Why an image was not measured, at one setting or at all."""
+    lines = (
+        failure.line
+        for failure in evaluation.failures
+        if failure[:2] == (dataset, image) and (not setting or failure.setting in ("", setting))
     )
-    found = (line for p in patterns for line in evaluation.failures if re.match(p, line))
-    return next(found, "not measured")
+    return next(lines, "not measured")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 EXIT_USAGE = 2
@@ -38,6 +40,19 @@ def printable(text: object) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
     )
+
+
+def between(kind: Callable[[str], float], least: float, most: float = float("inf")) -> Any:
+    """A type of arguments: numbers from ``least`` to ``most``, but not infinity."""
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            if least <= (value := kind(text)) <= most and value != float("inf"):
+                return value
+        at_most = "" if most == float("inf") else f"{most:,}"
+        raise argparse.ArgumentTypeError(f"expected a number in {least}..{at_most}, got {text!r}")
+
+    return read
 
 
 def number(text: str) -> int | float | str:

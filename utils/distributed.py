@@ -50,10 +50,6 @@ class World:
         dist.all_reduce(tensor)
         return tensor.tolist()
 
-    def means(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """Each value averaged over all processes; every process must call it."""
-        return [value / self.size for value in self.sums(values, device)]
-
     def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
         """``network`` such that gradients are averaged over all processes."""
         if self.size == 1:

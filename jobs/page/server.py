@@ -13,10 +13,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jobs.page.desk import Desk, Limits
 from jobs.page.form import build_page, page_style
@@ -26,6 +24,7 @@ from models.checkpoint import checkpoint_path
 from models.restore.restorer import pick_device
 from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
+from utils.arguments import between
 from utils.commands import command_parser
 from utils.image_io import ImageError
 
@@ -55,17 +54,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Body of ``app.py``; returns its exit code."""
     parser = command_parser("A local page in the browser: drop JPEGs, compare, download.", EXAMPLES)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=_number(int, 65535), default=7860, help="port (7860)")
+    parser.add_argument("--port", type=between(int, 1, 65535), default=7860, help="port (7860)")
     parser.add_argument(
         "--checkpoint", nargs="+", default=[], metavar="PATH", help="weights besides model_zoo/"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
-    parser.add_argument("--max_files", type=_number(int), default=Limits.files, help="at once (20)")
     parser.add_argument(
-        "--max_megabytes", type=_number(int), default=Limits.megabytes, help="each (50)"
+        "--max_files", type=between(int, 1, 1_000_000), default=Limits.files, help="at once (20)"
     )
     parser.add_argument(
-        "--max_pixels", type=_number(float), default=Limits.megapixels, help="megapixels (60)"
+        "--max_megabytes",
+        type=between(int, 1, 1_000_000),
+        default=Limits.megabytes,
+        help="each (50)",
+    )
+    parser.add_argument(
+        "--max_pixels",
+        type=between(float, 1, 1_000_000),
+        default=Limits.megapixels,
+        help="megapixels (60)",
     )
     parser.add_argument("--browser", action="store_true", help="open the page in a browser")
     args = parser.parse_args(arguments)
@@ -73,18 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_script(lambda: _serve(args), (OptionsError, CheckpointError, ImageError))
     except SystemExit as ended:  # see _end_on_signals
         return int(ended.code or 0)
-
-
-def _number(kind: Callable[[str], float], most: int = 1_000_000) -> Any:
-    """A type of arguments: numbers from 1 to ``most``."""
-
-    def read(text: str) -> float:
-        with suppress(ValueError):
-            if 1 <= kind(text) <= most:
-                return kind(text)
-        raise argparse.ArgumentTypeError(f"a number in 1..{most}, got {text!r}")
-
-    return read
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ from utils.distributed import ALONE, World
 from utils.evaluation.journal import Entry, Journal, Record, pixel_hash
 from utils.evaluation.metrics import METRICS, Metric, Scores, psnr
 from utils.evaluation.pipeline import in_background, prefetched
-from utils.evaluation.tables import JPEG, Cost, Evaluation, ImageResult, mean
+from utils.evaluation.tables import JPEG, Cost, Evaluation, Failure, ImageResult, mean
 from utils.image_io import ImageError, read_image, write_atomically, write_png
 from utils.pictures import as_rgb, busiest_window, side_by_side
 
@@ -346,7 +346,11 @@ def _found(
     found = Evaluation()
     for (index, (dataset, entry)), setting in product(enumerate(images), ("", *settings)):
         here = tasks.get((index, setting), {})
-        found.failures += [task.failure for task in here.values() if task.failure]
+        found.failures += [
+            Failure(dataset, entry.name, setting, task.failure)
+            for task in here.values()
+            if task.failure
+        ]
         found.metric_seconds += sum(task.metric_seconds for task in here.values())
         if any(task.before is None or (task.failure and task.own) for task in here.values()):
             found.left_out.setdefault(dataset, set()).add(entry.name)

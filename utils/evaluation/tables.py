@@ -76,9 +76,18 @@ class Cost:
     images: int = 0
 
 
+class Failure(NamedTuple):
+    """Why an image was not measured, in one line; setting: empty where it cannot be read at all."""
+
+    dataset: str
+    image: str
+    setting: str
+    line: str
+
+
 @dataclass
 class Evaluation:
-    """What an evaluation found: figures per image, and a line for every image left out.
+    """What an evaluation found: figures per image, and why images were left out.
 
     left_out: images that were not measured, by set. missing: (set, method) -> (setting, image) that
     only this method lacks. costs: of each method. not_scored: lines about pictures of other
@@ -86,7 +95,7 @@ class Evaluation:
     """
 
     results: list[ImageResult] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     left_out: dict[str, set[str]] = field(default_factory=dict)
     missing: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)

@@ -294,9 +294,8 @@ class Trainer(Generic[Batch]):
         failing = float(self._failure is not None)
         minutes = (time.monotonic() - self._began) / 60
         # All processes go by one clock, the mean of theirs.
-        *means, stopping, failed, self.minutes = self.world.means(
-            [*values, float(wants_stop), failing, minutes], self.device
-        )
+        sums = self.world.sums([*values, float(wants_stop), failing, minutes], self.device)
+        *means, stopping, failed, self.minutes = (value / self.world.size for value in sums)
         if failed:
             raise self._failure or TrainingError(OTHER_FAILED)
         result = dict(zip(figures, means, strict=True))

@@ -147,7 +147,9 @@ def test_images_the_restorer_refuses_are_left_out_alone_or_in_batches(tmp_path: 
     assert [size for size in groups if size > 1] == [3, 3, 2]
     assert batched.results == single.results
     assert batched.failures == single.failures
-    assert single.failures == [f"A/im1 at QF{q}: too small for me" for q in (10, 90)]
+    assert single.failures == [
+        ("A", "im1", f"QF{q}", f"A/im1 at QF{q}: too small for me") for q in (10, 90)
+    ]
     assert single.left_out == {"A": {"im1"}}
     assert {r.image for r in single.results} == {"im0", "im2", "im3"}
 
@@ -157,7 +159,7 @@ def test_image_inside_the_shift_fails_only_there(tmp_path: Path) -> None:
     found = _evaluate([_set("A", (9, 30))], tmp_path, settings=settings)
     assert {r.setting for r in found.results} == {"QF30-30+0+0"}
     assert len(found.failures) == 2
-    assert "30-30+4+4: 26x5 pixels, below 8 a side" in found.failures[1]
+    assert "30-30+4+4: 26x5 pixels, below 8 a side" in found.failures[1].line
     assert found.left_out == {"A": {"im0"}}
 
 
