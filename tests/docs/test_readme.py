@@ -151,6 +151,22 @@ MADE_BY["test_results/color"] = shlex.split("python test_color_IJCN.py")
 """What other commands read, and the command that makes it: tests run in any order."""
 
 
+def _makers(command: list[str]) -> list[list[str]]:
+    """The commands that make what a command reads."""
+    made_here = command[command.index("--output") + 1] if "--output" in command else ""
+    return [
+        maker
+        for made, maker in MADE_BY.items()
+        if made != made_here
+        and maker != command
+        and any(word == made or word.startswith(f"{made}/") for word in command)
+    ]
+
+
+LAST = [c for c in RUNNABLE if not any(c in _makers(other) for other in RUNNABLE)]
+"""Those that run all others before them that they need."""
+
+
 @pytest.fixture(scope="module")
 def done() -> set[str]:
     """Commands that have run on the desk."""
@@ -160,8 +176,8 @@ def done() -> set[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(c, marks=pytest.mark.slow if any(word in c for word in SLOW) else ())
-        for c in RUNNABLE
+        pytest.param(c, marks=pytest.mark.slow if any(word in _id(c) for word in SLOW) else ())
+        for c in LAST
     ],
     ids=_id,
 )
@@ -174,12 +190,8 @@ def test_command_runs_as_written(
 ) -> None:
     monkeypatch.chdir(desk)
     monkeypatch.delenv("IJCN_TESTSETS", raising=False)
-    made_here = command[command.index("--output") + 1] if "--output" in command else ""
-    for made, maker in MADE_BY.items():
-        reads = any(word == made or word.startswith(f"{made}/") for word in command)
-        if reads and made != made_here and maker != command:
-            _run(maker, done, monkeypatch, capsys)
-    _run(command, done, monkeypatch, capsys)
+    for each in (*_makers(command), command):
+        _run(each, done, monkeypatch, capsys)
 
 
 def _run(
