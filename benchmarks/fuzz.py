@@ -25,10 +25,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script started by itself
 
-from data.jpeg import Sampling, encode_jpeg
+from data.jpeg import JpegImage, Sampling, encode_jpeg
 from jobs.dry_run import Looker
 from jobs.restore_files import FileJob, OutputSettings, restore_file
-from models.restore.layouts import StoredJpeg
 from utils.arguments import Parser
 from utils.image_io import find_images
 from utils.metadata import Density, Metadata, jpeg, png
@@ -46,11 +45,11 @@ class LayoutOnly(Looker):
     def __init__(self) -> None:
         self.strength = 1.0
 
-    def leaves(self, stored: StoredJpeg) -> bool:
+    def leaves(self, stored: JpegImage) -> bool:
         return False
 
     def restore_source(
-        self, stored: StoredJpeg, offset: tuple[int, int], pixels: NDArray[np.uint8]
+        self, stored: JpegImage, offset: tuple[int, int], pixels: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
         """As :meth:`restore`, of the pixels' size."""
         return self.restore(stored)[: pixels.shape[0], : pixels.shape[1]]

@@ -102,8 +102,8 @@ class JpegImage:
 
     width and height in pixels; components in file order; warnings: where an unusable rest was cut
     off, and what libjpeg had to say of damage it read over. data: the usable bytes, empty where the
-    levels stand for no file. Invariant: every component has the number of blocks that size and
-    sampling factors call for (T.81 A.1.1).
+    levels stand for no file. pixels: what such levels decode to, where that is known. Invariant:
+    every component has the number of blocks that size and sampling factors call for (T.81 A.1.1).
     """
 
     width: int
@@ -112,6 +112,7 @@ class JpegImage:
     color_transform: ColorTransform
     warnings: tuple[str, ...] = ()
     data: bytes = field(default=b"", repr=False)
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
@@ -169,6 +170,8 @@ class JpegImage:
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8] | None:
+        if self.pixels is not None:
+            return self.pixels
         if len(self.components) == 4:
             return None if self._inks is None else read_only(self.ink_in_rgb(self._inks))
         pixels = self._decoded_by(decode_jpeg)

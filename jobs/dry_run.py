@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data.jpeg import JpegImage
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
 from jobs.restore_files import FileResult, OutputSettings, begun, sampling_of
-from models.restore.layouts import Picture, StoredInk, StoredJpeg
+from models.restore.layouts import Picture
 from models.restore.parts import require_path
 from models.restore.restorer import Restorer
 from utils.arguments import printable
@@ -27,18 +28,18 @@ class Looker(Restorer):
     def __init__(self, restorer: Restorer) -> None:
         vars(self).update(vars(restorer))
 
-    def decoded(self, stored: StoredJpeg) -> Picture:
+    def decoded(self, stored: JpegImage) -> Picture:
         return np.zeros((stored.height, stored.width), np.uint8)
 
-    def restore(self, stored: StoredJpeg) -> Picture:
+    def restore(self, stored: JpegImage) -> Picture:
         require_path(stored)
         return self.decoded(stored)
 
-    def restore_ink(self, stored: StoredInk) -> Picture:
+    def restore_ink(self, stored: JpegImage) -> Picture:
         return np.zeros((stored.height, stored.width, 4), np.uint8)
 
     def restore_source(
-        self, stored: StoredJpeg, offset: tuple[int, int], pixels: Picture
+        self, stored: JpegImage, offset: tuple[int, int], pixels: Picture
     ) -> Picture:
         return pixels
 

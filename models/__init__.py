@@ -2,6 +2,7 @@
 
 from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.ijcn import IJCN, IJCNConfig, IJCNOutput
+from models.restore.layouts import RestoreError
 from models.restore.restorer import Restorer
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "CheckpointError",
     "IJCNConfig",
     "IJCNOutput",
+    "RestoreError",
     "Restorer",
     "load_checkpoint",
     "save_checkpoint",

@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 import torch
 
+from data.jpeg import JpegImage
 from models.dct import BLOCK, scaled_in_ycbcr
-from models.restore.layouts import Picture, StoredJpeg
+from models.restore.layouts import Picture
 
 UNTOUCHED_STEP = 6.0
 """Mean step of the luma table up to which luma is left alone: libjpeg's quality 95 has 5.8."""
@@ -31,7 +32,7 @@ CHROMA_FACTOR = 1.5
 """The same of chroma tables: libjpeg's are that much coarser at the same quality."""
 
 
-def shares_of_change(stored: StoredJpeg) -> tuple[float, ...]:
+def shares_of_change(stored: JpegImage) -> tuple[float, ...]:
     """Which part of the network's change to apply to each component, 0 to 1: by its mean step.
 
     In between the two constants it grows linearly: 0.88 at quality 91, 0.18 at 94.

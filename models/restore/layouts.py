@@ -18,18 +18,17 @@ RGB without colour transform, CMYK and YCCK come here in parts, see models.resto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.jpeg import Component, JpegImage
 from models.dct import BLOCK, dct_basis
-from models.dual_attention import WINDOW
+from models.ijcn import SIZE_MULTIPLE
 
 MCU = 2 * BLOCK
-MULTIPLE = MCU * WINDOW
-"""Sides of what the network takes, in pixels."""
 
 _BASIS = dct_basis().astype(np.float32)
 
@@ -38,45 +37,6 @@ Plane = NDArray[np.float32]
 
 LevelGrid = NDArray[np.int16] | NDArray[np.float32]
 """As stored, or unrounded ones that stand for no file."""
-
-
-class StoredComponent(Protocol):
-    """Levels (rows, cols, 8, 8), table (8, 8) and sampling factors of one component."""
-
-    @property
-    def levels(self) -> LevelGrid: ...
-    @property
-    def table(self) -> NDArray[np.int32]: ...
-    @property
-    def h_sampling(self) -> int: ...
-    @property
-    def v_sampling(self) -> int: ...
-
-
-class StoredJpeg(Protocol):
-    """What the restorer needs to know of a JPEG; data.jpeg.JpegImage is one."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def components(self) -> Sequence[StoredComponent]: ...
-    @property
-    def colors(self) -> str: ...
-    def describe(self) -> str: ...
-    def decoded(self) -> Picture | None:
-        """(H, W, 3) RGB or (H, W) gray as libjpeg decodes it; None if only levels are known."""
-
-
-class StoredInk(StoredJpeg, Protocol):
-    """What is to be known besides of a JPEG of four inks."""
-
-    def decoded_ink(self) -> Picture | None:
-        """(H, W, 4), 255 being full ink; None if only levels are known."""
-
-    def ink_in_rgb(self, ink: Picture) -> Picture:
-        """Such inks as (H, W, 3) RGB."""
 
 
 RESTORED_COLORS = ("gray", "YCbCr", "RGB", "YCCK", "CMYK")
@@ -105,26 +65,26 @@ class NetworkView(NamedTuple):
     chroma_detail: Plane | None
 
 
-def is_colourless(stored: StoredJpeg) -> bool:
+def is_colourless(stored: JpegImage) -> bool:
     """Whether a file holds no colour at all: gray, or YCbCr of which every chroma level is zero."""
     if stored.colors == "YCbCr":
         return not any(component.levels.any() for component in stored.components[1:])
     return stored.colors == "gray"
 
 
-def has_detail(stored: StoredJpeg) -> bool:
+def has_detail(stored: JpegImage) -> bool:
     """Whether a file's chroma has another resolution than half of the picture's."""
     return stored.colors != "gray" and _ratios(stored.components)[1:] != [(2, 2), (2, 2)]
 
 
-def network_view(stored: StoredJpeg) -> NetworkView:
+def network_view(stored: JpegImage) -> NetworkView:
     """Bring a JPEG to the network's form; see the module's table.
 
     Raises:
         UnsupportedLayoutError: neither gray nor YCbCr, nor a part of another JPEG (see
             models.restore.parts).
     """
-    height, width = (n + -n % MULTIPLE for n in (stored.height, stored.width))
+    height, width = (n + -n % SIZE_MULTIPLE for n in (stored.height, stored.width))
     components = stored.components
     if stored.colors == "gray" and len(components) == 1:
         luma = components[0]
@@ -184,7 +144,7 @@ def _mirror_axis(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np
     return source, np.where(mirrored[:, None], alternating, np.int16(1)).astype(np.int16)
 
 
-def _ratios(components: Sequence[StoredComponent]) -> list[tuple[float, float]]:
+def _ratios(components: Sequence[Component]) -> list[tuple[float, float]]:
     """(vertical, horizontal) factor by which each component is smaller than the picture."""
     v_max = max(c.v_sampling for c in components)
     h_max = max(c.h_sampling for c in components)
@@ -192,7 +152,7 @@ def _ratios(components: Sequence[StoredComponent]) -> list[tuple[float, float]]:
 
 
 def _mirrored_luma(
-    y: StoredComponent, cb: StoredComponent, ratio: tuple[float, float], height: int, width: int
+    y: Component, cb: Component, ratio: tuple[float, float], height: int, width: int
 ) -> LevelGrid:
     """Luma blocks, mirrored first to whole MCUs where chroma blocks reach beyond them."""
     levels = y.levels
@@ -202,7 +162,7 @@ def _mirrored_luma(
     return mirror_blocks(mirror_blocks(levels, rows, cols), height // BLOCK, width // BLOCK)
 
 
-def _samples(component: StoredComponent) -> Plane:
+def _samples(component: Component) -> Plane:
     """Decoded samples less 128, not rounded, all that the blocks cover."""
     coefficients = component.levels.astype(np.float32) * component.table.astype(np.float32)
     blocks = _BASIS.T @ coefficients @ _BASIS
@@ -217,9 +177,7 @@ def _levels(plane: Plane, table: NDArray[np.int32]) -> Plane:
     return (_BASIS @ blocks @ _BASIS.T) / table.astype(np.float32)
 
 
-def _enlarged(
-    component: StoredComponent, ratio: tuple[float, float], height: int, width: int
-) -> Plane:
+def _enlarged(component: Component, ratio: tuple[float, float], height: int, width: int) -> Plane:
     """Samples at full resolution: mirrored beyond the blocks, then bilinear, half-pixel centres."""
     plane = _samples(component)
     for axis, (factor, wanted) in enumerate(zip(ratio, (height, width), strict=True)):
@@ -248,7 +206,7 @@ def _fitted(plane: Plane, axis: int, length: int) -> Plane:
 
 
 def _half_and_detail(
-    component: StoredComponent, ratio: tuple[float, float], height: int, width: int
+    component: Component, ratio: tuple[float, float], height: int, width: int
 ) -> tuple[Plane, Plane]:
     """Levels at half resolution, and what full resolution holds beyond them."""
     full = _enlarged(component, ratio, height, width)

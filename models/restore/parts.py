@@ -9,13 +9,12 @@ own: by 0.3 to 1.3 dB.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeGuard
 
 import cv2
 import numpy as np
 
-from models.restore.layouts import Picture, StoredComponent, StoredInk, StoredJpeg, network_view
+from data.jpeg import ColorTransform, Component, JpegImage
+from models.restore.layouts import Picture, network_view
 
 _PARTS = {
     "RGB": (("gray", (0,)), ("gray", (1,)), ("gray", (2,))),
@@ -25,40 +24,22 @@ _PARTS = {
 """What the parts of a JPEG encode, and the components of each."""
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some components of a JPEG as a JPEG of their own.
-
-    pixels: what they decode to, None where that is not known.
-    """
-
-    width: int
-    height: int
-    components: tuple[StoredComponent, ...]
-    colors: str
-    pixels: Picture | None
-
-    def describe(self) -> str:
-        """Size and colours for people."""
-        return f"{self.width}x{self.height} {self.colors}"
-
-    def decoded(self) -> Picture | None:
-        """See :class:`models.restore.layouts.StoredJpeg`."""
-        return self.pixels
+class Part(JpegImage):
+    """Some components of a JPEG as a JPEG of their own; it has no ``data``."""
 
 
-def has_parts(stored: StoredJpeg) -> bool:
+def has_parts(stored: JpegImage) -> bool:
     """Whether a JPEG is to be restored part by part."""
     places = [place for _, part in _PARTS.get(stored.colors, ()) for place in part]
     return bool(places) and len(stored.components) == len(places)
 
 
-def has_ink(stored: StoredJpeg) -> TypeGuard[StoredInk]:
+def has_ink(stored: JpegImage) -> bool:
     """Whether a JPEG holds four inks."""
     return stored.colors in ("CMYK", "YCCK") and has_parts(stored)
 
 
-def parts_of(stored: StoredJpeg) -> list[Part]:
+def parts_of(stored: JpegImage) -> list[Part]:
     """The parts of a JPEG; those whose components are all subsampled are smaller than the file."""
     decoded = _as_libjpeg(stored)
     parts = []
@@ -68,11 +49,12 @@ def parts_of(stored: StoredJpeg) -> list[Part]:
         pixels = None
         if decoded is not None and decoded.shape[:2] == (height, width):
             pixels = decoded[:, :, places[0]] if colors == "gray" else 255 - decoded[:, :, :3]
-        parts.append(Part(width, height, components, colors, pixels))
+        transform = ColorTransform(colors)
+        parts.append(Part(width, height, components, transform, pixels=pixels))
     return parts
 
 
-def require_path(stored: StoredJpeg) -> None:
+def require_path(stored: JpegImage) -> None:
     """See that the network has a path for a JPEG, without restoring it.
 
     Raises:
@@ -82,7 +64,7 @@ def require_path(stored: StoredJpeg) -> None:
         network_view(part)
 
 
-def joined(stored: StoredJpeg, pictures: Iterable[Picture]) -> Picture:
+def joined(stored: JpegImage, pictures: Iterable[Picture]) -> Picture:
     """Of pictures of :func:`parts_of`: RGB (H, W, 3), or the inks (H, W, 4), 255 being full."""
     size = stored.width, stored.height
     planes = []
@@ -93,7 +75,7 @@ def joined(stored: StoredJpeg, pictures: Iterable[Picture]) -> Picture:
     return np.asarray(255 - whole if has_ink(stored) else whole, np.uint8)
 
 
-def _as_libjpeg(stored: StoredJpeg) -> Picture | None:
+def _as_libjpeg(stored: JpegImage) -> Picture | None:
     """RGB, or CMYK as libjpeg has it: 255 less ink, and for YCCK 255 less the RGB of its YCbCr."""
     if not has_ink(stored):
         return stored.decoded()
@@ -101,7 +83,7 @@ def _as_libjpeg(stored: StoredJpeg) -> Picture | None:
     return None if ink is None else np.asarray(255 - ink, np.uint8)
 
 
-def _size(stored: StoredJpeg, components: Sequence[StoredComponent]) -> tuple[int, int]:
+def _size(stored: JpegImage, components: Sequence[Component]) -> tuple[int, int]:
     """(rows, columns) of samples that a part has: T.81 A.1.1."""
     v = max(c.v_sampling for c in components) / max(c.v_sampling for c in stored.components)
     h = max(c.h_sampling for c in components) / max(c.h_sampling for c in stored.components)

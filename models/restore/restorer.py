@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.jpeg import JpegImage, read_jpeg
+from data.jpeg_markers import is_jpeg
+from data.pixels import pixels_as_jpeg
 from models.dct import luma_of
 from models.dual_attention import WINDOW
-from models.ijcn import IJCN, Known, Stage
+from models.ijcn import IJCN, SIZE_MULTIPLE, Known, Stage
 from models.int8 import cpu_knows, in_int8, why_not_int8
 from models.logm import Levels
 from models.restore.fidelity import blended, exact_kept, shares_of_change
 from models.restore.layouts import (
-    MULTIPLE,
     RESTORED_COLORS,
     Picture,
     RestoreError,
-    StoredInk,
-    StoredJpeg,
     has_detail,
     is_colourless,
     network_view,
@@ -39,7 +39,10 @@ from models.restore.tiling import (
     largest_side,
     tiles,
 )
+from utils.image_io import read_image_bytes
 from utils.memory import available_memory, keep_freed_memory
+from utils.metadata import read_metadata
+from utils.picture_files import turned
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Ensemble = Literal[1, 2, 4]
@@ -88,7 +91,7 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, precision if half else torch.bfloat16, enabled=half)
 
 
-def network_input(stored: StoredJpeg) -> NetworkInput:
+def network_input(stored: JpegImage) -> NetworkInput:
     """A batch of one as :meth:`IJCN.forward` takes it.
 
     Raises:
@@ -184,7 +187,7 @@ class Restorer:
         if compile:
             self._compile()
 
-    def restore(self, stored: StoredJpeg) -> Picture:
+    def restore(self, stored: JpegImage) -> Picture:
         """Restored picture, of the size the JPEG states: uint8, RGB (H, W, 3) or gray (H, W).
 
         Raises:
@@ -195,7 +198,7 @@ class Restorer:
             return self.decoded(stored)
         return self._weaker(self._whole(stored), stored)
 
-    def restore_ink(self, stored: StoredInk) -> Picture:
+    def restore_ink(self, stored: JpegImage) -> Picture:
         """The inks of a CMYK or YCCK JPEG, restored: uint8 (H, W, 4), 255 being full ink.
 
         Raises:
@@ -215,22 +218,22 @@ class Restorer:
         floats = str(self.precision).removeprefix("torch.")
         return f"int8 and {floats}" if self.int8 else floats
 
-    def leaves(self, stored: StoredJpeg) -> bool:
+    def leaves(self, stored: JpegImage) -> bool:
         """Whether a file is left as libjpeg decodes it: it is that fine, or strength is 0."""
         return self.strength == 0 or max(self._shares(stored)) == 0
 
-    def _weaker(self, whole: Picture, stored: StoredJpeg) -> Picture:
+    def _weaker(self, whole: Picture, stored: JpegImage) -> Picture:
         """The answer at this strength, of that at strength 1."""
         if self.strength == 1:
             return whole
         return blended(whole, self.decoded(stored), (self.strength,), stored.colors)
 
-    def decoded(self, stored: StoredJpeg) -> Picture:
+    def decoded(self, stored: JpegImage) -> Picture:
         """The picture without restoration, of the shape that :meth:`restore` gives."""
         decoded = stored.decoded()
         return self._plain(stored) if decoded is None else decoded.copy()
 
-    def _whole(self, stored: StoredJpeg) -> Picture:
+    def _whole(self, stored: JpegImage) -> Picture:
         """The answer at strength 1."""
         shares = self._shares(stored)
         if max(shares) == 0:
@@ -242,7 +245,7 @@ class Restorer:
             return restored
         return blended(restored, self.decoded(stored), shares, stored.colors)
 
-    def _plain(self, stored: StoredJpeg) -> Picture:
+    def _plain(self, stored: JpegImage) -> Picture:
         """What levels show that stand for no file."""
         if has_parts(stored):
             return self._in_parts(stored, self._plain)
@@ -256,12 +259,12 @@ class Restorer:
         pixels = _pixels(image, whole, is_colourless(stored), ndim)
         return pixels[: stored.height, : stored.width]
 
-    def _in_parts(self, stored: StoredJpeg, restore: Callable[[StoredJpeg], Picture]) -> Picture:
+    def _in_parts(self, stored: JpegImage, restore: Callable[[JpegImage], Picture]) -> Picture:
         """RGB of a JPEG whose parts are restored one by one."""
         picture = joined(stored, map(restore, parts_of(stored)))
         return stored.ink_in_rgb(picture) if has_ink(stored) else picture
 
-    def _shares(self, stored: StoredJpeg) -> tuple[float, ...]:
+    def _shares(self, stored: JpegImage) -> tuple[float, ...]:
         """Which part of the network's change to apply to each component."""
         if not self.leave_fine or stored.colors not in RESTORED_COLORS:
             return (1.0,)
@@ -270,7 +273,7 @@ class Restorer:
         no_file = min(shares) < 1 and not isinstance(stored, Part) and stored.decoded() is None
         return (1.0,) if no_file else shares
 
-    def _restored(self, stored: StoredJpeg) -> Picture:
+    def _restored(self, stored: JpegImage) -> Picture:
         """The network's answer, in tiles as small as the memory calls for."""
         side = self._tile_side(stored)
         while True:
@@ -303,13 +306,6 @@ class Restorer:
 
     def restore_bytes(self, data: bytes, name: str = "these bytes") -> Picture:
         """:meth:`restore_file` for the bytes of a file; ``name`` stands for it in errors."""
-        # Reading files is the data package's business; the network itself needs none of it.
-        from data.jpeg import read_jpeg
-        from data.jpeg_markers import is_jpeg
-        from utils.image_io import read_image_bytes
-        from utils.metadata import read_metadata
-        from utils.picture_files import turned
-
         if is_jpeg(data):
             restored = self.restore(read_jpeg(data))
         else:
@@ -323,13 +319,11 @@ class Restorer:
         were, for those that were resized or saved again since. See
         :func:`data.pixels.pixels_as_jpeg`.
         """
-        from data.pixels import pixels_as_jpeg
-
         source = pixels_as_jpeg(pixels, assume_quality)
         return self.restore_source(source.stored, source.offset, pixels)
 
     def restore_source(
-        self, stored: StoredJpeg, offset: tuple[int, int], pixels: Picture
+        self, stored: JpegImage, offset: tuple[int, int], pixels: Picture
     ) -> Picture:
         """Pixels, of which ``stored`` is the JPEG, in which they begin at ``offset`` (rows, cols).
 
@@ -342,7 +336,7 @@ class Restorer:
         restored = restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
         return blended(restored, pixels, (self.strength,), stored.colors)
 
-    def restore_batch(self, many: Sequence[StoredJpeg]) -> list[Picture]:
+    def restore_batch(self, many: Sequence[JpegImage]) -> list[Picture]:
         """:meth:`restore` for several JPEGs; those of equal size go through the network together.
 
         That fills a GPU with small pictures. A CPU, which one picture keeps busy, takes them one by
@@ -364,13 +358,13 @@ class Restorer:
                 results |= zip(batch, self._together([many[i] for i in batch]), strict=True)
         return [self._weaker(results[i], stored) for i, stored in enumerate(many)]
 
-    def restore_in_tiles(self, stored: StoredJpeg, side: int) -> Picture:
+    def restore_in_tiles(self, stored: JpegImage, side: int) -> Picture:
         """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
         if has_parts(stored):
             return self._in_parts(stored, lambda part: self.restore_in_tiles(part, side))
         return self._in_tiles(network_input(stored), [stored], side)[0]
 
-    def _together(self, many: list[StoredJpeg]) -> list[Picture]:
+    def _together(self, many: list[JpegImage]) -> list[Picture]:
         """The answers at strength 1; of several that all have, or lack, a chroma detail."""
         if len(many) == 1:
             return [self._whole(many[0])]
@@ -387,7 +381,7 @@ class Restorer:
         return [self._restored(stored) for stored in many]
 
     def _in_tiles(
-        self, inputs: NetworkInput, many: Sequence[StoredJpeg], side: int
+        self, inputs: NetworkInput, many: Sequence[JpegImage], side: int
     ) -> list[Picture]:
         """Pictures of one size, which ``inputs`` holds, in tiles of at most ``side`` pixels."""
         height, width = _sides(inputs)
@@ -483,7 +477,7 @@ class Restorer:
         each = backbone_bytes_per_pixel(self.model.config, self.precision.itemsize)
         return each * _GAPS if self._keeps_memory else each
 
-    def _tile_side(self, stored: StoredJpeg) -> int:
+    def _tile_side(self, stored: JpegImage) -> int:
         height, width = _padded_sides(stored)
         return largest_side(
             height, width, self.around, self._bytes_per_pixel(), self._budget(height * width)
@@ -493,7 +487,7 @@ class Restorer:
         """GiB that the backbone's work on the smallest tile takes, whatever is allowed."""
         return self._bytes_per_pixel() * (MIN_SIDE + 2 * self.around) ** 2 / 2**30
 
-    def _batch_size(self, stored: StoredJpeg) -> int:
+    def _batch_size(self, stored: JpegImage) -> int:
         pixels = math.prod(_padded_sides(stored))
         each = self._bytes_per_pixel() + _WHOLE_BYTES_PER_PIXEL
         return max(1, min(_LARGEST_BATCH, int(self._budget(0) / (each * pixels))))
@@ -518,9 +512,12 @@ def _sides(inputs: NetworkInput) -> tuple[int, int]:
     return 8 * inputs.y_coef.shape[2], 8 * inputs.y_coef.shape[3]
 
 
-def _padded_sides(stored: StoredJpeg) -> tuple[int, int]:
+def _padded_sides(stored: JpegImage) -> tuple[int, int]:
     """Height and width of what the network sees."""
-    return stored.height + -stored.height % MULTIPLE, stored.width + -stored.width % MULTIPLE
+    return (
+        stored.height + -stored.height % SIZE_MULTIPLE,
+        stored.width + -stored.width % SIZE_MULTIPLE,
+    )
 
 
 _MIRRORS: tuple[tuple[int, ...], ...] = ((), (2, 3), (3,), (2,))

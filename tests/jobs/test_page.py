@@ -263,7 +263,7 @@ def test_numbers_out_of_range_are_refused(typed: str, capsys: pytest.CaptureFixt
         main([typed])
     name, _, value = typed.partition("=")
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"error: {name}: a number ")
+    assert error.startswith(f"error: {name}: expected a number ")
     assert f"got {value!r}" in error
 
 
