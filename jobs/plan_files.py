@@ -6,6 +6,7 @@ import glob
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from options.schema import OptionsError
@@ -76,11 +77,12 @@ def plan_files(
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
     results = None if suffix else output
     found: dict[Path, tuple[Path, Path]] = {}
+    resolved = cache(Path.resolve)
     for given in inputs:
         for path in _expanded(given, plan):
             for file, folder in _files_of(path, results, suffixes, plan):
                 # However it is spelt; a link to a file is another picture, with its own name.
-                found.setdefault(file.parent.resolve() / file.name, (file, folder))
+                found.setdefault(resolved(file.parent) / file.name, (file, folder))
     if one_file:
         if len(found) + len(plan.problems) > 1:
             raise OptionsError(
