@@ -178,7 +178,7 @@ def run_evaluation(
                 "parameters": networks[0].parameters,
                 **machine,
                 **facts,
-                **_cost(evaluation, networks),
+                **_cost(evaluation, networks, restorers.arithmetic),
             },
         )
         write_run_file(output / "run.yml", run)
@@ -323,7 +323,9 @@ def tell_left_out(evaluation: Evaluation) -> None:
         print(f"not scored: {line}", file=sys.stderr)
 
 
-def _cost(evaluation: Evaluation, networks: Sequence[Network]) -> dict[str, object]:
+def _cost(
+    evaluation: Evaluation, networks: Sequence[Network], arithmetic: Mapping[Path, str]
+) -> dict[str, object]:
     methods = []
     for network in networks:
         cost = evaluation.costs.get(network.name, Cost())
@@ -333,6 +335,7 @@ def _cost(evaluation: Evaluation, networks: Sequence[Network]) -> dict[str, obje
                 "checkpoint": str(network.path),
                 "sha256": network.sha256,
                 "parameters": network.parameters,
+                "precision": arithmetic[network.path],
                 "restore_seconds_per_image": round(cost.seconds / max(1, cost.images), 3),
                 "restore_seconds_per_megapixel": round(cost.seconds / max(1, cost.pixels) * 1e6, 3),
             }

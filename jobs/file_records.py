@@ -69,10 +69,10 @@ def write_records(
     run_file = options.output / "run.yml"
     has_folder = options.suffix is None and str(options.output) != "-" and not options.is_one_file
     # A run that found all done says nothing of how the results were made.
-    done = run_file.exists() and all(result.status == "skipped" for result in results)
+    done = all(result.status == "skipped" for result in results)
     steps = [
         (True, lambda: write_json(results, options.json_report)),
-        (has_folder and not done, lambda: write_run_file(run_file, run)),
+        (has_folder and not (done and run_file.exists()), lambda: write_run_file(run_file, run)),
         (options.report, report),
     ]
     complete = True
@@ -80,7 +80,7 @@ def write_records(
         try:
             if wanted:
                 step()
-        except ImageError as error:
+        except (ImageError, OSError) as error:  # the latter of stdout
             print(f"error: {error}", file=sys.stderr)
             complete = False
     return complete

@@ -38,14 +38,14 @@ Place = tuple[str, str, str]
 class Finished(NamedTuple):
     """A finished run: where it lies, its figures, its weights, how it was measured.
 
-    how: what of that decides on a network's answers.
+    how: what of that decides on the answers of each network.
     """
 
     label: str
     results: list[ImageResult]
     weights: dict[str, Weights]
     protocol: str
-    how: tuple[object, ...]
+    how: Mapping[str, tuple[object, ...]]
 
 
 def join_parser() -> Parser:
@@ -109,7 +109,14 @@ def _read(folder: Path, label: str) -> Finished:
     run = read_run_file(folder / "run.yml")
     protocol = str(run.get("protocol") or "Protocol: not stated by this run.")
     options = run.get("options") or {}
-    how = run.get("precision"), options.get("ensemble"), options.get("leave_fine")
+    how: dict[str, tuple[object, ...]] = {
+        method["name"]: (
+            method.get("precision", run.get("precision")),  # older runs have one for all
+            options.get("ensemble"),
+            options.get("leave_fine"),
+        )
+        for method in run.get("methods") or ()
+    }
     return Finished(label, results, weights, protocol, how)
 
 
@@ -143,7 +150,7 @@ def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResu
     (first, rows), *others = parts
     return all(
         run.weights.get(method) == first.weights.get(method)
-        and (method not in run.weights or run.how == first.how)
+        and run.how.get(method) == first.how.get(method)
         and all(
             math.isclose(x, y, rel_tol=0, abs_tol=EQUAL)
             for place in rows.keys() & more.keys()

@@ -162,7 +162,8 @@ def _files_of(
         plan.passed_over[path] = others
         plan.made_here[path] = sorted(made)
     elif made and len(plan.problems) == before:
-        plan.refuse(path, "only results of this program are in this folder; name them one by one")
+        more = "; --set all_pictures=true takes PNG... too" if others else ", which may be named"
+        plan.refuse(path, f"its {len(made)} pictures were made by this program{more}")
     elif len(plan.problems) == before:
         more = "" if suffixes != JPEG_SUFFIXES else "; --set all_pictures=true takes PNG... too"
         plan.refuse(path, f"no picture in this folder (looked for {', '.join(suffixes)}{more})")

@@ -6,7 +6,8 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -129,6 +130,30 @@ def read_options(schema: type[AnyOptions], args: argparse.Namespace) -> AnyOptio
     return load_options(schema, from_project(args.opt), *given_options(schema, args))
 
 
+class StdoutError(OSError):
+    """Whoever read stdout has gone, or its disk is full."""
+
+
+class _Stdout(io.TextIOWrapper):
+    """Stdout whose failures are told from those of other files."""
+
+    def write(self, text: str) -> int:
+        with _as_stdout_error():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _as_stdout_error():
+            super().flush()
+
+
+@contextmanager
+def _as_stdout_error() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StdoutError(f"stdout: {error.strerror or error}") from error
+
+
 def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:
     """Exit code of ``body``; expected errors become one line on stderr, never a traceback.
 
@@ -139,8 +164,10 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
     for name in ("stdout", "stderr"):  # closed by whoever started this: nobody is to be told
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be anything
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
+        # File names may be anything.
+        sys.stdout = _Stdout(sys.stdout.detach(), encoding, "backslashreplace", None, by_line)
     world = world_from_environment()
     try:
         code = body()
@@ -157,13 +184,10 @@ def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...
             raise
         print(f"error: process {world.rank} lost another one, which failed", file=sys.stderr)
         return EXIT_FAILED_IMAGES
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        # Of writing to stdout, mostly: whoever read it has gone, or its disk is full.
+    except StdoutError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's last flush fails no more
-        if not isinstance(error, BrokenPipeError):
-            print(f"error: stdout: {error.strerror or error}", file=sys.stderr)
+        if not isinstance(error.__cause__, BrokenPipeError):
+            print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED_IMAGES
     except KeyboardInterrupt:
         print("stopped before the end", file=sys.stderr)

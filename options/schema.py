@@ -222,7 +222,7 @@ class RealTestOptions(InferenceOptions):
     @property
     def is_one_file(self) -> bool:
         """Whether ``output`` is a picture file's name instead of a folder's."""
-        named = self.output.suffix.lower() in FORMATS and not self.output.is_dir()
+        named = self.output.suffix.lower() in FORMATS and not os.path.isdir(self.output)
         return named and self.suffix is None
 
     @property

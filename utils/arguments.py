@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -38,8 +39,15 @@ class Parser(argparse.ArgumentParser):
 def printable(text: object) -> str:
     """A text in one line that changes no terminal: control characters of file names as escapes."""
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text)
+        each.encode("unicode_escape").decode()
+        if unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _BIDI
+        else each
+        for each in str(text)
     )
+
+
+_BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the order of what follows."""
 
 
 def between(kind: Callable[[str], float], least: float, most: float = float("inf")) -> Any:
@@ -49,8 +57,9 @@ def between(kind: Callable[[str], float], least: float, most: float = float("inf
         with suppress(ValueError):
             if least <= (value := kind(text)) <= most and value != float("inf"):
                 return value
-        at_most = "" if most == float("inf") else f"{most:,}"
-        raise argparse.ArgumentTypeError(f"expected a number in {least}..{at_most}, got {text!r}")
+        what = "a whole number" if kind is int else "a number"
+        at_most = "" if most == float("inf") else most
+        raise argparse.ArgumentTypeError(f"expected {what} in {least}..{at_most}, got {text!r}")
 
     return read
 

@@ -48,16 +48,23 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     """:func:`read_image` for the bytes of a file; ``name`` is for messages."""
     if not data:
         raise ImageError(f"{name}: empty file; give a whole image")
+    if data[:4] == b"MM\0+":
+        raise ImageError(f"{name}: a big-endian BigTIFF is not read; save it as a plain TIFF")
     tags = tiff_tags(data) if data[:4] in TIFF_SIGNATURES else {}
-    (samples, *_), (planes, *_), bits = (tag_numbers(tags, tag, 1) for tag in (277, 284, 258))
-    if planes == 2 and samples > 1 and (max(bits) > 8 or samples == 2):
+    numbers = (tag_numbers(tags, *each) for each in ((277, 1), (284, 1), (322, 0), (274, 1)))
+    samples, planes, tiled, turned = (each[0] for each in numbers)
+    bits = max(tag_numbers(tags, 258, 1))
+    if planes == 2 and samples > 1 and (bits > 8 or samples == 2):
         raise ImageError(
-            f"{name}: a TIFF of {samples} separate planes of {max(bits)} bits is not read; save it "
+            f"{name}: a TIFF of {samples} separate planes of {bits} bits is not read; save it "
             "with interleaved samples, or 8 bits"
         )
-    straight = _by_pillow(data, tags)
+    misread = bool(tiled) and (turned > 1 or samples == 2)  # by OpenCV
+    straight = _by_pillow(data, tags, misread)
     if straight is not None:
         return straight
+    if misread:
+        raise ImageError(f"{name}: a tiled TIFF of this kind is not read; save it in strips")
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -80,16 +87,22 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     return np.ascontiguousarray(pixels[:, :, 2::-1], dtype=np.uint8)
 
 
-def _by_pillow(data: bytes, tags: Mapping[int, Any]) -> NDArray[np.uint8] | None:
+_PNM = re.compile(rb"P[2356]" + rb"\s(?:\s|#[^\n]*\n)*(\d+)" * 3)
+"""The header of a PGM or PPM: width, height, and the number that stands for white."""
+
+
+def _by_pillow(data: bytes, tags: Mapping[int, Any], misread: bool) -> NDArray[np.uint8] | None:
     """Pixels of files that OpenCV would show otherwise: TIFFs with transparency, which it darkens
-    by that, PNMs whose white is neither 255 nor 65535, BMPs of 16 bits. None of others."""
-    pnm = re.match(rb"P[1-6]\s", data)
+    by that, or ``misread``; PNMs whose white is neither 255 nor 65535; BMPs of 16 bits. None of
+    others, and where Pillow cannot read them."""
+    pnm = _PNM.match(data)
+    dim = pnm and pnm[3] not in (b"255", b"65535")
     deep_bmp = data[:2] == b"BM" and int.from_bytes(data[28:30], "little") == 16
-    if not (tags or pnm or deep_bmp):
+    if not (tags or dim or deep_bmp):
         return None
     try:
         with opened(data) as image:
-            if tags and image.mode not in ("RGBA", "LA"):
+            if tags and not misread and image.mode not in ("RGBA", "LA"):
                 return None
             if image.mode == "RGBA":
                 return np.asarray(image)[:, :, :3].copy()

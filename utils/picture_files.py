@@ -35,7 +35,8 @@ def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
     """
     alpha: NDArray[np.uint8] | None = None
     notes: list[str] = []
-    bits, has_alpha, keyed = 8, False, False  # as far as PNG and TIFF say: Pillow's modes hide it
+    # As far as PNG and TIFF say: Pillow's modes hide it.
+    bits, kind, has_alpha, keyed = 8, -1, False, False
     if data.startswith(png.SIGNATURE):
         data = png.without_texts(data)
         # IHDR: signature 8, length 4, type 4, width 4, height 4, bit depth, colour type
@@ -55,14 +56,20 @@ def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
             notes.append(f"only the first of {frames} frames")
         if image.mode == "CMYK":
             notes.append("CMYK became RGB through plain arithmetic")
-        if keyed and bits == 16:  # one colour of 16 bits is transparent, which Pillow compares in 8
-            if image.mode != "RGB":
-                alpha = np.where(np.asarray(image) == image.info["transparency"], 0, 255)
+        if keyed and kind == 0 and bits in _KEY_SCALES:  # Pillow scales samples, but not the key
+            key = image.info["transparency"] * _KEY_SCALES[bits]
+            alpha = np.where(np.asarray(image) == key, 0, 255)
+        elif keyed and bits == 16:
+            pass  # Pillow compares 8 bits of a colour of 16
         elif image.has_transparency_data:
             alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
     if has_alpha and alpha is None:
         notes.append("its transparency cannot be read and was left out")
     return None if alpha is None or alpha.min() == 255 else alpha.astype(np.uint8), notes
+
+
+_KEY_SCALES = {2: 85, 4: 17, 16: 1}
+"""By which Pillow multiplies gray samples of so many bits."""
 
 
 def turned(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

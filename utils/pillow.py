@@ -15,8 +15,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 Image.MAX_IMAGE_PIXELS = None
 
 
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""The first four bytes of TIFFs; with a plus sign, of BigTIFFs."""
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0")
+"""The first four bytes of TIFFs; with a plus sign, of BigTIFFs. (Pillow misreads b"MM\\0+".)"""
 
 
 def tiff_tags(data: bytes) -> dict[int, Any]:

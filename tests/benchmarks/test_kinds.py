@@ -77,9 +77,9 @@ def test_the_command_prints_a_line_for_each_group(tmp_path: Path) -> None:
         (kinds.main, "--groups nothing", "no group nothing; there are found tables"),
         (kinds.main, "--side 10", "--side at 64"),
         (kinds.main, "--testset nowhere", "test set nowhere not found"),
-        (layouts.main, "--qualities 0", "--qualities: expected a number in 1..100"),
+        (layouts.main, "--qualities 0", "--qualities: expected a whole number in 1..100"),
         (speed.main, "--size 0x8", "--size 0x8: expected WIDTHxHEIGHT"),
-        (resized.main, "--first 101", "--first: expected a number in 1..100"),
+        (resized.main, "--first 101", "--first: expected a whole number in 1..100"),
     ],
 )
 def test_bad_arguments_are_one_line(

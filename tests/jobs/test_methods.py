@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from data.degradation import SingleJpeg
 from jobs import tables
@@ -276,6 +277,16 @@ def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None
     text = capsys.readouterr().out
     assert "| A [first]" in text
     assert "| A [second]" in text
+    # What another network of the run computes in does not matter.
+    two = ("--checkpoint", "A=one.safetensors", "B=two.safetensors", "--set", "qualities=[70]")
+    assert run(desk, *two, output="both").returncode == 0
+    path = desk / "both" / "run.yml"
+    record = yaml.safe_load(path.read_text())
+    record["methods"][1]["precision"] = "int8"
+    path.write_text(yaml.safe_dump({**record, "precision": "bfloat16 or int8"}))
+    capsys.readouterr()
+    assert tables.main(["join", "first", "both"]) == 0
+    assert "| A [first]" not in capsys.readouterr().out
     # The same weights over two views are another row, whichever settings were measured.
     other = ("--checkpoint", "A=one.safetensors", "--ensemble", "2")
     assert run(desk, *other, "--set", "qualities=[70]", output="other").returncode == 0

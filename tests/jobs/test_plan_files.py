@@ -124,8 +124,14 @@ def test_what_this_program_made_is_not_taken_from_folders(kind: Format) -> None:
     assert plan.hints == ["in: 1 results of this program not taken; name one to restore it"]
     assert _targets(f"in/a_clean.compare.{kind}") == {"out/a_clean.compare.png"}
     os.remove(f"in/a.{kind}")
-    with pytest.raises(OptionsError, match="only results of this program"):
+    with pytest.raises(OptionsError, match="its 1 pictures were made by this program"):
         _plan("in", all_pictures=True)
+
+
+def test_a_pipe_in_a_folder_is_left_to_whoever_reads_it() -> None:
+    _make("in/a.jpg")
+    os.mkfifo("in/b.jpg")
+    assert _targets("in") == {"out/a.png", "out/b.png"}
 
 
 def test_one_picture_may_have_a_file_for_its_result() -> None:

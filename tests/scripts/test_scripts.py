@@ -268,6 +268,9 @@ def test_real_writes_one_file_of_the_format_its_name_says(tmp_path: Path, checkp
         assert words in done.stdout
     assert [path.name for path in place.parent.iterdir()] == ["clean.tif"]
     assert place.read_bytes()[:2] == b"II"
+    too_long = run_script(*given, "--output", tmp_path / f"{'n' * 300}.png")
+    assert too_long.returncode == 1
+    assert "a.jpg: File name too long; give another file or --output" in too_long.stderr
     for more in (["--format", "jpg"], ["--report"]):
         assert str(place) in error_line(run_script(*given, "--output", place, *more))
 

@@ -58,6 +58,8 @@ ALPHA = photograph(20, 33, seed=1)[:, :, 0]
 RGBA, GRAY_ALPHA, PLANES = np.dstack((RGB, ALPHA)), np.dstack((GRAY, ALPHA)), RGB.transpose(2, 0, 1)
 IN_PLANES = {"planarconfig": "separate"}
 SEEN_THROUGH = {"extrasamples": ["unassalpha"]}
+TILES, TURNED = {"tile": (16, 16)}, {"extratags": [(274, 3, 1, 6, True)], "metadata": None}
+DEEP_GRAY_ALPHA = GRAY_ALPHA * np.uint16(257)
 
 TIFFS: dict[str, tuple[np.ndarray, str, dict[str, Any], np.ndarray | None, bool]] = {
     # samples, what they are, how they are stored; what is read (None: refused), with transparency?
@@ -67,7 +69,11 @@ TIFFS: dict[str, tuple[np.ndarray, str, dict[str, Any], np.ndarray | None, bool]
     "0 is white, 16 bits": (~(GRAY * np.uint16(257)), "miniswhite", {}, GRAY, False),
     "BigTIFF": (RGBA, "rgb", {"bigtiff": True, **SEEN_THROUGH}, RGB, True),
     "gray": (GRAY_ALPHA, "minisblack", SEEN_THROUGH, GRAY, True),
-    "gray, 16 bits": (GRAY_ALPHA * np.uint16(257), "minisblack", SEEN_THROUGH, GRAY, False),
+    "gray, 16 bits": (DEEP_GRAY_ALPHA, "minisblack", SEEN_THROUGH, GRAY, False),
+    "BigTIFF, big-endian": (GRAY, "minisblack", {"bigtiff": True, "byteorder": ">"}, None, False),
+    "tiles, turned": (GRAY, "minisblack", TILES | TURNED, np.rot90(GRAY, -1), False),
+    "tiles, gray": (GRAY_ALPHA, "minisblack", TILES | SEEN_THROUGH, GRAY, True),
+    "tiles, gray, 16 bits": (DEEP_GRAY_ALPHA, "minisblack", TILES | SEEN_THROUGH, None, False),
     "gray, planes": (np.stack((GRAY, ALPHA)), "minisblack", SEEN_THROUGH | IN_PLANES, None, False),
 }
 
@@ -79,7 +85,7 @@ def test_tiffs_of_every_kind_are_read_rightly_or_refused(name: str) -> None:
     tifffile.imwrite(buffer, samples, photometric=colours, **how)
     data = buffer.getvalue()
     if expected is None:
-        with pytest.raises(ImageError, match=r"separate planes of \d+ bits is not read; save it"):
+        with pytest.raises(ImageError, match=r"TIFF .*is not read; save it"):
             read_image_bytes(data)
         return
     np.testing.assert_array_equal(read_image_bytes(data), expected)
@@ -94,12 +100,12 @@ def test_white_is_white_whatever_number_stands_for_it() -> None:
     header = struct.pack("<2sLHHL", b"BM", 138, 0, 0, 70) + struct.pack(
         "<LllHHLLllLLLLLL", 56, 4, 4, 1, 16, 3, 32, 0, 0, 0, 0, 0xF800, 0x07E0, 0x001F, 0
     )
-    ten_bits = struct.pack(">12H", *[1023] * 12)
-    for data in (
-        header + b"\xff" * 32,
-        b"P6 2 2 1023\n" + ten_bits,
-        b"P2 2 2 100\n100 100 100 100\n",
-    ):
+    pnms = (
+        b"P6 2 2 1023\n" + struct.pack(">12H", *[1023] * 12),
+        b"P6 2 2 65535\n" + b"\xff" * 24,
+        b"P2 # by hand\n2 2\n# white is\n100\n100 100 100 100\n",
+    )
+    for data in (header + b"\xff" * 32, *pnms):
         assert read_image_bytes(data).min() == 255
 
 
@@ -123,6 +129,23 @@ def test_transparency_of_pngs_that_pillow_would_not_open_or_understand() -> None
     np.testing.assert_array_equal(alpha, np.where(GRAY[0, 0] == GRAY, 0, 255))
     for end in range(8, 60):
         read_extras(data[:end])
+        picture_size(data[:end])
+    assert picture_size(png.SIGNATURE + png.chunk(b"IHDR", bytes(4))) is None
+
+
+@pytest.mark.parametrize(("bits", "key"), [(2, 1), (4, 5)])
+def test_transparency_of_pngs_of_few_grays(bits: int, key: int) -> None:
+    width = 8 // bits
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, 3, bits, 0, 0, 0, 0),
+        b"tRNS": struct.pack(">H", key),
+        b"IDAT": zlib.compress(b"\0\x00\0\xff\0\x55"),  # rows of one byte, not filtered
+        b"IEND": b"",
+    }
+    data = png.SIGNATURE + b"".join(png.chunk(*each) for each in parts.items())
+    alpha, _ = read_extras(data)
+    assert alpha is not None
+    assert alpha.tolist() == [[255] * width, [255] * width, [0] * width]
 
 
 def test_heic_is_called_by_its_name() -> None:

@@ -47,6 +47,8 @@ def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
 def has_origin(path: Path) -> bool:
     """Whether this program made a file; of most files only the beginning is read."""
     try:
+        if not path.is_file():  # a pipe would never end
+            return False
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return origin_of(data) is not None
     except (OSError, ValueError):  # unreadable, empty

@@ -167,14 +167,17 @@ def chunks(data: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
 
 def without_texts(data: bytes) -> bytes:
     """A PNG that Pillow opens however long its texts and its profile are."""
-    kept = (each for each in chunks(data) if each[0] not in (*_TEXTS, b"iCCP", b"eXIf"))
+    left_out = (*_TEXTS, b"iCCP")
+    if not any(kind in left_out for kind, _ in chunks(data)):
+        return data
+    kept = (each for each in chunks(data) if each[0] not in left_out)
     return SIGNATURE + b"".join(chunk(kind, payload) for kind, payload in kept)
 
 
 def size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a PNG by its header, None where that is not whole."""
-    first = next(chunks(data), (b"", b""))
-    return struct.unpack(">II", first[1][:8]) if first[0] == b"IHDR" else None
+    kind, payload = next(chunks(data), (b"", b""))
+    return struct.unpack(">II", payload[:8]) if kind == b"IHDR" and len(payload) >= 8 else None
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:

@@ -42,13 +42,14 @@ def orientation(packet: bytes) -> int:
 def upright(packet: bytes, rows_to_columns: bool) -> bytes:
     """The packet with tiff:Orientation set to 1, of the same length.
 
-    rows_to_columns: the picture is turned so; then widths and heights change places.
+    rows_to_columns: the picture is turned so; then its width and height change places, where they
+    are stated once (more are those of other pictures).
     """
     packet = _replaced(packet, _TIFF, b"Orientation", b"[1-8]", b"1")
     for namespace, *names in _SIDES if rows_to_columns else ():
-        found = [next(_values(packet, namespace, name, rb"\d+"), None) for name in names]
-        one, other = sorted((each for each in found if each), key=re.Match.start) or (None, None)
-        if one and other:
+        widths, heights = ([*_values(packet, namespace, name, rb"\d+")] for name in names)
+        if len(widths) == len(heights) == 1:
+            one, other = sorted((*widths, *heights), key=re.Match.start)
             between = packet[one.end(2) : other.start(2)]
             packet = packet[: one.start(2)] + other[2] + between + one[2] + packet[other.end(2) :]
     return packet

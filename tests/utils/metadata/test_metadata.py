@@ -135,6 +135,10 @@ def test_stated_sides_are_those_of_the_turned_picture(orientation: int) -> None:
     assert (tags[0x0100], tags[0x0101]) == ((50, 70) if turned else (70, 50))
     assert (b'tiff:ImageWidth="50" tiff:ImageLength="70"' in found.xmp) == turned
     assert (b'e:PixelYDimension="700" e:PixelXDimension="5"' in found.xmp) == turned
+    # One side alone, or those of several pictures, stay as they are.
+    for stated in ('tiff:ImageWidth="70"', f"{sides} {sides}"):
+        packet = (made.PACKET % stated).encode()
+        assert xmp.upright(packet, turned) == packet
 
 
 def test_a_motion_photo_without_its_film_says_so() -> None:
