@@ -92,6 +92,8 @@ def main() -> int:
         if args.input and args.testsets:
             raise OptionsError("give --input or --testsets, not both")
         options = read_options(RealTestOptions, args)
+        if args.format not in (None, options.written_format):
+            raise OptionsError(f"--format {args.format} and --output {args.output} disagree")
         root = from_project(options.testsets_folder)
         inputs = options.input or _sets(options.testsets, root, args.testsets is None)
         _, given = given_options(RealTestOptions, args)

@@ -233,8 +233,6 @@ class RealTestOptions(InferenceOptions):
     @model_validator(mode="after")
     def _consistent(self) -> RealTestOptions:
         written = self.written_format
-        if self.format not in ("png", written):
-            raise ValueError(f"format {self.format} and output {self.output} disagree; give one")
         if self.is_one_file and self.report:
             raise ValueError(f"a report needs a folder, output {self.output} is a file")
         if self.keep_cmyk and written not in ("jpg", "tiff"):

@@ -271,7 +271,7 @@ def test_real_writes_one_file_of_the_format_its_name_says(tmp_path: Path, checkp
     too_long = run_script(*given, "--output", tmp_path / f"{'n' * 300}.png")
     assert too_long.returncode == 1
     assert "a.jpg: File name too long; give another file or --output" in too_long.stderr
-    for more in (["--format", "jpg"], ["--report"]):
+    for more in (["--format", "jpg"], ["--format", "png"], ["--report"]):
         assert str(place) in error_line(run_script(*given, "--output", place, *more))
 
 
