@@ -275,6 +275,7 @@ def test_real_writes_one_file_of_the_format_its_name_says(tmp_path: Path, checkp
         assert str(place) in error_line(run_script(*given, "--output", place, *more))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_where_nobody_reads_what_is_said_the_work_is_done(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "a\n\033[31m.jpg").write_bytes(encode_jpeg(photograph(50, 70), 30))
     command = f"{sys.executable} test_real_IJCN.py --input {tmp_path} --checkpoint {checkpoint}"
