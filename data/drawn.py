@@ -50,11 +50,12 @@ def to_gray(picture: Picture) -> Picture:
 def smooth_chroma(pixels: Picture) -> Picture:
     """Halved chroma, enlarged again: as cameras, scans and JPEGs in 4:2:0 leave it.
 
-    pixels: (H, W, 3) uint8 RGB, H and W above 1.
+    pixels: (H, W, 3) uint8 RGB.
     """
     height, width = pixels.shape[:2]
     ycc = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
-    half = cv2.resize(ycc[:, :, 1:], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    size = max(1, width // 2), max(1, height // 2)
+    half = cv2.resize(ycc[:, :, 1:], size, interpolation=cv2.INTER_AREA)
     ycc[:, :, 1:] = cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), np.uint8)
 

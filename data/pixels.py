@@ -68,7 +68,14 @@ def pixels_as_jpeg(image: NDArray[np.uint8], assume_quality: int | None = None) 
 
     Without ``assume_quality`` that is one of quality 100, 4:4:4, which loses next to nothing; the
     network then sees fine tables and does little. With it, 1..100, see :func:`assumed_jpeg`.
+
+    Raises:
+        ValueError: not 8-bit samples of such a shape.
     """
+    if image.dtype != np.uint8 or 0 in image.shape or image.shape[2:] not in ((), (3,)):
+        raise ValueError(
+            f"pixels must be uint8, (H, W, 3) or (H, W), not {image.dtype} {image.shape}"
+        )
     trace = find_compression(image)
     if trace is not None:
         where = "" if trace.phase == (0, 0) else " that was cropped since"

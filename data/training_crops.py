@@ -257,20 +257,25 @@ def crop_batches(
 
 
 def _with_plain_errors(batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-    """A worker's error arrives wrapped into its traceback; its last line is the message."""
-    while True:
-        try:
+    """A worker's error arrives wrapped into its traceback; its last line is the message.
+
+    Closed, or after an error, it ends the workers: Python's exit would wait for them for ever.
+    """
+    try:
+        while True:
             yield next(batches)
-        except DatasetError as error:
-            message = str(error).strip().splitlines()[-1].split("DatasetError: ")[-1]
-            raise DatasetError(message) from None
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DatasetError(
-                f"a loader process died ({str(error).splitlines()[0][:150]}); lower data.workers, "
-                "or give it more shared memory"
-            ) from error
+    except DatasetError as error:
+        message = str(error).strip().splitlines()[-1].split("DatasetError: ")[-1]
+        raise DatasetError(message) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DatasetError(
+            f"a loader process died ({str(error).splitlines()[0][:150]}); lower data.workers, "
+            "or give it more shared memory"
+        ) from error
+    finally:
+        getattr(batches, "_shutdown_workers", lambda: None)()
 
 
 def default_workers(device: torch.device, processes: int) -> int:

@@ -190,6 +190,7 @@ def run_evaluation(
             remove_unwanted_pictures(
                 output, evaluation, degradations, options.save_images, pictures
             )
+        journal.remove()  # not before: all of this can fail, and measuring takes long
     return evaluation
 
 
@@ -204,7 +205,7 @@ def _method(
         restorer = restorers.restorer(network.path)
         return lambda tasks: restorer.restore_batch([task.stored for task in tasks])
 
-    how = options.ensemble, options.leave_fine, options.padding.value
+    how = options.ensemble, options.leave_fine, options.strength, options.padding.value
     parts = network.sha256, *how, restorers.arithmetic[network.path], *where
     return Method(network.name, start, key=_key(*parts), batch=batch)
 
@@ -232,11 +233,12 @@ def protocol_line(options: AnyEvaluation, precision: str) -> str:
     }[options.padding]
     fine = "left as decoded from quality 95 on" if options.leave_fine else "restored like others"
     ensemble = f"over {options.ensemble} views" if options.ensemble > 1 else "none"
+    strength = f"strength {options.strength:g}, " if options.strength != 1 else ""
     return (
         f"Protocol: {encoder_version()}, chroma {samplings}, {padding}, backbone in "
         f"{precision}, fine files {fine} (leave_fine "
-        f"{str(options.leave_fine).lower()}), self-ensemble {ensemble}; 8-bit RGB or gray, whole "
-        "images, no border cut."
+        f"{str(options.leave_fine).lower()}), {strength}self-ensemble {ensemble}; 8-bit RGB or "
+        "gray, whole images, no border cut."
     )
 
 

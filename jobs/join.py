@@ -114,6 +114,7 @@ def _read(folder: Path, label: str) -> Finished:
             method.get("precision", run.get("precision")),  # older runs have one for all
             options.get("ensemble"),
             options.get("leave_fine"),
+            options.get("strength"),
         )
         for method in run.get("methods") or ()
     }

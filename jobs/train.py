@@ -115,18 +115,24 @@ def _train_connected(
         def export(ema: nn.Module, stem: str) -> None:
             assert isinstance(ema, IJCN)
             notes = {"run": options.name}
+            ema.ranges = network.ranges
             try:
                 save_checkpoint(ema, folder / f"{stem}.safetensors", notes=notes)
             except ImageError as error:
                 record.say(f"warning: {error}")
 
-        batches: Callable[[int], Iterator[TrainingBatch | Answers]] = data.batches
-        if options.data.stored_crops:
+        def from_answers(step: int) -> Iterator[Answers]:
+            """By the network as it is when training begins: a resumed state's, it may be."""
+            record.say(f"first, {options.data.stored_crops:,} crops are made and answered")
             accumulate = options.optimisation.accumulate
             number = options.data.stored_crops // data.batch * accumulate
-            record.say(f"first of all, {options.data.stored_crops:,} crops are made and answered")
-            answers = stored_answers(network, data.batches(0), number, device, precision, world)
-            batches = lambda step: again(answers, step * accumulate)  # noqa: E731
+            fresh = data.batches(0)
+            answers = stored_answers(network, fresh, number, device, precision, world)
+            return again(answers, step * accumulate)
+
+        batches: Callable[[int], Iterator[TrainingBatch | Answers]] = data.batches
+        if options.data.stored_crops:
+            batches = from_answers
         trainer = Trainer(
             network,
             options.optimisation,

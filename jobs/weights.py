@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def average(networks: Sequence[IJCN], shares: Sequence[float] | None = None) -> 
     shares = [1.0] * len(networks) if shares is None else list(shares)
     if len(shares) != len(networks):
         raise WeightsError(f"{len(networks)} networks and {len(shares)} shares: give one for each")
-    if min(shares) < 0 or sum(shares) <= 0:
+    if not all(map(math.isfinite, shares)) or min(shares) < 0 or sum(shares) <= 0:
         raise WeightsError(f"shares must be positive, got {shares}")
     if any(other.config != networks[0].config for other in networks):
         raise WeightsError("only networks of the same variant can be averaged")

@@ -156,7 +156,17 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         for name, tensor in {**model.state_dict(), **ranges}.items()
     }
-    write_atomically(path, safetensors.torch.save(weights, metadata))
+    write_atomically(path, _in_order(safetensors.torch.save(weights, metadata)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, so that the same network is the same bytes."""
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + file[8 + length :]
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, str] | None:

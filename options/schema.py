@@ -308,7 +308,8 @@ class OptimisationOptions(Recipe):
 
     compile: bool = False
     parts: Annotated[
-        tuple[Literal["logm", "qtgm", "backbone"] | LastStep, ...], BeforeValidator(_several)
+        tuple[Literal["logm", "qtgm", "backbone", "level_check", "confidence"], ...],
+        BeforeValidator(_several),
     ] = ()
 
 

@@ -82,6 +82,8 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     if pixels.dtype != np.uint8:
         raise ImageError(f"{name}: {pixels.dtype} samples; convert it to 8 or 16 bits")
+    if data.startswith(b"\x89PNG") and data[25] == 4:  # gray with transparency
+        pixels = pixels[:, :, 0] if pixels.ndim == 3 else pixels
     if pixels.ndim == 2:
         return np.asarray(pixels, dtype=np.uint8)
     return np.ascontiguousarray(pixels[:, :, 2::-1], dtype=np.uint8)

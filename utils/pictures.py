@@ -83,6 +83,7 @@ def picture_table(rows: Sequence[Sequence[Image]], captions: Sequence[str]) -> I
 
 
 def _title(caption: str, width: int) -> Image:
+    caption = caption.encode("ascii", "replace").decode()  # all that OpenCV can write
     title = np.full((_CAPTION, width, 3), _BACKGROUND, np.uint8)
     cv2.putText(
         title, caption, (0, _CAPTION - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA

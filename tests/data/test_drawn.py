@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.drawn import KINDS, drawn, to_gray
+from data.drawn import KINDS, drawn, smooth_chroma, to_gray
 from tests.conftest import photograph
 
 SOURCE = photograph(135, 135)
@@ -68,3 +68,7 @@ def test_gray_is_the_luma() -> None:
     assert np.ptp(gray, axis=2).max() == 0
     luma = SOURCE @ np.array([0.299, 0.587, 0.114])
     assert np.abs(gray[:, :, 0] - luma).max() <= 0.51
+
+
+def test_smooth_chroma_of_the_smallest_picture() -> None:
+    assert smooth_chroma(np.full((1, 3, 3), 9, np.uint8)).shape == (1, 3, 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import shutil
+from collections import deque
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -205,6 +208,17 @@ def test_processes_share_a_step_and_resume_anywhere(folder: Path, workers: int) 
     for step in (1, 2):
         parts = [next(share).image for share in shares for _ in range(2)]
         assert torch.equal(torch.cat(parts), expected[step])
+
+
+def test_after_an_error_no_loader_process_is_left(folder: Path) -> None:
+    """Python's exit would wait for them for ever: they heed no signal."""
+    before = set(multiprocessing.active_children())
+    batches = crop_batches(_crops(folder, memory_gib=0), 8, 1, [0], 0, 2)
+    next(batches)
+    shutil.rmtree(folder)
+    with pytest.raises(DatasetError, match="it could be read when training began"):
+        deque(batches, maxlen=0)
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_loader_processes_by_device() -> None:

@@ -33,7 +33,7 @@ from tests.conftest import (
 )
 from utils.evaluation.metrics import measure, psnr_y, ssim_y
 from utils.evaluation.tables import compare
-from utils.image_io import read_image, write_png
+from utils.image_io import ImageError, read_image, write_png
 from utils.run_log import file_hash
 
 
@@ -252,6 +252,28 @@ def test_a_stopped_run_goes_on_where_it_was(desk: Path) -> None:
     assert listing(desk / "out" / "images") == listing(desk / "whole" / "images")
     assert (desk / "out" / "images" / kept).stat().st_mtime_ns == written
     assert not journal.exists()
+
+
+def test_what_is_measured_is_kept_until_all_is_written(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise ImageError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.evaluate.write_tables", full)
+        assert run(desk).returncode == EXIT_USAGE
+    journal = desk / "out" / ".measured-0.part"
+    known = journal.read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.evaluate.write_run_file", full)
+        assert run(desk, "--set", "save_images=none").returncode == EXIT_USAGE
+    assert journal.read_text() == known  # nothing was measured again
+    assert run(desk).returncode == 0
+    assert not journal.exists()
+    # Another strength is another method.
+    assert run(desk, "--set", "strength=0").returncode == 0
+    assert "strength 0, " in (desk / "out" / "summary.md").read_text()
 
 
 def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,5 +42,6 @@ def test_the_command_averages_what_can_be_averaged(
     mean.unlink()
     assert "same variant" in refusal(main, capsys, "average", one, wide, *output)
     assert "one for each" in refusal(main, capsys, *both, *output, "--shares", 1)
-    assert "must be positive" in refusal(main, capsys, *both, *output, "--shares", 1, -1)
+    for share in (-1, "nan", "inf"):
+        assert "must be positive" in refusal(main, capsys, *both, *output, "--shares", 1, share)
     assert not mean.exists()

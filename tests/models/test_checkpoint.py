@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models import IJCN, CheckpointError, load_checkpoint, save_checkpoint
-from models.checkpoint import released_name_to_ours
+from models.checkpoint import read_notes, released_name_to_ours
 from tests.conftest import GOLDEN, TINY, released_weights, tiny_network
 
 
@@ -44,6 +44,15 @@ def test_own_checkpoint_rebuilds_variant_and_output(tmp_path: Path, name: str, h
         expected = tensor.half().float() if half else tensor
         assert torch.equal(loaded.state_dict()[key], expected)
     assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+def test_the_same_network_is_the_same_bytes(tmp_path: Path) -> None:
+    network, notes = tiny_network(), {f"note {i}": "x" for i in range(8)}
+    for name in "abc":
+        save_checkpoint(network, tmp_path / name, notes=dict(reversed(notes.items())))
+        notes = dict(reversed(notes.items()))
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
+    assert read_notes(tmp_path / "a") | notes == read_notes(tmp_path / "a")
 
 
 def test_pickled_code_is_never_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -290,6 +291,18 @@ def test_last_steps_learn_from_stored_answers(images: Path, tmp_path: Path) -> N
         *("--resume", "auto"),
     )
     assert "resuming at step 5" in resumed.stdout, resumed.stderr
+    # The answers are the resumed network's, whatever has become of the file that it began with.
+    ends = []
+    for seed in (3, 4):
+        save_checkpoint(tiny_network(seed=seed, widths=(8, 8, 64), inner_widths=None), start)
+        shutil.copytree(tmp_path / "longer", tmp_path / f"from{seed}")
+        more = f"name=from{seed}", "data.stored_crops=4", "optimisation.steps=9"
+        assert run_script(SCRIPT, *arguments, *more, "--resume", "auto").returncode == 0
+        ends.append((tmp_path / f"from{seed}" / "last.safetensors").read_bytes())
+    assert len(set(map(len, ends))) == 1
+    assert load_checkpoint(tmp_path / "from3" / "last.safetensors").ranges is not None
+    curves = [csv_rows(tmp_path / f"from{seed}" / "train.csv") for seed in (3, 4)]
+    assert [row["loss"] for row in curves[0]] == [row["loss"] for row in curves[1]]
 
     # Training the backbone makes them invalid; training the last steps does not.
     again = f"initial={tmp_path / 'stored' / 'last.safetensors'}", "optimisation.steps=1"

@@ -148,6 +148,11 @@ def test_transparency_of_pngs_of_few_grays(bits: int, key: int) -> None:
     assert alpha.tolist() == [[255] * width, [255] * width, [0] * width]
 
 
+def test_gray_with_transparency_is_gray(tmp_path: Path) -> None:
+    Image.fromarray(GRAY_ALPHA).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), GRAY)
+
+
 def test_heic_is_called_by_its_name() -> None:
     with pytest.raises(ImageError, match="HEIC is not read; give PNG"):
         read_image_bytes(b"\0\0\0\x18ftypheic" + bytes(40))

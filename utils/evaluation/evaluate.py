@@ -183,12 +183,14 @@ def evaluate_methods(
         save_images: pictures of no setting, of the first one, or of all.
         progress: show a bar with the running mean PSNR, in the main process.
         world: this process among those that share the work.
-        journal: what a stopped run has measured, and where this one notes it (default: none).
+        journal: what a stopped run has measured, and where this one notes it (default: none); the
+            caller removes it in the end.
         jpeg_key: as `Method.key`, of the JPEG.
         metrics: what is measured of each picture, PSNR among them (default: `Scores`).
     """
     journal = Journal(None) if journal is None else journal
     metrics = metrics or {name: METRICS[name] for name in Scores._fields}
+    journal.keep({jpeg_key, *(method.key for method in methods)})
     settings = [each.label for each in degradations]
     saved = {"none": [], "first": settings[:1], "all": settings}[save_images]
     pictures = _Pictures(output, saved, methods)
@@ -213,7 +215,6 @@ def evaluate_methods(
     found = _found(images, settings, tasks, metrics)
     if world.is_main:
         pictures.finish(found, images, degradations)
-        journal.remove()
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,11 @@ class Journal:
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget everything if there is something of other methods: pictures may be theirs."""
+        if any(entry.key not in keys for entry in self._known):
+            self._known = {}
 
     def find(self, entry: Entry, metrics: Iterable[str]) -> Record | None:
         """The record of an entry if it holds all these metrics."""

@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -166,12 +166,13 @@ class Trainer(Generic[Batch]):
             return True
         start = saved = time.monotonic()
         self._began = start - 60 * self.minutes
-        with _stop_on_signal() as stop:
+        with _stop_on_signal() as stop, ExitStack() as at_end:
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
             wants_profile = self.profile and self.world.is_main
             profile = step_profile(self.record, self.device) if wants_profile else None
             stream = self.batches(self.step)
+            at_end.callback(getattr(stream, "close", lambda: None))  # its processes end with it
             self.record.progress(self.step, self.recipe.steps, {})
             while not self._ended():
                 limit = math.inf if self.max_minutes is None else 60 * self.max_minutes
@@ -187,8 +188,10 @@ class Trainer(Generic[Batch]):
                     self._report(meter)
                 every = self.validate_steps
                 validates = self._ended() or (every is not None and self.step % every == 0)
-                if validates or time.monotonic() - saved > 60 * self.save_minutes:
-                    # Before a validation too: whoever ends a run may not wait for that.
+                # Before a validation too: whoever ends a run may not wait for that. But not before
+                # the last one, or a run that is killed meanwhile would count as finished.
+                due = validates and not self._ended()
+                if due or time.monotonic() - saved > 60 * self.save_minutes:
                     self.save()
                     saved = time.monotonic()
                 if validates:
@@ -196,9 +199,9 @@ class Trainer(Generic[Batch]):
                 if stopping:
                     break
                 meter.pause()
-            self.save()
             if self.world.is_main:
                 self.export(self.ema, "last")
+            self.save()
             (failed,) = self.world.sums([float(self._failure is not None)], self.device)
             if failed:
                 raise self._failure or TrainingError(OTHER_FAILED)

@@ -199,6 +199,9 @@ def test_files_bytes_and_pixels(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", decode_jpeg(data))
     assert restorer.restore_file(tmp_path / "a.png").shape == (50, 70, 3)
     assert restorer.restore_pixels(picture[:, :, 0].copy()).shape == (50, 70)
+    for wrong in (picture / 255, picture[:, :, :1], picture[:0], picture > 9, picture[None]):
+        with pytest.raises(ValueError, match=r"pixels must be uint8, \(H, W, 3\) or \(H, W\)"):
+            restorer.restore_pixels(wrong)
 
     exif = Image.Exif()
     exif[0x0112] = 6

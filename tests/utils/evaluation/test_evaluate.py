@@ -23,6 +23,7 @@ from utils.evaluation.evaluate import (
     evaluate_methods,
     one_by_one,
 )
+from utils.evaluation.journal import Entry, Journal, Record
 from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
 from utils.evaluation.tables import ImageResult, read_summary, write_tables
@@ -99,6 +100,23 @@ def test_files_have_the_promised_columns_and_are_replaced(tmp_path: Path) -> Non
     assert [r["image"] for r in rows] == ["im0", "im0"]
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"summary.csv", "per_image.csv", "summary.md", "images", "comparison.png"}
+
+
+def test_names_that_are_not_unicode_are_captions_too(tmp_path: Path) -> None:
+    images = (NamedImage("bad\udcff", lambda: photograph(32, 32)),)
+    found = _evaluate([TestSet("A", images)], tmp_path, "first")
+    assert not found.failures
+    assert (tmp_path / "comparison.png").exists()
+
+
+def test_a_journal_of_other_methods_is_forgotten(tmp_path: Path) -> None:
+    entry = Entry("one", "A", "QF10", "a", "hash")
+    Journal(tmp_path).add(entry, Record({"psnr": 1.0}, 0.0))
+    journal = Journal(tmp_path)
+    journal.keep({"one", "jpeg"})
+    assert journal.find(entry, ["psnr"]) is not None
+    journal.keep({"two", "jpeg"})  # its pictures may lie in the places of the first one's
+    assert not journal
 
 
 def test_pictures_of_no_setting_the_first_or_all(tmp_path: Path) -> None:
