@@ -7,7 +7,7 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,7 +32,7 @@ from options.command_line import (
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
 from utils.commands import as_started
-from utils.distributed import world_from_environment
+from utils.distributed import World, world_from_environment
 from utils.evaluation.evaluate import (
     Method,
     Restore,
@@ -45,8 +45,8 @@ from utils.evaluation.learned_metrics import CLASSES, LearnedMetric, MetricError
 from utils.evaluation.metrics import METRICS, Metric
 from utils.evaluation.published import read_published
 from utils.evaluation.tables import Cost, Evaluation, Weights, write_tables
-from utils.image_io import require_writable
-from utils.run_log import describe_run, file_hash, write_run_file
+from utils.image_io import ImageError, require_writable
+from utils.run_log import alone_in, describe_run, file_hash, write_run_file
 
 DEFAULT_SET = "LIVE1_color"
 
@@ -125,9 +125,34 @@ def run_evaluation(
     Not ``strict``: a method without a picture for these sets is left out.
 
     Raises:
-        ImageError: the output folder cannot be written. OptionsError: a method that cannot be used.
-        MetricError: a metric of an extra that is not installed, or whose weights are not here.
+        ImageError: the output folder cannot be written, or another run does. OptionsError: a method
+            that cannot be used. MetricError: a metric of an extra that is not installed, or whose
+            weights are not here.
     """
+    with ExitStack() as held:
+        return _run_evaluation(options, sets, entrants, facts, strict, held)
+
+
+def _hold(folder: Path, world: World, held: ExitStack) -> None:
+    """Keep other runs out of a folder, for all processes of this one, or fail in all of them."""
+    problem: ImageError | None = None
+    if world.is_main:
+        try:
+            held.enter_context(alone_in(folder))
+        except ImageError as error:
+            problem = error
+    if problems := [each for each in world.gather(problem) if each is not None]:
+        raise problems[0]
+
+
+def _run_evaluation(
+    options: AnyEvaluation,
+    sets: Sequence[TestSet],
+    entrants: Entrants,
+    facts: Mapping[str, object],
+    strict: bool,
+    held: ExitStack,
+) -> Evaluation:
     output = options.output
     degradations = options.degradations()
     settings = [each.label for each in degradations]
@@ -140,6 +165,7 @@ def run_evaluation(
         for name in dict.fromkeys(("psnr", *options.metrics))
     }
     require_writable(output)
+    _hold(output, world, held)
     require_own_records(output, options.report)
     code = code_hash()
     first = restorers.restorer(networks[0].path)

@@ -8,7 +8,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from utils.image_io import write_atomically
+from utils.image_io import ImageError, write_atomically
 from utils.project import PROJECT
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pyjpegio", "safetensors")
@@ -41,6 +42,34 @@ def describe_run(options: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
         **facts,
         "versions": _versions(),
     }
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Refuse a folder into which another run is writing, where the system can tell.
+
+    Raises:
+        ImageError: there is another run.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    place = folder / ".running"
+    with place.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ImageError(
+                f"{folder}: another run is writing there; wait for it, or choose another --output"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
 
 
 def write_run_file(path: Path, run: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from tests.conftest import (
 from utils.evaluation.metrics import measure, psnr_y, ssim_y
 from utils.evaluation.tables import compare
 from utils.image_io import ImageError, read_image, write_png
-from utils.run_log import file_hash
+from utils.run_log import alone_in, file_hash
 
 
 @pytest.fixture
@@ -274,6 +274,16 @@ def test_what_is_measured_is_kept_until_all_is_written(
     # Another strength is another method.
     assert run(desk, "--set", "strength=0").returncode == 0
     assert "strength 0, " in (desk / "out" / "summary.md").read_text()
+
+
+def test_two_runs_into_one_folder_are_told_apart(desk: Path) -> None:
+    pytest.importorskip("fcntl")
+    (desk / "out").mkdir()
+    with alone_in(desk / "out"):
+        done = run(desk)
+        assert "another run is writing there; wait for it" in error_line(done)
+    assert run(desk).returncode == 0
+    assert not (desk / "out" / ".running").exists()
 
 
 def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
