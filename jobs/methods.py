@@ -22,6 +22,7 @@ from utils.evaluation.evaluate import (
     Method,
     MissingPictures,
     Task,
+    folder_name,
     one_by_one,
     picture_folders,
 )
@@ -149,16 +150,20 @@ def other_methods(
 
 
 def require_different_methods(names: Iterable[str]) -> None:
-    """Rows are told apart by their names.
+    """Rows are told apart by their names, and so are the folders of their pictures.
 
     Raises:
         OptionsError: a name that stands there twice, is that of the JPEG, or cannot be a name.
     """
-    for name, count in Counter(names).items():
+    counts = Counter(names)
+    folders = Counter(map(folder_name, counts))
+    for name, count in counts.items():
         if name == JPEG:
             raise OptionsError(f"{name}: this name is of the JPEG itself; choose another")
         if not name.strip() or set(name) & set("/\\\n|"):
             raise OptionsError(f'{name!r}: names have no "/", "\\" or "|"; choose another')
+        if folders[folder_name(name)] > 1:
+            raise OptionsError(f"{name}: another name gives the same folder; choose another")
         if count > 1:
             raise OptionsError(
                 f"{name} stands there twice; give it once, or another name: "

@@ -31,6 +31,7 @@ from tests.conftest import (
     tiny_network,
     wait_until,
 )
+from utils.evaluation.evaluate import image_path
 from utils.evaluation.metrics import measure, psnr_y, ssim_y
 from utils.evaluation.tables import compare
 from utils.image_io import ImageError, read_image, write_png
@@ -158,6 +159,7 @@ def test_gray_and_colour_pictures(desk: Path) -> None:
         (("--method", "a/b=theirs"), "choose another"),
         (("--method", "X=theirs", "X=theirs"), "X stands there twice"),
         (("--method", "one=theirs"), "one stands there twice"),
+        (("--method", "a:=theirs", "a_=theirs"), "a:: another name gives the same folder"),
         (("--method", "old=out/images"), "lies among the pictures"),
         (("--checkpoint", "one.safetensors", "one.safetensors"), "one stands there twice"),
         (("--checkpoint", "one.safetensors", "mine/0.png"), "neither one of our"),
@@ -284,6 +286,11 @@ def test_two_runs_into_one_folder_are_told_apart(desk: Path) -> None:
         assert "another run is writing there; wait for it" in error_line(done)
     assert run(desk).returncode == 0
     assert not (desk / "out" / ".running").exists()
+
+
+def test_no_name_leads_out_of_the_folder_of_pictures(tmp_path: Path) -> None:
+    place = image_path(tmp_path, "A", "QF10", "a", "..")
+    assert place.resolve().is_relative_to(tmp_path / "images" / "_")
 
 
 def test_runs_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -382,10 +382,13 @@ def image_path(
 
     method: where several have pictures of their own.
     """
-    above = output / "images"
-    if method is not None:
-        above /= re.sub(r"[^\w.+ ()-]", "_", method)
+    above = output / "images" if method is None else output / "images" / folder_name(method)
     return above / dataset / setting / f"{name}.png"
+
+
+def folder_name(method: str) -> str:
+    """A method's name as that of its folder."""
+    return re.sub(r"[^\w.+ ()-]|^\.+$", "_", method)
 
 
 def picture_paths(
