@@ -302,15 +302,23 @@ class DataOptions(Options):
         return self
 
 
+def _known_part(name: str) -> str:
+    known = ("logm", "qtgm", "backbone", *LAST_STEPS)
+    if name not in known:
+        raise ValueError(f"input should be one of {', '.join(known)}")
+    return name
+
+
+Part = Annotated[str, AfterValidator(_known_part)]
+"""Of the network: an attribute of :class:`models.ijcn.IJCN`."""
+
+
 @dataclass(frozen=True, config=CHECKED)
 class OptimisationOptions(Recipe):
     """Optimiser, course of the learning rate, EMA of the weights, which parts are trained."""
 
     compile: bool = False
-    parts: Annotated[
-        tuple[Literal["logm", "qtgm", "backbone", "level_check", "confidence"], ...],
-        BeforeValidator(_several),
-    ] = ()
+    parts: Annotated[tuple[Part, ...], BeforeValidator(_several)] = ()
 
 
 class ValidationOptions(Options):

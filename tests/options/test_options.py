@@ -212,6 +212,11 @@ def test_lists_may_be_given_as_one_value() -> None:
         ("network.activation", "gelu", "network.activation"),
         ("network.widths", [1, 2], "network.widths"),
         ("optimisation.step", 3, "did you mean optimisation.steps?"),
+        (
+            "optimisation.parts",
+            ["level_chek"],
+            "input should be one of logm, qtgm, backbone, level_c",
+        ),
         ("data.patch", 100, "data.patch"),
         ("data.lowest_quality", 101, "data.lowest_quality"),
         ("data.fine_share", 0.6, "exceed 1"),
