@@ -359,7 +359,8 @@ class Restorer:
         return [self._weaker(results[i], stored) for i, stored in enumerate(many)]
 
     def restore_in_tiles(self, stored: JpegImage, side: int) -> Picture:
-        """:meth:`restore` with tiles of at most ``side`` pixels, whatever the memory."""
+        """The network's whole answer, strength 1 and nothing left alone, by tiles of at most
+        ``side`` pixels, whatever the memory."""
         if has_parts(stored):
             return self._in_parts(stored, lambda part: self.restore_in_tiles(part, side))
         return self._in_tiles(network_input(stored), [stored], side)[0]

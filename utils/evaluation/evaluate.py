@@ -197,6 +197,7 @@ def evaluate_methods(
     world.wait()  # every process has read the journal and looked at the folders
     if world.is_main and not journal:  # what an evaluation that was stopped has left
         shutil.rmtree(pictures.beside, ignore_errors=True)
+        journal.remove()
     world.wait()
     images = [(dataset.name, entry) for dataset in sets for entry in dataset]
     own = world.share(len(images))

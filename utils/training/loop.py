@@ -188,10 +188,10 @@ class Trainer(Generic[Batch]):
                     self._report(meter)
                 every = self.validate_steps
                 validates = self._ended() or (every is not None and self.step % every == 0)
+                due = validates or time.monotonic() - saved > 60 * self.save_minutes
                 # Before a validation too: whoever ends a run may not wait for that. But not before
                 # the last one, or a run that is killed meanwhile would count as finished.
-                due = validates and not self._ended()
-                if due or time.monotonic() - saved > 60 * self.save_minutes:
+                if due and not self._ended():
                     self.save()
                     saved = time.monotonic()
                 if validates:

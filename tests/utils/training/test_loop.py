@@ -157,6 +157,27 @@ def test_a_run_of_minutes_ends_on_time_in_parts_too(
     assert _trainer(tmp_path, recipe).resume()
 
 
+@pytest.mark.parametrize("save_minutes", [0.0, 60.0])
+def test_a_run_that_is_killed_in_its_last_validation_is_not_finished(
+    tmp_path: Path, save_minutes: float
+) -> None:
+    calls = []
+
+    def killed(network: nn.Module) -> Validated:
+        calls.append(1)
+        if len(calls) == 3:  # at steps 4, 8 and 12
+            raise SystemExit
+        return _validate(network)
+
+    with pytest.raises(SystemExit):
+        _trainer(tmp_path, validate=killed, save_minutes=save_minutes).fit()
+    again = _trainer(tmp_path)
+    assert again.resume()
+    assert again.fit()
+    assert _column(tmp_path / "validation.csv", "step") == ["4", "8", "12"]
+    assert (tmp_path / "last.pt").exists()
+
+
 def test_accumulated_parts_equal_the_whole_batch(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3))
     losses = []
