@@ -283,9 +283,9 @@ def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Paired |
     mean = float(differences.mean())
     reach = math.nan
     if len(finite) > 1:
-        from scipy import stats  # slow to import, needed here only
+        from scipy.special import stdtrit  # slow to import, needed here only
 
-        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(finite) - 1))
+        quantile = float(stdtrit(len(finite) - 1, (1 + CONFIDENCE) / 2))
         reach = quantile * float(differences.std(ddof=1)) / math.sqrt(len(finite))
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
     return Paired(len(finite), mean, mean - reach, mean + reach, won, lost)
