@@ -23,6 +23,7 @@ from models.restore.restorer import autocast, pick_device, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
+from utils.memory import keep_freed_memory
 from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
 from utils.training.record import OPTIONS_FILE, RunRecord, differences, options_of_run
 
@@ -85,6 +86,8 @@ def _train_connected(
         # torchrun leaves one thread to each process, whatever the machine has.
         each = max(1, (os.cpu_count() or 1) // world.local_size)
         torch.set_num_threads(options.threads or each)
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
