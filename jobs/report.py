@@ -139,7 +139,9 @@ def report_files(
         ImageError: the report cannot be written.
     """
     folders = _folders([result.source for result in results])
-    with ReportBuilder(title, dataset_label="Folder", setting_label="Status") as report:
+    with ReportBuilder(
+        title, dataset_label="Folder", setting_label="Status", before_label="Before"
+    ) as report:
         for result in tqdm(results, "report", unit="file", dynamic_ncols=True):
             notes = [result.message]
             before = after = None

@@ -36,10 +36,13 @@ from utils.scratch import stderr_lines
 MAX_SCANS = 200
 """More than any encoder writes; each costs a pass over the whole picture."""
 
-FINE = (
-    "of quality about 95 or better, without visible artifacts; the result shows the file as it is "
-    "(--set leave_fine=false restores it; if it is a copy of a poorer JPEG, --set "
+FINE_OPTIONS = (
+    " (--set leave_fine=false restores it; if it is a copy of a poorer JPEG, --set "
     "assume_quality=50 does more)"
+)
+FINE = (
+    "of quality about 95 or better, without visible artifacts; the result shows the file as it is"
+    + FINE_OPTIONS
 )
 UNCHANGED = "strength 0 applies nothing of the change"
 """Why a file was left as it is."""
@@ -278,8 +281,9 @@ def _write_comparison(
         images = as_rgb(before), as_rgb(after)
         picture = side_by_side(images, ("before", "restored"), busiest_window(*images))
         write_atomically(place, with_origin(encode_png(picture), made))
-    except (ImageError, OSError) as error:  # the result is there all the same
-        return [f"no comparison: {getattr(error, 'strerror', None) or error}"]
+    except Exception as error:  # of whatever kind: the result is there all the same
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return [f"no comparison: {' '.join(why.split())[:200]}"]
     return []
 
 

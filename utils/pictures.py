@@ -14,8 +14,10 @@ Image = NDArray[np.uint8]
 _MARGIN = 10
 _CAPTION = 30
 _PANEL_WIDTH = 480
+_PANEL_HEIGHT = 4 * _PANEL_WIDTH
 _BACKGROUND = 255
 _FRAME = (230, 60, 30)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.6
 
 
 class Window(NamedTuple):
@@ -59,7 +61,7 @@ def side_by_side(images: Sequence[Image], captions: Sequence[str], window: Windo
         One RGB picture. The crops are enlarged by repeating pixels, so that blocks stay blocks.
     """
     whole = [_framed(image, window) for image in images]
-    factor = max(1, _PANEL_WIDTH // window.width)
+    factor = max(1, _PANEL_WIDTH // max(window.width, window.height))
     crops = [window.cut(image).repeat(factor, 0).repeat(factor, 1) for image in images]
     table = picture_table([whole, crops], captions)
     return np.pad(table, ((_MARGIN, 0), (_MARGIN, 0), (0, 0)), constant_values=_BACKGROUND)
@@ -71,7 +73,7 @@ def picture_table(rows: Sequence[Sequence[Image]], captions: Sequence[str]) -> I
     Args:
         rows: each as many (H, W, 3) images as there are captions. captions: ASCII.
     """
-    factor = max(1, 256 // max(image.shape[1] for row in rows for image in row))
+    factor = max(1, 256 // max(max(image.shape[:2]) for row in rows for image in row))
     enlarged = [[image.repeat(factor, 0).repeat(factor, 1) for image in row] for row in rows]
     width = max(image.shape[1] for row in enlarged for image in row) + _MARGIN
     titles = [_title(caption, width) for caption in captions]
@@ -84,19 +86,24 @@ def picture_table(rows: Sequence[Sequence[Image]], captions: Sequence[str]) -> I
 
 def _title(caption: str, width: int) -> Image:
     caption = caption.encode("ascii", "replace").decode()  # all that OpenCV can write
+    shorter = (f"{caption[:kept]}...{caption[-kept:]}" for kept in range(len(caption) // 2, 0, -1))
+    caption = next(filter(lambda text: _text_width(text) < width, (caption, *shorter)), "")
     title = np.full((_CAPTION, width, 3), _BACKGROUND, np.uint8)
-    cv2.putText(
-        title, caption, (0, _CAPTION - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA
-    )
+    cv2.putText(title, caption, (0, _CAPTION - 9), *_FONT, (0, 0, 0), 1, cv2.LINE_AA)
     return title
 
 
+def _text_width(text: str) -> int:
+    (width, _), _ = cv2.getTextSize(text, *_FONT, 1)
+    return width
+
+
 def _framed(image: Image, window: Window) -> Image:
-    """An image in the width of a panel, the window marked."""
-    scale = _PANEL_WIDTH / image.shape[1]
-    height = max(1, round(image.shape[0] * scale))
+    """An image in the width of a panel, or in its height, the window marked."""
+    scale = min(_PANEL_WIDTH / image.shape[1], _PANEL_HEIGHT / image.shape[0])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    whole = cv2.resize(image, (_PANEL_WIDTH, height), interpolation=interpolation)
+    whole = cv2.resize(image, (width, height), interpolation=interpolation)
     corner = round(window.left * scale), round(window.top * scale)
     opposite = (
         round((window.left + window.width) * scale) - 1,

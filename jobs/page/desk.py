@@ -18,7 +18,7 @@ from data.jpeg import JpegError, JpegImage, read_jpeg
 from data.jpeg_markers import is_jpeg
 from data.quality import estimate_quality
 from jobs.plan_files import FileJob
-from jobs.restore_files import OutputSettings, as_looked_at, restore_file
+from jobs.restore_files import FINE_OPTIONS, OutputSettings, as_looked_at, restore_file
 from models import Restorer, load_checkpoint
 from models.restore.restorer import Precision
 from options.schema import OptionsError
@@ -124,6 +124,7 @@ class Desk:
         restored = result.status == "restored"
         # Sampling factors without a name are nothing for people.
         done = re.sub(r" \[\(.*?\)\]", "", result.message)
+        done = done.replace(FINE_OPTIONS, " (test_real_IJCN.py can restore it)")
         done = done.replace("decoded, not restored: ", "**Not restored**, shown as it is: ")
         if restored:
             by = f"with {Path(checkpoint).name}, backbone in {restorer.arithmetic}"

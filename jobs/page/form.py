@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -84,7 +85,7 @@ def build_page(desk: Desk, visits: Visits, checkpoints: Sequence[str]) -> Any:
             gradio.Radio(value=_BOTH, visible=bool(pair)),
             gradio.ImageSlider(pair, visible=bool(pair), slider_position=_POSITIONS[_BOTH]),
             gradio.Image(alone, visible=bool(alone)),
-            f"### {each.source.name}\n\n{each.facts}" if each else "",
+            f"### {_plain(each.source.name)}\n\n{each.facts}" if each else "",
         )
 
     def come(request: Any) -> None:
@@ -202,6 +203,11 @@ _POSITIONS = {"before": 100, _BOTH: 50, "restored": 0}
 _MOVE_SLIDER = (
     f"(side) => ({{__type__: 'update', slider_position: {json.dumps(_POSITIONS)}[side]}})"
 )
+
+
+def _plain(name: str) -> str:
+    """A file's name as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~$-])", r"\\\1", name)
 
 
 def _label(checkpoint: str) -> str:

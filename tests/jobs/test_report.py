@@ -143,7 +143,7 @@ def test_folders_are_named_from_the_common_one_on(tmp_path: Path) -> None:
     results = [FileResult(tmp_path / "in" / name, None, "failed", "gone") for name in names]
     data, _ = report_contents(report_files(tmp_path, "Files", results, {}))
     assert [entry["dataset"] for entry in data["entries"]] == ["in", "in/trip", "in/trip/far"]
-    assert data["labels"] == {"dataset": "Folder", "setting": "Status"}
+    assert data["labels"] == {"dataset": "Folder", "setting": "Status", "before": "Before"}
 
 
 def test_the_command_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from itertools import cycle, product
 from pathlib import Path
 from statistics import fmean
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from utils.arguments import EXIT_USAGE, Parser
 from utils.commands import command_parser
@@ -52,6 +51,12 @@ GRAY = "#666666"
 
 PANELS_ACROSS = 4
 
+_LEGEND_CHARACTERS = 32
+"""Longest line of a legend."""
+
+_CHARACTERS_PER_INCH = 12
+"""Of a legend's font, at least for names as people give them."""
+
 _STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -75,21 +80,30 @@ class Curve:
     """One method on one data set.
 
     name: for the legend. ours: measured, not published. points: quality -> figures, nan where
-    unknown. jpeg: the same of the JPEG it started from. note: what must be known about it.
+    unknown. jpeg: the same of the JPEG it started from. is_jpeg: whether it is that itself. note:
+    what must be known about it. uneven: qualities at which it reproduces another number of images
+    exactly than the JPEG does, so that their means are not over the same images.
     """
 
     name: str
     ours: bool
     points: dict[int, Scores] = field(default_factory=dict)
     jpeg: dict[int, Scores] = field(default_factory=dict)
+    is_jpeg: bool = False
     note: str = ""
+    uneven: set[int] = field(default_factory=set)
 
     def values(self, figure: str, gain: bool = False) -> list[tuple[int, float]]:
-        """(quality, figure) by rising quality, as far as finite; ``gain``: less the JPEG's."""
+        """(quality, figure) by rising quality, as far as finite; ``gain``: less the JPEG's, which
+        itself has none."""
+        if gain and self.is_jpeg:
+            return []
         unknown = Scores(math.nan, math.nan, math.nan)
         pairs = []
         for quality, scores in sorted(self.points.items()):
             value = getattr(scores, figure)
+            if gain and quality in self.uneven and figure != "ssim":
+                continue
             if gain:
                 value -= getattr(self.jpeg.get(quality, unknown), figure)
             if math.isfinite(value):
@@ -124,6 +138,7 @@ def read_summaries(
     measured: dict[str, list[SummaryRow]] = {}
     for path, label in zip(paths, labels, strict=True):
         here: dict[tuple[str, str, str], Curve] = {}
+        exact: dict[tuple[str, str, str, int], int] = {}
         try:
             rows = read_summary(path)
         except (OSError, ValueError) as error:
@@ -136,13 +151,15 @@ def read_summaries(
                 continue
             measured.setdefault(row.dataset, []).append(row)
             name = f"{row.method} {chroma}".rstrip()
-            curve = here.setdefault((row.dataset, row.method, chroma), Curve(name, ours=True))
+            new = Curve(name, ours=True, is_jpeg=row.method == JPEG)
+            curve = here.setdefault((row.dataset, row.method, chroma), new)
             if quality in curve.points:
                 raise PlotError(
                     f"{path}: {row.dataset}, {row.setting}, {row.method} stands there twice; give "
                     "a summary with one row for each"
                 )
             curve.points[quality] = row.scores
+            exact[row.dataset, row.method, chroma, quality] = row.exact
         if not here:
             raise PlotError(
                 f"{path}: no setting is a single quality such as QF10; "
@@ -152,6 +169,12 @@ def read_summaries(
             there = curves.setdefault(dataset, [])
             if (dataset, JPEG, chroma) in here:
                 curve.jpeg = here[dataset, JPEG, chroma].points
+                curve.uneven = {
+                    quality
+                    for quality in curve.points.keys() & curve.jpeg.keys()
+                    if exact[dataset, method, chroma, quality]
+                    != exact[dataset, JPEG, chroma, quality]
+                }
             if method != JPEG and len(paths) > 1:
                 curve.name = f"{curve.name} ({label})"
             if method != JPEG or curve.name not in [other.name for other in there]:
@@ -184,7 +207,8 @@ def _published_curves(
         quality = _quality(row.setting)
         if row.dataset != dataset or quality is None:
             continue
-        curve = methods.setdefault(row.method, Curve(row.method, ours=False))
+        new = Curve(row.method, ours=False, is_jpeg=row.method == JPEG)
+        curve = methods.setdefault(row.method, new)
         figures = (math.nan if v is None else v for v in (row.psnr, row.ssim, row.psnrb))
         curve.points[quality] = Scores(*figures)
     jpeg = methods[JPEG].points if JPEG in methods else {}
@@ -251,29 +275,34 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     Raises:
         PlotError: no curve has such a figure.
     """
-    drawn = [
-        (curve, points)
-        for curve in curves
-        if not (gain and curve.name == JPEG) and (points := curve.values(figure, gain))
-    ]
+    drawn = [(curve, points) for curve in curves if (points := curve.values(figure, gain))]
     if not drawn:
         what = f"{FIGURES[figure]} gain over the JPEG" if gain else FIGURES[figure]
         raise PlotError(f"{dataset}: no curve has a {what}; leave this data set or figure out")
-    page, axes = _new_page(1, 7.2, 4.6)
+    labels = [fill(_shown(curve.name), _LEGEND_CHARACTERS) for curve, _ in drawn]
+    lines = [line for label in labels for line in label.splitlines()]
+    beside = max(0, max(map(len, lines)) - 20) / _CHARACTERS_PER_INCH
+    page, axes = _new_page(1, 7.2 + beside, max(4.6, 0.19 * len(lines) + 0.6))
     (ax,) = axes
-    ours, others = cycle(OURS), cycle(zip(OTHERS, MARKERS, strict=True))
-    for curve, points in drawn:
-        if curve.name == JPEG:
+    ours = cycle(product(LINES, OURS))
+    others = cycle(zip(OTHERS, MARKERS, strict=True))
+    for (curve, points), label in zip(drawn, labels, strict=True):
+        if curve.is_jpeg:
             style: dict[str, Any] = {"color": GRAY, "linestyle": ":", "marker": "o", "zorder": 2}
         elif curve.ours:
-            style = {"color": next(ours), "linewidth": 2.6, "marker": "o", "zorder": 4}
+            dashes, colour = next(ours)
+            thick = {"linewidth": 2.6, "marker": "o", "zorder": 4}
+            style = {"color": colour, "linestyle": dashes, **thick}
         else:
             colour, mark = next(others)
             style = {"color": colour, "linestyle": (0, (4, 2)), "marker": mark, "zorder": 3}
-        style["label"] = _shown(curve.name)
-        ax.plot(*zip(*points, strict=True), **{"linewidth": 1.3, "markersize": 5, **style})
-    highest_first = sorted(ax.get_lines(), key=lambda line: -np.asarray(line.get_ydata())[-1])
-    page.legend(handles=highest_first, loc="outside right upper")
+        line = {"linewidth": 1.3, "markersize": 5, **style, "label": label}
+        ax.plot(*zip(*points, strict=True), **line)
+    # Where all can be compared, if anywhere.
+    shared = set.intersection(*({quality for quality, _ in points} for _, points in drawn))
+    heights = [dict(points)[max(shared)] if shared else points[-1][1] for _, points in drawn]
+    ranked = sorted(zip(heights, ax.get_lines(), strict=True), key=lambda pair: -pair[0])
+    page.legend(handles=[line for _, line in ranked], loc="outside right upper")
     if gain:
         ax.axhline(0, color=GRAY, linewidth=0.8)
     qualities = sorted({quality for _, points in drawn for quality, _ in points})
@@ -342,7 +371,11 @@ def _courses(
             line = {"label": _shown(name), "color": colour, "linestyle": dashes, **style}
             ax.plot(x, y, linewidth=1.6, **line)
     handles, labels = axes[0].get_legend_handles_labels()
-    page.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    labels = [fill(label, 2 * _LEGEND_CHARACTERS) for label in labels]
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    room = page.get_figwidth() * _CHARACTERS_PER_INCH
+    across = max(1, min(len(labels), 4, int(room / (longest + 8))))
+    page.legend(handles, labels, loc="outside lower center", ncols=across)
     return page
 
 
@@ -389,8 +422,8 @@ def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
     for dataset, curves in read_summaries(args.files, published).items():
         safe = re.sub(r"[^\w.-]+", "_", dataset).strip("._") or "set"
         for kind, gain in ((args.figure, False), (f"{args.figure}_gain", True)):
-            # Without a JPEG there is nothing to gain over.
-            if gain and not any(curve.values(args.figure, gain) for curve in curves):
+            # Nothing to gain over without a JPEG, nothing to draw of images that are all exact.
+            if not any(curve.values(args.figure, gain) for curve in curves):
                 continue
             name = f"{kind}_{safe}"
             if name in pages:
@@ -399,6 +432,8 @@ def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
                     "plot them in two calls"
                 )
             pages[name] = quality_figure(dataset, curves, args.figure, gain)
+    if not pages:
+        raise PlotError(f"{args.files[0]}: no curve has a {FIGURES[args.figure]} to draw")
     return pages
 
 

@@ -105,7 +105,8 @@ class ReportBuilder:
         title: heading of the page.
         max_megabytes: about how large the file may become (10^6 bytes); up to three times as much
             is in memory while it is written, and up to four times as much on disk before.
-        dataset_label, setting_label: what the page calls the datasets and settings of `add`.
+        dataset_label, setting_label, before_label: what the page calls the datasets, settings and
+            unrestored pictures of `add`.
 
     Raises:
         ImageError: the temporary folder cannot be made.
@@ -117,9 +118,10 @@ class ReportBuilder:
         max_megabytes: float = 50,
         dataset_label: str = "Set",
         setting_label: str = "Setting",
+        before_label: str = "JPEG",
     ) -> None:
         self.title = title
-        self.labels = {"dataset": dataset_label, "setting": setting_label}
+        self.labels = {"dataset": dataset_label, "setting": setting_label, "before": before_label}
         self.max_bytes = round(max_megabytes * 1e6)
         self._entries: list[_Entry] = []
         self._windows: dict[tuple[object, ...], Window] = {}

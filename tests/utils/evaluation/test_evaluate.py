@@ -30,7 +30,7 @@ from utils.evaluation.metrics import Scores, measure
 from utils.evaluation.published import PublishedRow
 from utils.evaluation.tables import ImageResult, read_summary, write_tables
 from utils.image_io import ImageError, read_image
-from utils.pictures import Window, busiest_window, side_by_side
+from utils.pictures import Window, busiest_window, picture_table, side_by_side
 
 
 def _set(name: str, *sizes: tuple[int, int]) -> TestSet:
@@ -257,6 +257,26 @@ def test_busiest_window_finds_the_difference() -> None:
     assert window.left <= 80
     assert window.left + 32 >= 95
     assert busiest_window(one[:5, :9], other[:5, :9], 32) == Window(0, 0, 5, 9)
+
+
+@pytest.mark.parametrize("size", [(4000, 8), (20000, 1), (1, 20000)])
+def test_side_by_side_of_very_narrow_pictures_stays_small(size: tuple[int, int]) -> None:
+    image = np.zeros((*size, 3), np.uint8)
+    picture = side_by_side([image, image], ["one", "two"], busiest_window(image, image))
+    assert picture.size < 3 * 4_000_000
+
+
+def test_a_long_caption_keeps_its_ends_and_its_column() -> None:
+    image = np.full((480, 480, 3), 255, np.uint8)
+    narrow = picture_table([[image]], ["a" + "m" * 80 + ", 28.75 dB"])
+    ending = picture_table([[image]], [", 28.75 dB"])
+    assert narrow.shape == ending.shape
+    ink = np.flatnonzero((narrow[:25] < 128).any((0, 2)))
+    assert ink[-1] < 485
+    drawn = np.flatnonzero((ending[:25] < 128).any((0, 2)))
+    width = drawn[-1] - drawn[0] - 15  # but for the comma
+    last = [part[:25, end - width : end] for part, end in ((narrow, ink[-1]), (ending, drawn[-1]))]
+    assert np.array_equal(*last)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (100, 120), (30, 700)])

@@ -209,7 +209,7 @@ def test_what_is_drawn_is_what_was_measured(matplotlib: Any, summary: Path) -> N
     ]
     (legend,) = ax.figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["IJCN", "JPEG", "FBCNN"]  # by their last values
+    assert names == ["FBCNN", "IJCN", "JPEG"]  # by their values at the quality that all have
     assert {text.get_text() for text in ax.texts} == {"thick: measured, dashed: published"}
     summary.write_text(SUMMARY.replace(",29,", ",1,"))
     alone = read_summaries([summary], published)["LIVE1_color"]
@@ -225,6 +225,61 @@ def test_what_is_drawn_is_what_was_measured(matplotlib: Any, summary: Path) -> N
         quality_figure(
             "A", [Curve("X", True, {10: Scores(30.0, math.nan, 30.0)})], "ssim", gain=False
         )
+
+
+def test_means_over_other_images_make_no_gain(matplotlib: Any, tmp_path: Path) -> None:
+    path = tmp_path / "summary.csv"
+    path.write_text(
+        HEADER.replace("\n", ",exact\n")
+        + "S,QF10,JPEG,2,26,0.7,25,1\nS,QF10,A,2,40,0.8,39,0\n"  # A harms the exact image
+        + "S,QF20,JPEG,2,28,0.7,27,1\nS,QF20,A,2,30,0.8,29,1\n"
+    )
+    _, curve = read_summaries([path])["S"]
+    assert curve.values("psnr", gain=True) == [(20, 2)]
+    assert [round(gain, 3) for _, gain in curve.values("ssim", gain=True)] == [0.1, 0.1]
+    assert curve.values("psnr") == [(10, 40), (20, 30)]
+
+
+def test_long_names_and_many_methods_can_be_told_apart(matplotlib: Any) -> None:
+    points = {10: Scores(28, 0.8, 27), 20: Scores(30, 0.8, 29)}
+    names = [f"a method with a rather long name, in its variant {i}" for i in range(12)]
+    curves = [Curve(name, ours=True, points=points) for name in names]
+    page = quality_figure(
+        "S", [*curves, Curve("JPEG 4:4:4", True, points, is_jpeg=True)], "psnr", False
+    )
+    (ax,) = page.axes
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.get_lines()}
+    assert len(looks) == 13
+    page.draw_without_rendering()
+    assert ax.get_window_extent().width > 0.4 * page.bbox.width
+    (legend,) = page.legends
+    inside = legend.get_window_extent()
+    assert inside.y0 >= 0
+    assert inside.x1 <= page.bbox.width
+
+
+def test_the_legend_of_many_runs_fits_the_page(matplotlib: Any) -> None:
+    runs = {
+        f"another_long_run_name_for_ablation_number_{i}": {"loss": [(1.0, 0.1)]} for i in range(8)
+    }
+    page = training_figures(runs)["training"]
+    page.draw_without_rendering()
+    (legend,) = page.legends
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= page.bbox.width
+
+
+def test_a_set_without_figures_hinders_no_other(matplotlib: Any, tmp_path: Path) -> None:
+    path = tmp_path / "summary.csv"
+    path.write_text(
+        HEADER
+        + "S,QF10,JPEG,1,26,0.7,25\nS,QF10,A,1,nan,nan,nan\n"
+        + "T,QF10,JPEG,1,26,0.7,25\nT,QF10,A,1,28,0.8,27\n"
+    )
+    assert main(["summary", str(path), "--output", str(tmp_path / "p")]) == 0
+    made = sorted(file.stem for file in (tmp_path / "p").glob("*.png"))
+    assert made == ["psnr_S", "psnr_T", "psnr_gain_T"]
 
 
 def test_courses_of_runs(matplotlib: Any) -> None:

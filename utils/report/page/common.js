@@ -60,13 +60,20 @@ function gain(entry, index) {
   return score(entry, "after", index) - score(entry, "before", index);
 }
 
+const EXACT =
+  "Images that are reproduced exactly are in no mean of PSNR and PSNR-B; a method that " +
+  "reproduces more or fewer of them than the JPEG has no gain here.";
+
 /* The methods of one data set's averages, with figure number `index` of each at a setting, and how
    much higher it is than the JPEG's. own: measured here; else published. */
 function methodsOf(rows, own) {
-  const figureOf = (method, setting, index) => {
-    const row = rows.find((each) => each.method === method && each.setting === setting);
-    return row ? toNumber(row.scores[index]) : NaN;
-  };
+  const rowOf = (method, setting) =>
+    rows.find((each) => each.method === method && each.setting === setting);
+  const figureOf = (method, setting, index) =>
+    toNumber(rowOf(method, setting)?.scores[index]);
+  // Means over other images than the JPEG's: exact ones are in none, see EXACT.
+  const comparable = (method, setting) =>
+    rowOf(method, setting)?.exact === rowOf("JPEG", setting)?.exact;
   return unique(rows.map((row) => row.method)).map((method) => ({
     own,
     jpeg: method === "JPEG",
@@ -74,7 +81,7 @@ function methodsOf(rows, own) {
     name: own ? method : `${method} (published)`,
     score: (setting, index) => figureOf(method, setting, index),
     gain: (setting, index) =>
-      method === "JPEG"
+      method === "JPEG" || !comparable(method, setting)
         ? NaN
         : figureOf(method, setting, index) - figureOf("JPEG", setting, index),
   }));

@@ -15,6 +15,11 @@ function qualityOf(setting) {
   return found ? Number(found[1]) : NaN;
 }
 
+/* The chroma of such a setting: "4:4:4"; empty for 4:2:0. */
+function chromaOf(setting) {
+  return [...(setting.split("_")[1] || "")].join(":");
+}
+
 class Curves {
   constructor(summary, published) {
     this.summary = summary.filter((row) => !Number.isNaN(qualityOf(row.setting)));
@@ -37,14 +42,22 @@ class Curves {
     const here = (row) => row.dataset === byId("curve-dataset").value;
     const [summary, published] = [this.summary.filter(here), this.published.filter(here)];
     this.settings = unique([...summary, ...published].map((row) => row.setting));
-    const own = methodsOf(summary, true);
+    const own = unique(summary.map((row) => chromaOf(row.setting))).flatMap((chroma) =>
+      methodsOf(summary.filter((row) => chromaOf(row.setting) === chroma), true).map((method) => ({
+        ...method,
+        name: `${method.name} ${chroma}`.trimEnd(),
+      })),
+    );
     // The published JPEG repeats the measured one where both are there.
     const measured = own.some((method) => method.jpeg);
     const others = methodsOf(published, false).filter((method) => !(measured && method.jpeg));
     this.drawn = [...own, ...others];
-    others.filter((method) => !method.jpeg).forEach((method, i) => {
+    // The first of ours has a colour of its own.
+    const [, ...coloured] = own.filter((method) => !method.jpeg);
+    coloured.push(...others.filter((method) => !method.jpeg));
+    coloured.forEach((method, i) => {
       method.colour = `var(--series-${i % 8})`;
-      method.marker = MARKERS[i % MARKERS.length];
+      method.marker = MARKERS[(i + 1) % MARKERS.length];
     });
     const ticks = this.drawn.map((method) => {
       const box = make("input", { type: "checkbox", checked: !this.hidden.has(method.name) });
@@ -67,6 +80,7 @@ class Curves {
       caption.push("Thick: measured here; dashed: published by others, with the sources below.");
     }
     if (note) caption.push(`${note}.`);
+    if (summary.some((row) => row.exact)) caption.push(EXACT);
     byId("curve-caption").textContent = caption.join(" ");
     this.draw();
   }

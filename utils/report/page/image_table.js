@@ -35,8 +35,8 @@ class ImageTable {
   }
 
   makeFilters() {
-    for (const [key, label] of Object.entries(DATA.labels)) {
-      byId(`${key}-field`).firstElementChild.textContent = label;
+    for (const key of ["dataset", "setting"]) {
+      byId(`${key}-field`).firstElementChild.textContent = DATA.labels[key];
       const values = unique(this.entries.map((entry) => entry[key])).filter(Boolean);
       byId(`${key}-field`).hidden = values.length < 2;
       fillSelect(byId(`${key}-filter`), [["", "all"], ...values.map((value) => [value, value])]);
@@ -147,7 +147,7 @@ function columnsFor(entries) {
       number("psnrb-gain", "PSNR-B\ngain", "dB", (entry) => gain(entry, 2), 2, true),
     );
   } else if (changed) {
-    const title = "Root mean square of restored − JPEG, in gray levels";
+    const title = `Root mean square of restored − ${DATA.labels.before}, in gray levels`;
     columns.push(number("change", "Change", title, (entry) => toNumber(entry.change), 2));
   }
   if (!scored) {

@@ -18,6 +18,7 @@ function averagesTables(summary, published) {
     if (others.length) content.push(sources(sourcesOf(others)));
     const note = DATA.notComparable[dataset];
     if (note) content.push(sources(`${note}.`));
+    if (measured.some((row) => row.exact)) content.push(sources(EXACT));
     return content;
   });
 }

@@ -2,11 +2,11 @@
    zoom and one position. Differences are computed here, of the decoded samples. */
 
 const SOURCES = {
-  jpeg: { label: "JPEG" },
+  jpeg: { label: DATA.labels.before },
   restored: { label: "Restored" },
   original: { label: "Original" },
-  change: { label: "|Restored − JPEG|", of: ["restored", "jpeg"] },
-  jpegError: { label: "|JPEG − Original|", of: ["jpeg", "original"] },
+  change: { label: `|Restored − ${DATA.labels.before}|`, of: ["restored", "jpeg"] },
+  jpegError: { label: `|${DATA.labels.before} − Original|`, of: ["jpeg", "original"] },
   restoredError: { label: "|Restored − Original|", of: ["restored", "original"] },
 };
 
@@ -18,6 +18,7 @@ const PRESETS = {
 
 const MAX_SCALE = 64;
 const SMOOTH_BELOW = 2; // device pixels per sample; from here on samples are shown as squares
+const NARROWEST = 40; // CSS pixels of a picture's shorter side
 const KEY_STEP = 60; // CSS pixels by which a key moves the picture
 const NEAR_DIVIDER = { mouse: 14, pen: 14, touch: 32 };
 
@@ -187,7 +188,10 @@ class Viewer {
 
   fitScale() {
     const { width, height } = this.frame();
-    return Math.min(width / this.size.width, height / this.size.height, MAX_SCALE);
+    const whole = Math.min(width / this.size.width, height / this.size.height);
+    // Of a very narrow picture a part is shown, wide enough to be seen.
+    const seen = NARROWEST / Math.min(this.size.width, this.size.height);
+    return Math.min(Math.max(whole, seen), MAX_SCALE);
   }
 
   fit() {
