@@ -70,12 +70,15 @@ def pixels_as_jpeg(image: NDArray[np.uint8], assume_quality: int | None = None) 
     network then sees fine tables and does little. With it, 1..100, see :func:`assumed_jpeg`.
 
     Raises:
-        ValueError: not 8-bit samples of such a shape.
+        ValueError: not 8-bit samples of such a shape, another quality.
     """
-    if image.dtype != np.uint8 or 0 in image.shape or image.shape[2:] not in ((), (3,)):
-        raise ValueError(
-            f"pixels must be uint8, (H, W, 3) or (H, W), not {image.dtype} {image.shape}"
-        )
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"pixels must be a NumPy array, not {type(image).__name__}")
+    shape = image.shape
+    if image.dtype != np.uint8 or 0 in shape or len(shape) < 2 or shape[2:] not in ((), (3,)):
+        raise ValueError(f"pixels must be uint8, (H, W, 3) or (H, W), not {image.dtype} {shape}")
+    if assume_quality is not None and assume_quality not in range(1, 101):
+        raise ValueError(f"assume_quality {assume_quality}: expected a whole number from 1 to 100")
     trace = find_compression(image)
     if trace is not None:
         where = "" if trace.phase == (0, 0) else " that was cropped since"

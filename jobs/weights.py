@@ -37,6 +37,8 @@ def average(networks: Sequence[IJCN], shares: Sequence[float] | None = None) -> 
     Raises:
         WeightsError: networks of different variants, or shares that make no mean.
     """
+    if not networks:
+        raise WeightsError("no network to average")
     shares = [1.0] * len(networks) if shares is None else list(shares)
     if len(shares) != len(networks):
         raise WeightsError(f"{len(networks)} networks and {len(shares)} shares: give one for each")

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from models.ijcn import IJCN, IJCNConfig
-from models.int8 import range_sizes
+from models.int8 import is_in_int8, range_sizes
 from utils.image_io import write_atomically
 from utils.project import PROJECT, from_project
 
@@ -124,7 +124,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {error.strerror or error}"
         ) from error
-    return model.eval().to(device)
+    return model.eval().to(device, torch.float32)
 
 
 def save_checkpoint(
@@ -144,8 +144,10 @@ def save_checkpoint(
             ``ijcn_config``.
 
     Raises:
+        CheckpointError: a Restorer's copy in int8; weights that float16 cannot hold.
         ImageError: the place cannot be written.
     """
+    require_whole(model)
     metadata = {
         **(notes or {}),
         "format": FORMAT,
@@ -156,7 +158,25 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
         for name, tensor in {**model.state_dict(), **ranges}.items()
     }
+    if beyond := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(
+            f"{path} is not written: {beyond[0]} would not be finite numbers"
+            + (" in float16; save it in float32" if half else "")
+        )
     write_atomically(path, _in_order(safetensors.torch.save(weights, metadata)))
+
+
+def require_whole(model: IJCN) -> None:
+    """Refuse a copy in int8, whose weights are not all there.
+
+    Raises:
+        CheckpointError: it is such a copy.
+    """
+    if is_in_int8(model):
+        raise CheckpointError(
+            "this is a network in 8-bit integers, which has no weights to save; take the one that "
+            "the Restorer was given"
+        )
 
 
 def _in_order(file: bytes) -> bytes:
@@ -204,9 +224,10 @@ def _load_own(path: Path) -> IJCN | None:
             f"{'.'.join(map(str, first['loc']))}); update the project"
         ) from error
     ranges = {n: weights.pop(n).float() for n in list(weights) if n.startswith(_RANGES)}
+    sound = all(each.isfinite().all() and each.min() >= 0 for each in ranges.values())
     network = _filled(IJCN(config), weights, path)
     sizes = {_RANGES + name: (size,) for name, size in range_sizes(network).items()}
-    if ranges and {name: tuple(each.shape) for name, each in ranges.items()} == sizes:
+    if ranges and sound and {name: tuple(each.shape) for name, each in ranges.items()} == sizes:
         network.ranges = {name.removeprefix(_RANGES): each for name, each in ranges.items()}
     return network
 
@@ -265,20 +286,19 @@ def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
         for name, tensor in expected.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
-    broken = [
-        name
-        for name, tensor in weights.items()
-        if not tensor.is_floating_point() or not tensor.isfinite().all()
-    ]
+    whole = [name for name, tensor in weights.items() if not tensor.is_floating_point()]
+    weights = {name: tensor.float() for name, tensor in weights.items()}
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     for complaint, names in (
         ("lacks", missing),
         ("holds unknown weights", surplus),
         ("has weights of the wrong shape", misshapen),
+        ("has weights that are no floating-point numbers", whole),
         ("has weights that are not finite numbers", broken),
     ):
         if names:
             raise _misfit(path, complaint, names)
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    model.load_state_dict(weights)
     return model
 
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint
+from models.checkpoint import CheckpointError, checkpoint_path, load_checkpoint, require_whole
 from models.dct import BLOCK, colourless_in_gray, ycbcr_to_rgb
 from models.ijcn import IJCN, SIZE_MULTIPLE
 from models.logm import Levels, dequantise
@@ -109,6 +109,7 @@ def export_onnx(
 
     Raises:
         ExportError: a missing package, a file that is there, a PyTorch that cannot export.
+        CheckpointError: a copy of a network in int8.
         MismatchError: a difference above :data:`TOLERANCE`; nothing is written.
         ImageError: a place that cannot be written.
     """
@@ -176,6 +177,7 @@ def _exact(decoded: Tensor) -> Tensor:
 
 def _plain_copy(model: IJCN) -> IJCN:
     """The same network on the CPU, in float32, not compiled, contiguous, for inference."""
+    require_whole(model)
     with torch.random.fork_rng(devices=[]):
         copy = type(model)(model.config)
     copy.load_state_dict(model.state_dict())

@@ -117,6 +117,11 @@ def in_int8(network: IJCN) -> IJCN:
     return changed
 
 
+def is_in_int8(network: IJCN) -> bool:
+    """Whether :func:`in_int8` made this network."""
+    return any(isinstance(each, _Int8Row) for each in network.modules())
+
+
 def _rows(network: IJCN) -> dict[str, list[ResidualBlock]]:
     """The rows of blocks that int8 is for, by name."""
     if network.config.activation != "relu":

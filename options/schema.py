@@ -400,7 +400,7 @@ def load_options(
         raise OptionsError(
             f"option file {path}: {error.strerror or error}; options/ holds examples"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of text, numbers, nesting
         raise OptionsError(
             f"option file {path} is not YAML: {' '.join(str(error).split())}"
         ) from error
@@ -428,20 +428,31 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise OptionsError(f"--set {text}: expected key=value, such as qualities=[10,20]")
     try:
         return key, yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OptionsError(f"--set {text}: {' '.join(str(error).split())}") from error
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML with the numbers of YAML 1.2: 1e-3 is one, and 4:2:0 or 010 are not.
 
-    YAML 1.1 takes the first for text, the second for base 60 and the third for octal.
+    YAML 1.1 takes the first for text, the second for base 60 and the third for octal. Dates are
+    text, and no key may be there twice.
     """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """As YAML has it, but for keys that are there twice, of which PyYAML takes the last."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1 and key != "<<"]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[0]} is there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_DROPPED_TAGS = (*_NUMBER_TAGS, "tag:yaml.org,2002:timestamp")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBER_TAGS]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _DROPPED_TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern in zip(

@@ -58,7 +58,7 @@ def blended(restored: Picture, decoded: Picture, shares: tuple[float, ...], colo
     change = restored.astype(np.float32) - decoded
     if colors == "YCbCr" and len(set(shares)) > 1:
         planes = torch.from_numpy(change).permute(2, 0, 1)[None]
-        factors = torch.tensor(shares)[None, :, None, None]
+        factors = torch.tensor(shares, device="cpu")[None, :, None, None]
         change = scaled_in_ycbcr(planes, factors)[0].permute(1, 2, 0).numpy()
     else:
         change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -74,6 +74,9 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
 
     That is GPUs since Ampere, and CPUs with AMX or AVX512-BF16, where it is several times faster.
     With "int8", which holds for residual blocks only, all else is as with "auto".
+
+    Raises:
+        ValueError: another word.
     """
     if wanted in ("auto", "int8"):
         if device.type == "cuda":
@@ -81,7 +84,9 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
         else:
             native = cpu_knows("amx_bf16", "avx512_bf16")
         return torch.bfloat16 if native else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
+    if wanted not in get_args(Precision):
+        raise ValueError(f"precision {wanted}: expected {', '.join(get_args(Precision))}")
+    return cast(torch.dtype, getattr(torch, wanted))
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
@@ -122,6 +127,9 @@ class Restorer:
     >>> restorer = Restorer(load_checkpoint("model_zoo/Color_IJCN.safetensors"))  # doctest: +SKIP
     >>> image = restorer.restore_file("photo.jpg")  # doctest: +SKIP
 
+    One may be called from several threads, but not sent to another process: in int8 it cannot be
+    copied.
+
     LOGM looks at the whole picture, strip by strip; the backbone works tile by tile where the
     picture does not fit the memory. What makes it fast: convolutions in half precision where the
     hardware has it, channels last, no gradients, levels and guidance computed once per picture,
@@ -141,7 +149,8 @@ class Restorer:
     ) -> None:
         """
         Args:
-            model: moved to ``device``, switched to inference; for int8 it is copied.
+            model: moved to ``device``, in float32, switched to inference; for int8 it is copied.
+                Whoever changes its weights sets its ``ranges`` to None.
             device: "auto" takes a CUDA GPU where there is one, else the CPU.
             precision: of the backbone, see :func:`pick_precision`; all else is always float32.
                 "auto" takes "int8" where it can be had (models.int8).
@@ -157,8 +166,8 @@ class Restorer:
             strength: how much of the change to apply, 0 to 1; 0 gives the plain decoding.
 
         Raises:
-            ValueError: a device that this machine does not have, a strength outside 0 to 1, int8
-                where it cannot be had.
+            ValueError: a device that this machine does not have, a strength outside 0 to 1, another
+                precision or ensemble, int8 where it cannot be had.
         """
         self.device = pick_device(str(device))
         self.precision = pick_precision(precision, self.device)
@@ -168,6 +177,8 @@ class Restorer:
         self.int8 = precision in ("auto", "int8") and not obstacle
         self.parameters = sum(each.numel() for each in model.parameters())
         self.max_memory = max_memory
+        if ensemble not in get_args(Ensemble):
+            raise ValueError(f"ensemble {ensemble}: expected 1, 2 or 4")
         self.mirrors = _MIRRORS[:ensemble]
         self.leave_fine = leave_fine
         if not 0 <= strength <= 1:  # NaN neither
@@ -180,7 +191,7 @@ class Restorer:
             # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
             torch.backends.cudnn.allow_tf32 = False
         self._keeps_memory = self.device.type == "cpu" and keep_freed_memory()
-        model = model.eval().to(self.device)
+        model = model.eval().to(self.device, torch.float32)
         self.model = in_int8(model) if self.int8 else model
         # Convolutions on CPUs with bfloat16 and on tensor cores want channels last.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -189,6 +200,9 @@ class Restorer:
 
     def restore(self, stored: JpegImage) -> Picture:
         """Restored picture, of the size the JPEG states: uint8, RGB (H, W, 3) or gray (H, W).
+
+        It lies as it is stored, whatever EXIF says of its orientation; :meth:`restore_bytes` turns
+        it.
 
         Raises:
             UnsupportedLayoutError: see :func:`models.restore.layouts.network_view`.
@@ -306,6 +320,7 @@ class Restorer:
 
     def restore_bytes(self, data: bytes, name: str = "these bytes") -> Picture:
         """:meth:`restore_file` for the bytes of a file; ``name`` stands for it in errors."""
+        data = bytes(data)  # of a buffer too
         if is_jpeg(data):
             restored = self.restore(read_jpeg(data))
         else:
@@ -330,7 +345,7 @@ class Restorer:
         Result as :meth:`restore_pixels`; strength 0 gives the pixels themselves.
         """
         if self.strength == 0:
-            return pixels
+            return pixels.copy()
         top, left = offset
         restored = self._whole(stored)
         restored = restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,27 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_no_file_can_hold_are_not_written(tmp_path: Path) -> None:
+    network = tiny_network()
+    with torch.no_grad():
+        network.backbone.head.weight[0] = 1e9
+    with pytest.raises(CheckpointError, match=r"backbone\.head\.weight.*save it in float32"):
+        save_checkpoint(network, tmp_path / "x.safetensors", half=True)
+    assert not list(tmp_path.iterdir())
+    save_checkpoint(network, tmp_path / "x.safetensors")
+    assert load_checkpoint(tmp_path / "x.safetensors").backbone.head.weight[0].eq(1e9).all()
+
+
+def test_numbers_beyond_float32_are_refused(tmp_path: Path) -> None:
+    network = tiny_network().double()
+    with torch.no_grad():
+        network.backbone.head.weight[0] = 1e60
+    path = tmp_path / "x.safetensors"
+    metadata = {"format": "ijcn-1", "ijcn_config": json.dumps(asdict(network.config))}
+    safetensors.torch.save_file(network.state_dict(), path, metadata)
+    assert "not finite numbers: backbone.head.weight" in _refusal(path)
 
 
 def _refusal(path: Path) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 import models.int8 as int8
 from data.degradation import SingleJpeg
 from jobs.weights import average
-from models import Restorer, load_checkpoint, save_checkpoint
+from models import CheckpointError, Restorer, load_checkpoint, save_checkpoint
+from models.checkpoint import read_notes
 from models.int8 import in_int8, largest_inputs, range_sizes, ranges_of, why_not_int8
 from tests.conftest import (
     calibrated_network,
@@ -195,6 +198,26 @@ def test_checkpoints_keep_ranges(tmp_path: Path, half: bool) -> None:
     del network.ranges["body1.0.body.0"]  # as of another version, with ranges for other layers
     save_checkpoint(network, tmp_path / "b.safetensors")
     assert load_checkpoint(tmp_path / "b.safetensors").ranges is None
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -5.0])
+def test_damaged_ranges_are_none(tmp_path: Path, wrong: float) -> None:
+    network = calibrated_network()
+    assert network.ranges
+    network.ranges["body1.0.body.0"][0] = 7.25
+    save_checkpoint(network, tmp_path / "a.safetensors")
+    weights = safetensors.torch.load_file(tmp_path / "a.safetensors")
+    weights["ranges.body1.0.body.0"][0] = wrong
+    notes = read_notes(tmp_path / "a.safetensors")
+    safetensors.torch.save_file(weights, tmp_path / "b.safetensors", notes)
+    assert load_checkpoint(tmp_path / "b.safetensors").ranges is None
+
+
+@needs_vnni
+def test_a_copy_in_int8_is_not_saved_as_if_it_were_whole(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="take the one that the Restorer was given"):
+        save_checkpoint(in_int8(calibrated_network()), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_ranges_belong_to_the_backbone_alone() -> None:

@@ -177,6 +177,8 @@ def test_examples_in_messages_are_right_themselves(name: str, key: str) -> None:
         ("010", "010"),
         ("yes", True),
         ("null", None),
+        ("2026-11-29", "2026-11-29"),
+        ("2026-02-30", "2026-02-30"),
     ],
 )
 def test_values_are_what_they_look_like(text: str, value: object) -> None:
@@ -242,6 +244,11 @@ def test_wrong_sections_are_one_line_that_names_file_and_key(
     [
         ("a: [", "not YAML"),
         ("- 1", "must hold"),
+        ("name: x\nqualities: [10]\nqualities: [90]", "qualities is there twice"),
+        ("a: {b: 1, b: 2}", "b is there twice"),
+        ("a: !!int abc", "not YAML"),
+        ("a: " + "[" * 3000, "not YAML"),
+        ("a: " + "9" * 5000, "not YAML"),
         ("", "must hold"),
         ("name: x", "x.yml: checkpoint is missing"),
         (None, "options/ holds examples"),
@@ -255,7 +262,7 @@ def test_wrong_files_are_refused(tmp_path: Path, content: str | None, words: str
         load_options(ColorTestOptions, path)
 
 
-@pytest.mark.parametrize("text", ["qualities", "=3", "x=[1"])
+@pytest.mark.parametrize("text", ["qualities", "=3", "x=[1", "x=!!int abc", "x={a: 1, a: 2}"])
 def test_wrong_assignments_are_refused(text: str) -> None:
     with pytest.raises(OptionsError, match="--set"):
         parse_assignment(text)

@@ -72,6 +72,11 @@ def test_devices_and_their_precision() -> None:
     assert pick_device("auto").type in ("cpu", "cuda")
     assert pick_precision("auto", pick_device("cpu")) in (torch.float32, torch.bfloat16)
     assert pick_precision("float32", pick_device("cpu")) == torch.float32
+    with pytest.raises(ValueError, match="precision fp16: expected auto, float32"):
+        pick_precision("fp16", pick_device("cpu"))  # type: ignore[arg-type]
+    for passes in (0, 3, 8, None):
+        with pytest.raises(ValueError, match="expected 1, 2 or 4"):
+            tiny_restorer(ensemble=passes)
     with pytest.raises(ValueError, match="device gpu: expected auto, cpu, cuda"):
         pick_device("gpu")
     if not torch.cuda.is_available():
@@ -199,9 +204,22 @@ def test_files_bytes_and_pixels(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", decode_jpeg(data))
     assert restorer.restore_file(tmp_path / "a.png").shape == (50, 70, 3)
     assert restorer.restore_pixels(picture[:, :, 0].copy()).shape == (50, 70)
-    for wrong in (picture / 255, picture[:, :, :1], picture[:0], picture > 9, picture[None]):
+    assert np.array_equal(restorer.restore_bytes(memoryview(data)), expected)  # type: ignore[arg-type]
+    for wrong in (
+        *(picture / 255, picture[:, :, :1], picture[:0], picture > 9, picture[None]),
+        picture[0, 0],
+    ):
         with pytest.raises(ValueError, match=r"pixels must be uint8, \(H, W, 3\) or \(H, W\)"):
             restorer.restore_pixels(wrong)
+    with pytest.raises(ValueError, match="NumPy array, not list"):
+        restorer.restore_pixels([1])  # type: ignore[arg-type]
+    for known in (decode_jpeg(data), picture):  # a JPEG's pixels, and others
+        for quality in (0, 101, 50.5):
+            with pytest.raises(ValueError, match="from 1 to 100"):
+                restorer.restore_pixels(known, quality)  # type: ignore[arg-type]
+    same = tiny_restorer(strength=0).restore_pixels(picture)
+    assert np.array_equal(same, picture)
+    assert not np.shares_memory(same, picture)
 
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -216,6 +234,14 @@ def test_files_bytes_and_pixels(tmp_path: Path) -> None:
         restorer.restore_file(tmp_path / "no.jpg")
     with pytest.raises(OSError, match="missing"):
         restorer.restore_file(tmp_path / "missing.jpg")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_networks_of_other_numbers_are_brought_to_float32(kind: torch.dtype) -> None:
+    stored = SingleJpeg(30)(photograph(64, 64)).stored
+    model = tiny_network().half()
+    expected = Restorer(tiny_network().half().float(), "cpu", "float32").restore(stored)
+    assert np.array_equal(Restorer(model.to(kind), "cpu", "float32").restore(stored), expected)
 
 
 def test_without_a_compiler_it_goes_on(
