@@ -284,11 +284,12 @@ def quality_figure(dataset: str, curves: Sequence[Curve], figure: str, gain: boo
     beside = max(0, max(map(len, lines)) - 20) / _CHARACTERS_PER_INCH
     page, axes = _new_page(1, 7.2 + beside, max(4.6, 0.19 * len(lines) + 0.6))
     (ax,) = axes
-    ours = cycle(product(LINES, OURS))
+    ours, jpegs = cycle(product(LINES, OURS)), cycle(("o", *MARKERS))
     others = cycle(zip(OTHERS, MARKERS, strict=True))
     for (curve, points), label in zip(drawn, labels, strict=True):
         if curve.is_jpeg:
-            style: dict[str, Any] = {"color": GRAY, "linestyle": ":", "marker": "o", "zorder": 2}
+            shape = {"marker": next(jpegs), "zorder": 2}
+            style: dict[str, Any] = {"color": GRAY, "linestyle": ":", **shape}
         elif curve.ours:
             dashes, colour = next(ours)
             thick = {"linewidth": 2.6, "marker": "o", "zorder": 4}

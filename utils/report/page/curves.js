@@ -52,6 +52,9 @@ class Curves {
     const measured = own.some((method) => method.jpeg);
     const others = methodsOf(published, false).filter((method) => !(measured && method.jpeg));
     this.drawn = [...own, ...others];
+    own.filter((method) => method.jpeg).forEach((method, i) => {
+      method.marker = MARKERS[i % MARKERS.length];
+    });
     // The first of ours has a colour of its own.
     const [, ...coloured] = own.filter((method) => !method.jpeg);
     coloured.push(...others.filter((method) => !method.jpeg));
