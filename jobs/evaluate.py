@@ -14,7 +14,7 @@ from typing import TypeAlias
 from data.datasets import SAMPLE, DatasetError, TestSet, has_testset, open_testset, set_name
 from data.degradation import Padding
 from data.jpeg import encoder_version
-from jobs.methods import Network, other_methods, read_networks, require_different_methods
+from jobs.methods import Network, identify, other_methods, require_different_methods
 from jobs.network import USAGE_ERRORS, Networks, describe_machine, open_networks
 from jobs.report import (
     REPORT,
@@ -104,11 +104,9 @@ def open_entrants(options: AnyEvaluation) -> Iterator[Entrants]:
     Raises:
         CheckpointError: unusable weights. OptionsError: a device or precision that cannot be had.
     """
-    networks = read_networks(options.checkpoint)
+    networks = [identify(text) for text in options.checkpoint]
     require_different_methods([network.name for network in networks])
-    with open_networks(options, networks[-1].path) as restorers:
-        for network in reversed(networks):  # int8 may be had with some of them only
-            restorers.restorer(network.path)
+    with open_networks(options, [network.path for network in networks]) as restorers:
         yield networks, restorers
 
 
@@ -201,10 +199,10 @@ def _run_evaluation(
             {
                 "protocol": protocol,
                 "checkpoint_sha256": networks[0].sha256,
-                "parameters": networks[0].parameters,
+                "parameters": restorers.parameters[networks[0].path],
                 **machine,
                 **facts,
-                **_cost(evaluation, networks, restorers.arithmetic),
+                **_cost(evaluation, networks, restorers),
             },
         )
         write_run_file(output / "run.yml", run)
@@ -352,7 +350,7 @@ def tell_left_out(evaluation: Evaluation) -> None:
 
 
 def _cost(
-    evaluation: Evaluation, networks: Sequence[Network], arithmetic: Mapping[Path, str]
+    evaluation: Evaluation, networks: Sequence[Network], restorers: Networks
 ) -> dict[str, object]:
     methods = []
     for network in networks:
@@ -362,8 +360,8 @@ def _cost(
                 "name": network.name,
                 "checkpoint": str(network.path),
                 "sha256": network.sha256,
-                "parameters": network.parameters,
-                "precision": arithmetic[network.path],
+                "parameters": restorers.parameters[network.path],
+                "precision": restorers.arithmetic[network.path],
                 "restore_seconds_per_image": round(cost.seconds / max(1, cost.images), 3),
                 "restore_seconds_per_megapixel": round(cost.seconds / max(1, cost.pixels) * 1e6, 3),
             }

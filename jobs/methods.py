@@ -13,7 +13,6 @@ from pathlib import Path
 
 from data.datasets import TestSet
 from data.jpeg import decode_jpeg
-from models import load_checkpoint
 from models.checkpoint import checkpoint_path, read_notes
 from options.command_line import PROJECT
 from options.schema import OptionsError
@@ -44,30 +43,17 @@ class Network:
     name: str
     path: Path
     sha256: str
-    parameters: int
 
 
-def read_networks(checkpoints: Iterable[str]) -> list[Network]:
-    """Load each checkpoint once, so that a wrong one is known before any work; keep none.
-
-    Args:
-        checkpoints: paths, or words such as ``fast``; NAME=PATH chooses the name of the rows.
+def identify(checkpoint: str) -> Network:
+    """The network of a path or a word such as ``fast``; NAME=PATH chooses the name of the rows.
 
     Raises:
-        CheckpointError: not a checkpoint of a network that this version knows.
+        CheckpointError: no such file.
     """
-    networks = []
-    for text in checkpoints:
-        _, path = _split_name(text)
-        parameters = sum(p.numel() for p in load_checkpoint(path).parameters())
-        networks.append(Network(*identify(text), parameters))
-    return networks
-
-
-def identify(checkpoint: str) -> tuple[str, Path, str]:
-    """Name, path and SHA-256 of weights, as :func:`read_networks` takes them."""
     name, path = _split_name(checkpoint)
-    return name or name_of(path), path, file_hash(path)
+    usual = name_of(path)
+    return Network(name or usual, path, file_hash(path))
 
 
 def name_of(path: Path) -> str:

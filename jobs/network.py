@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +39,8 @@ class Networks:
         self.world = world
         self.arithmetic: dict[Path, str] = {}
         """Of the networks that were at hand so far, see :attr:`Restorer.arithmetic`."""
+        self.parameters: dict[Path, int] = {}
+        """Of these, the numbers of weights."""
         self._at_hand: tuple[Path, Restorer] | None = None
 
     def restorer(self, path: Path) -> Restorer:
@@ -70,14 +72,15 @@ class Networks:
             raise OptionsError(f"{path.name}: {error}") from error
         self._at_hand = path, restorer
         self.arithmetic[path] = restorer.arithmetic
+        self.parameters[path] = restorer.parameters
         return restorer
 
 
 @contextmanager
-def open_networks(options: ComputeOptions, first: Path) -> Iterator[Networks]:
+def open_networks(options: ComputeOptions, paths: Sequence[Path]) -> Iterator[Networks]:
     """Restorers as ``options`` describe them; under torchrun, connected with its peers.
 
-    first: weights to begin with. What is wrong with them is said before processes connect.
+    paths: weights. Each is loaded once, so that what is wrong is said before processes connect.
 
     Raises:
         OptionsError: a device or precision that cannot be had. CheckpointError: unusable weights.
@@ -92,7 +95,8 @@ def open_networks(options: ComputeOptions, first: Path) -> Iterator[Networks]:
         each = max(1, (os.cpu_count() or 1) // world.local_size)
         torch.set_num_threads(options.threads or each)
     networks = Networks(options, device, world)
-    networks.restorer(first)
+    for path in reversed(paths):  # so that the first is at hand
+        networks.restorer(path)
     with connected(world, device):
         yield networks
 
@@ -105,7 +109,7 @@ def open_session(options: InferenceOptions) -> Iterator[Session]:
         OptionsError: a device or precision that cannot be had. CheckpointError: unusable weights.
     """
     path = checkpoint_path(options.checkpoint)
-    with open_networks(options, path) as networks:
+    with open_networks(options, [path]) as networks:
         yield Session(networks.restorer(path), file_hash(path), networks.world)
 
 

@@ -232,7 +232,7 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, arithmetic: Sequence[s
     content["images"] = {image.name: _pixel_hash(image) for image in testset}
     content["arithmetic"] = list(arithmetic)
     networks = map(identify, options.checkpoint)
-    content["checkpoint"] = [(name, sha256) for name, _, sha256 in networks]
+    content["checkpoint"] = [(each.name, each.sha256) for each in networks]
     content["method"] = [_folder_state(text) for text in options.method]
     content["code"] = code_hash()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

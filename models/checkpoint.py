@@ -12,7 +12,8 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
@@ -111,20 +112,27 @@ def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
         CheckpointError: no such file, another kind of file, missing, surplus or misshapen weights.
     """
     path = checkpoint_path(path)
+    with _reading(path):
+        model = _load_own(path)
+        if model is None:
+            model = _load_released(path)
+    return model.eval().to(device, torch.float32)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Errors of the operating system as a :class:`CheckpointError`."""
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "not found"
         raise CheckpointError(
             f"checkpoint {path} {kind}; give {', '.join(SHIPPED)} or a file (model_zoo/README.md)"
         )
     try:
-        model = _load_own(path)
-        if model is None:
-            model = _load_released(path)
+        yield
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {error.strerror or error}"
         ) from error
-    return model.eval().to(device, torch.float32)
 
 
 def save_checkpoint(
@@ -190,12 +198,17 @@ def _in_order(file: bytes) -> bytes:
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, str] | None:
-    """The metadata of one of our files, see :func:`save_checkpoint`; None of a released one."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except safetensors.SafetensorError:
-        return None
+    """The metadata of one of our files, see :func:`save_checkpoint`; None of a released one.
+
+    Raises:
+        CheckpointError: no such file.
+    """
+    with _reading(Path(path)):
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                return dict(file.metadata() or {})
+        except safetensors.SafetensorError:
+            return None
 
 
 def _load_own(path: Path) -> IJCN | None:

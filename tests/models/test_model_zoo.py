@@ -147,6 +147,7 @@ def test_words_stand_for_the_shipped_weights(word: str) -> None:
     assert path.is_file()
     options = load_options(RealTestOptions, ROOT / "options/test_real.yml", [("checkpoint", word)])
     assert PROJECT / options.checkpoint == path
-    assert identify(word)[1] == path
-    assert identify(f"mine={word}")[:2] == ("mine", path)
+    assert identify(word).path == path
+    mine = identify(f"mine={word}")
+    assert (mine.name, mine.path) == ("mine", path)
     assert load_checkpoint(word).config == load_checkpoint(path).config
