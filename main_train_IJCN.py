@@ -13,13 +13,12 @@ import torch
 
 from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
-from options.command_line import from_project, given_options, run_script
+from options.command_line import from_project, given_options
 from options.schema import TrainOptions, load_options
 from utils.arguments import between
 from utils.commands import command_parser
+from utils.scripts import EXIT_FAILED, run_script
 from utils.training.loop import OTHER_FAILED, TrainingError
-
-EXIT_FAILED = 1
 
 EXAMPLES = """  python main_train_IJCN.py --opt options/train_small.yml --set data.folders=photos
   python main_train_IJCN.py --opt options/train_small.yml --resume auto --max_minutes 60

@@ -18,17 +18,16 @@ from jobs.restore_files import FileResult, OutputSettings, restore_files
 from jobs.without_effect import memory_without_effect, options_without_effect
 from models.checkpoint import SHIPPED
 from options.command_line import (
-    EXIT_FAILED_IMAGES,
     from_project,
     given_options,
     read_options,
-    run_script,
     test_parser,
 )
 from options.schema import OptionsError, RealTestOptions
 from utils.arguments import number, printable
 from utils.image_io import require_writable
 from utils.picture_files import FORMATS, Format
+from utils.scripts import EXIT_FAILED, run_script
 
 EXAMPLES = """  python test_real_IJCN.py --input photo.jpg --output clean.png
   python test_real_IJCN.py --input photo.jpg holiday/ --output restored
@@ -153,7 +152,7 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
             results = list(map(files.named, results))
             complete &= write_records(options, session, results, time.perf_counter() - start)
             tell(results, plan.hints, options)
-    return 0 if complete else EXIT_FAILED_IMAGES
+    return 0 if complete else EXIT_FAILED
 
 
 def _look(
@@ -170,7 +169,7 @@ def _look(
     for hint in (*plan.hints, *unwritable(plan.jobs)):
         print(f"note: {printable(hint)}", file=sys.stderr)
     write_json(prospects, options.json_report)
-    return EXIT_FAILED_IMAGES if any(p.decision == "refused" for p in prospects) else 0
+    return EXIT_FAILED if any(p.decision == "refused" for p in prospects) else 0
 
 
 def _faster(options: RealTestOptions, session: Session) -> str:

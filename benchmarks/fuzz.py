@@ -32,6 +32,7 @@ from utils.arguments import Parser
 from utils.image_io import find_images
 from utils.metadata import Density, Metadata, jpeg, png
 from utils.picture_files import Format
+from utils.scripts import run_script
 
 EXAMPLES = """examples:
   python benchmarks/fuzz.py --files 20000
@@ -231,4 +232,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -45,6 +45,7 @@ from utils.evaluation.metrics import psnr
 from utils.evaluation.tables import csv_text
 from utils.image_io import write_atomically
 from utils.pictures import as_rgb
+from utils.scripts import run_script
 
 EXAMPLES = """examples:
   python benchmarks/kinds.py
@@ -243,4 +244,4 @@ def _print_group(group: str, own: list[tuple[Case, Outcome]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -24,6 +24,7 @@ from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
 from models import Restorer, load_checkpoint
 from utils.image_io import write_png
+from utils.scripts import run_script
 
 EXAMPLES = """examples:
   python benchmarks/large.py
@@ -109,4 +110,4 @@ def _seams(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -37,6 +37,7 @@ from data.pixels import find_compression
 from models import Restorer
 from utils.evaluation.metrics import luma_studio_range
 from utils.pictures import as_rgb
+from utils.scripts import run_script
 
 EXAMPLES = """examples:
   python benchmarks/layouts.py --testset LIVE1_color
@@ -142,4 +143,4 @@ def _pixels(testset: TestSet, restorer: Restorer) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -30,6 +30,7 @@ from benchmarks.command_line import (
 )
 from data.jpeg import decode_jpeg, encode_jpeg
 from models import Restorer
+from utils.scripts import run_script
 
 EXAMPLES = """examples:
   python benchmarks/resized.py
@@ -89,4 +90,4 @@ def _changed(image: Picture, change: str) -> Picture:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

@@ -44,6 +44,7 @@ from utils.evaluation.evaluate import Method, evaluate_methods, one_by_one
 from utils.evaluation.metrics import measure
 from utils.memory import keep_freed_memory
 from utils.project import PROJECT
+from utils.scripts import run_script
 
 EXAMPLES = """examples:
   make bench
@@ -339,4 +340,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script(main))

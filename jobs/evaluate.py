@@ -23,11 +23,9 @@ from jobs.report import (
     require_own_records,
 )
 from options.command_line import (
-    EXIT_FAILED_IMAGES,
     PROJECT,
     from_project,
     read_options,
-    run_script,
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, EvaluationOptions
@@ -47,6 +45,7 @@ from utils.evaluation.published import read_published
 from utils.evaluation.tables import Cost, Evaluation, Weights, write_tables
 from utils.image_io import ImageError, require_writable
 from utils.run_log import alone_in, describe_run, file_hash, write_run_file
+from utils.scripts import EXIT_FAILED, run_script
 
 DEFAULT_SET = "LIVE1_color"
 
@@ -90,7 +89,7 @@ def _run(schema: type[AnyEvaluation], args: argparse.Namespace) -> int:
         evaluation = run_evaluation(options, sets, entrants, facts)
         if world_from_environment().is_main:
             _tell(options, evaluation)
-    return EXIT_FAILED_IMAGES if evaluation.failures else 0
+    return EXIT_FAILED if evaluation.failures else 0
 
 
 Entrants: TypeAlias = tuple[list[Network], Networks]

@@ -14,7 +14,6 @@ from pathlib import Path
 from data.datasets import TestSet
 from data.jpeg import decode_jpeg
 from models.checkpoint import checkpoint_path, read_notes
-from options.command_line import PROJECT
 from options.schema import OptionsError
 from utils.evaluation.evaluate import (
     Image,
@@ -27,6 +26,7 @@ from utils.evaluation.evaluate import (
 )
 from utils.evaluation.tables import IJCN, JPEG
 from utils.image_io import find_images, read_image
+from utils.project import PROJECT
 from utils.run_log import file_hash
 from utils.scratch import scratch_folder
 

@@ -42,11 +42,9 @@ from jobs.methods import identify
 from jobs.network import USAGE_ERRORS
 from jobs.report import REPORT
 from options.command_line import (
-    EXIT_FAILED_IMAGES,
     PROJECT,
     from_project,
     read_options,
-    run_script,
     test_parser,
 )
 from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
@@ -67,6 +65,7 @@ from utils.evaluation.tables import (
 )
 from utils.image_io import ImageError, find_images, write_atomically
 from utils.run_log import file_hash, read_run_file
+from utils.scripts import EXIT_FAILED, run_script
 
 EXAMPLES = """  make tables
   python -m jobs.tables --kinds single gray --testsets LIVE1_color Classic5
@@ -199,7 +198,7 @@ def _run(args: argparse.Namespace) -> int:
                 before, after = _split(args.readme)
                 write_atomically(args.readme, f"{before}\n{text}{after}")
             print(f"\n{text}\ntables: {output / 'tables.md'}, {output / 'tables.csv'}")
-    return EXIT_FAILED_IMAGES if failed else 0
+    return EXIT_FAILED if failed else 0
 
 
 def is_reported(kind: Kind, dataset: str) -> bool:

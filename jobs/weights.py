@@ -16,9 +16,9 @@ import torch
 
 from models import CheckpointError, load_checkpoint, save_checkpoint
 from models.ijcn import IJCN, LAST_STEPS
-from options.command_line import run_script
 from utils.commands import command_parser
 from utils.image_io import ImageError, require_writable
+from utils.scripts import run_script
 
 EXAMPLES = """  python -m jobs.weights average runs/a/best.safetensors runs/b/best.safetensors --output mean.safetensors
   python -m jobs.weights average a.safetensors b.safetensors --shares 1 3 --output mean.safetensors --half

@@ -34,6 +34,7 @@ from models.restore.fidelity import CLEAR_STEP
 from utils.commands import command_parser
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.run_log import file_hash
+from utils.scripts import EXIT_FAILED, run_script
 
 OPSET = 18
 """Of ONNX; onnxruntime has it since 1.14."""
@@ -71,8 +72,6 @@ EXAMPLES = """  python -m models.export
   python -m models.export --checkpoint fast
   python -m models.export --checkpoint Color_IJCN.pth --overwrite
 """
-
-_MISMATCH, _USAGE, _INTERRUPTED = 1, 2, 130
 
 
 class ExportError(ValueError):
@@ -340,24 +339,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     args = parser.parse_args(arguments)
+    return run_script(lambda: _export(args), (ExportError, CheckpointError, ImageError))
+
+
+def _export(args: argparse.Namespace) -> int:
     output = args.output or Path(args.checkpoint.with_suffix(".onnx").name)
+    model = load_checkpoint(args.checkpoint)
+    _require_possible(output, args.check, args.overwrite)
+    print(f"exporting {args.checkpoint}; this takes half a minute", flush=True)
+    notes = {
+        "checkpoint": args.checkpoint.name,
+        "checkpoint_sha256": file_hash(args.checkpoint),
+    }
     try:
-        model = load_checkpoint(args.checkpoint)
-        _require_possible(output, args.check, args.overwrite)
-        print(f"exporting {args.checkpoint}; this takes half a minute", flush=True)
-        notes = {
-            "checkpoint": args.checkpoint.name,
-            "checkpoint_sha256": file_hash(args.checkpoint),
-        }
         difference = export_onnx(
             model, output, check=args.check, overwrite=args.overwrite, notes=notes
         )
-    except (ExportError, CheckpointError, ImageError) as error:
+    except MismatchError as error:
         print(f"error: {error}", file=sys.stderr)
-        return _MISMATCH if isinstance(error, MismatchError) else _USAGE
-    except KeyboardInterrupt:
-        print("stopped before the end", file=sys.stderr)
-        return _INTERRUPTED
+        return EXIT_FAILED
     result = "not checked"
     if difference is not None:
         result = f"differs from PyTorch by {difference:.1e} at most, {len(CHECKED)} sizes checked"

@@ -1,26 +1,16 @@
-"""The command line that the test scripts share: arguments, option file, errors as one line."""
+"""The command line that the test scripts share: arguments and option file."""
 
 from __future__ import annotations
 
 import argparse
-import io
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 from models.restore.restorer import Precision
 from options.schema import AnyOptions, Options, load_options, parse_assignment
-from utils.arguments import EXIT_USAGE, Parser, number, printable
+from utils.arguments import Parser, number
 from utils.commands import command_parser
-from utils.distributed import is_connected, world_from_environment
-from utils.interrupts import heed_interrupts
 from utils.project import PROJECT, from_project
-
-EXIT_FAILED_IMAGES = 1
-EXIT_INTERRUPTED = 130
 
 
 def test_parser(
@@ -128,67 +118,3 @@ def read_options(schema: type[AnyOptions], args: argparse.Namespace) -> AnyOptio
         OptionsError: see :func:`options.schema.load_options`.
     """
     return load_options(schema, from_project(args.opt), *given_options(schema, args))
-
-
-class StdoutError(OSError):
-    """Whoever read stdout has gone, or its disk is full."""
-
-
-class _Stdout(io.TextIOWrapper):
-    """Stdout whose failures are told from those of other files."""
-
-    def write(self, text: str) -> int:
-        with _as_stdout_error():
-            return super().write(text)
-
-    def flush(self) -> None:
-        with _as_stdout_error():
-            super().flush()
-
-
-@contextmanager
-def _as_stdout_error() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StdoutError(f"stdout: {error.strerror or error}") from error
-
-
-def run_script(body: Callable[[], int], usage_errors: tuple[type[Exception], ...]) -> int:
-    """Exit code of ``body``; expected errors become one line on stderr, never a traceback.
-
-    Of several processes on a machine, the first one says what all have met: whatever is wrong
-    before they are connected. Later each speaks for itself.
-    """
-    heed_interrupts()
-    for name in ("stdout", "stderr"):  # closed by whoever started this: nobody is to be told
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
-    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
-        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
-        # File names may be anything.
-        sys.stdout = _Stdout(sys.stdout.detach(), encoding, "backslashreplace", None, by_line)
-    world = world_from_environment()
-    try:
-        code = body()
-        sys.stdout.flush()
-        return code
-    except usage_errors as error:
-        if world.local_rank == 0:
-            print(f"error: {printable(error)}", file=sys.stderr)
-        elif is_connected():
-            print(f"error: process {world.rank}: {printable(error)}", file=sys.stderr)
-        return EXIT_USAGE
-    except RuntimeError as error:
-        if world.size == 1 or "peer" not in str(error):
-            raise
-        print(f"error: process {world.rank} lost another one, which failed", file=sys.stderr)
-        return EXIT_FAILED_IMAGES
-    except StdoutError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's last flush fails no more
-        if not isinstance(error.__cause__, BrokenPipeError):
-            print(f"error: {error}", file=sys.stderr)
-        return EXIT_FAILED_IMAGES
-    except KeyboardInterrupt:
-        print("stopped before the end", file=sys.stderr)
-        return EXIT_INTERRUPTED

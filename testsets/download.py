@@ -40,12 +40,9 @@ from utils.image_io import (
     read_image_bytes,
     write_atomically,
 )
-from utils.interrupts import heed_interrupts
+from utils.scripts import EXIT_FAILED, run_script
 
 HERE = Path(__file__).resolve().parent
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 EXAMPLES = """  python testsets/download.py LIVE1_color Classic5
   python testsets/download.py Urban100 --output ~/testsets
@@ -493,7 +490,6 @@ def _mirror(text: str) -> Source:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    heed_interrupts()
     parser = _parser()
     args = parser.parse_args(arguments)
     mirrors = {source.name: source for source in args.url}
@@ -501,6 +497,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--list and --write-manifest take no set names")
     if not mirrors.keys() <= set(args.names):
         parser.error(f"--url: {', '.join(mirrors)} must be among the sets to fetch")
+    if not (args.names or args.list or args.verify or args.write_manifest):
+        parser.error(f"name the sets to fetch, of {', '.join(SOURCES)}")
+    stopped = "stopped; run the same command again to go on"
+    return run_script(lambda: _run(args, mirrors), stopped=stopped)
+
+
+def _run(args: argparse.Namespace, mirrors: Mapping[str, Source]) -> int:
     output = args.output.expanduser()
     try:
         if args.write_manifest is not None:
@@ -512,15 +515,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list(output, known)
         if args.verify:
             return _verify(args.names, output, known)
-        if not args.names:
-            parser.error(f"name the sets to fetch, of {', '.join(SOURCES)}")
         sources = [mirrors.get(name, SOURCES[name]) for name in dict.fromkeys(args.names)]
         return _fetch_sets(sources, output, known, args.keep_archives)
     except (DownloadError, ImageError) as error:
         return _failed(str(error))
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
 
 
 def _failed(message: str) -> int:

@@ -22,11 +22,12 @@ from jobs.page.visits import PREFIX, Visits, remove_stale_folders
 from models import CheckpointError
 from models.checkpoint import checkpoint_path
 from models.restore.restorer import pick_device
-from options.command_line import PROJECT, run_script
 from options.schema import OptionsError
 from utils.arguments import between
 from utils.commands import command_parser
 from utils.image_io import ImageError
+from utils.project import PROJECT
+from utils.scripts import run_script
 
 EXAMPLES = """  python app.py
   python app.py --port 8000 --checkpoint runs/mine/best.safetensors

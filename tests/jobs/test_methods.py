@@ -18,7 +18,6 @@ from data.degradation import SingleJpeg
 from jobs import tables
 from jobs.methods import name_of
 from models import IJCN, save_checkpoint
-from options.command_line import EXIT_USAGE
 from tests.conftest import (
     PATIENCE,
     ROOT,
@@ -31,6 +30,7 @@ from tests.conftest import (
     tiny_network,
     wait_until,
 )
+from utils.arguments import EXIT_USAGE
 from utils.evaluation.evaluate import image_path
 from utils.evaluation.metrics import measure, psnr_y, ssim_y
 from utils.evaluation.tables import compare

@@ -14,10 +14,10 @@ from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling
 from jobs import tables
 from models import save_checkpoint
-from options.command_line import EXIT_FAILED_IMAGES, EXIT_USAGE
 from options.schema import ColorTestOptions
 from tests.conftest import ROOT, csv_rows, photograph, tiny_network
 from testsets import download
+from utils.arguments import EXIT_USAGE
 from utils.evaluation.metrics import Scores
 from utils.evaluation.published import SET_SIZES, PublishedRow, not_comparable, read_published
 from utils.evaluation.tables import (
@@ -29,6 +29,7 @@ from utils.evaluation.tables import (
     table_of_set,
 )
 from utils.image_io import read_image, write_png
+from utils.scripts import EXIT_FAILED
 
 PUBLISHED = read_published(ROOT / "testsets" / "published.csv")
 
@@ -116,7 +117,7 @@ def test_an_incomplete_set_is_compared_with_nothing(
 def test_a_set_of_which_no_image_can_be_read(place: Path) -> None:
     for path in (place / "sets" / "Mini").iterdir():
         path.write_text("no picture")
-    assert _make(*ONE) == EXIT_FAILED_IMAGES
+    assert _make(*ONE) == EXIT_FAILED
     assert "Mini, 0 images" in (place / "results" / "tables.md").read_text()
 
 

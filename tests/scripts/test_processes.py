@@ -117,7 +117,7 @@ def test_an_error_of_one_process_alone_is_said(tmp_path: Path) -> None:
     script.write_text(
         LAST_WORDS.split("with connected")[0]
         + """
-from options.command_line import run_script
+from utils.scripts import run_script
 
 def body():
     with connected(world, torch.device("cpu")):

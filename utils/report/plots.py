@@ -26,6 +26,7 @@ from utils.evaluation.tables import JPEG, SummaryRow, read_summary
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import PROJECT
 from utils.report.run_table import compared
+from utils.scripts import run_script
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, read_curve
 
 if TYPE_CHECKING:
@@ -492,19 +493,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         print('error: plots need matplotlib; pip install -e ".[plots]"', file=sys.stderr)
         return EXIT_USAGE
-    try:
-        # Everything is drawn before anything is written.
-        with matplotlib.rc_context(_STYLE):
-            files = _files(args.pages_of(args))
-        table = compared(args.folders) if "folders" in args else ""
-        if table:
-            files["training.md"] = table.encode()
-        require_writable(args.output)
-        for name, data in files.items():
-            write_atomically(args.output / name, data)
-    except (PlotError, ImageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    with matplotlib.rc_context(_STYLE):
+        return run_script(lambda: _plot(args), (PlotError, ImageError))
+
+
+def _plot(args: argparse.Namespace) -> int:
+    files = _files(args.pages_of(args))  # everything is drawn before anything is written
+    table = compared(args.folders) if "folders" in args else ""
+    if table:
+        files["training.md"] = table.encode()
+    require_writable(args.output)
+    for name, data in files.items():
+        write_atomically(args.output / name, data)
     for name in files:
         print(args.output / name)
     if table:
