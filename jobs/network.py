@@ -76,6 +76,22 @@ class Networks:
         return restorer
 
 
+def prepared_device(wanted: str, threads: int, world: World) -> torch.device:
+    """The device of this process, which from here on takes its share of the CPU's threads.
+
+    Raises:
+        OptionsError: it cannot be had.
+    """
+    try:
+        device = own_device(world, pick_device(wanted))
+    except ValueError as error:
+        raise OptionsError(str(error)) from error
+    if threads or world.size > 1:
+        # torchrun leaves one thread to each process, whatever the machine has.
+        torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // world.local_size))
+    return device
+
+
 @contextmanager
 def open_networks(options: ComputeOptions, paths: Sequence[Path]) -> Iterator[Networks]:
     """Restorers as ``options`` describe them; under torchrun, connected with its peers.
@@ -86,14 +102,7 @@ def open_networks(options: ComputeOptions, paths: Sequence[Path]) -> Iterator[Ne
         OptionsError: a device or precision that cannot be had. CheckpointError: unusable weights.
     """
     world = world_from_environment()
-    try:
-        device = own_device(world, pick_device(options.device))
-    except ValueError as error:
-        raise OptionsError(str(error)) from error
-    if options.threads or world.size > 1:
-        # torchrun leaves one thread to each process, whatever the machine has.
-        each = max(1, (os.cpu_count() or 1) // world.local_size)
-        torch.set_num_threads(options.threads or each)
+    device = prepared_device(options.device, options.threads, world)
     networks = Networks(options, device, world)
     for path in reversed(paths):  # so that the first is at hand
         networks.restorer(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from data.datasets import DatasetError
 from data.training_crops import TrainingBatch
+from jobs.network import prepared_device
 from jobs.stored_answers import Answers, again, stored_answers
 from jobs.training_data import TrainingData
 from jobs.validation import Validation
@@ -19,9 +19,9 @@ from models import IJCN, CheckpointError, IJCNConfig, load_checkpoint, save_chec
 from models.dct import colourless_in_gray
 from models.ijcn import LAST_STEPS
 from models.losses import RestorationLoss
-from models.restore.restorer import autocast, pick_device, pick_precision
+from models.restore.restorer import autocast, pick_precision
 from options.schema import OptionsError, TrainOptions
-from utils.distributed import World, connected, own_device, world_from_environment
+from utils.distributed import World, connected, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.memory import keep_freed_memory
 from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
@@ -38,10 +38,7 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> Non
         TrainingError: see :class:`utils.training.loop.Trainer`.
     """
     world = world_from_environment()
-    try:
-        device = own_device(world, pick_device(options.device))
-    except ValueError as error:
-        raise OptionsError(str(error)) from error
+    device = prepared_device(options.device, options.threads, world)
     with connected(world, device):
         _train_connected(options, resume, max_minutes, world, device)
 
@@ -82,10 +79,6 @@ def _train_connected(
     world: World,
     device: torch.device,
 ) -> None:
-    if options.threads or world.size > 1:
-        # torchrun leaves one thread to each process, whatever the machine has.
-        each = max(1, (os.cpu_count() or 1) // world.local_size)
-        torch.set_num_threads(options.threads or each)
     if device.type == "cpu":
         keep_freed_memory()
     if device.type == "cuda":
