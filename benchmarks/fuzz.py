@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script 
 from data.jpeg import JpegImage, Sampling, encode_jpeg
 from jobs.dry_run import Looker
 from jobs.restore_files import FileJob, OutputSettings, restore_file
-from utils.arguments import Parser
+from utils.arguments import Parser, between
 from utils.image_io import find_images
 from utils.metadata import Density, Metadata, jpeg, png
 from utils.picture_files import Format
@@ -181,8 +181,10 @@ def outcomes(
 
 def main() -> int:
     parser = Parser(description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("--files", type=int, default=5000, help="how many (default: 5000)")
-    parser.add_argument("--minutes", type=float, help="stop after so many minutes")
+    parser.add_argument(
+        "--files", type=between(int, 1), default=5000, help="how many (default: 5000)"
+    )
+    parser.add_argument("--minutes", type=between(float, 0), help="stop after so many minutes")
     parser.add_argument("--seeds", type=Path, help="folder of JPEGs to start from")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers")
     args = parser.parse_args()

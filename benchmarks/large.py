@@ -23,6 +23,7 @@ from data.jpeg import encode_jpeg, read_jpeg
 from jobs.plan_files import FileJob
 from jobs.restore_files import OutputSettings, restore_file
 from models import Restorer, load_checkpoint
+from utils.arguments import between
 from utils.image_io import write_png
 from utils.scripts import run_script
 
@@ -38,10 +39,18 @@ QUALITY = 30
 def main() -> int:
     parser = benchmark_parser(__doc__, EXAMPLES)
     parser.add_argument(
-        "--megapixels", type=float, nargs="*", default=[0.25, 1, 4, 12, 24, 40], help="sizes"
+        "--megapixels",
+        type=between(float, 0.001),
+        nargs="*",
+        default=[0.25, 1, 4, 12, 24, 40],
+        help="sizes",
     )
     parser.add_argument(
-        "--max_memory", type=float, default=1.0, metavar="GIB", help="of a restoration (1)"
+        "--max_memory",
+        type=between(float, 0.001),
+        default=1.0,
+        metavar="GIB",
+        help="of a restoration (1)",
     )
     parser.add_argument(
         "--seams", type=Path, metavar="PNG", help="write the difference of tiles and whole"

@@ -35,6 +35,7 @@ from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling, read_jpeg
 from data.pixels import find_compression
 from models import Restorer
+from utils.arguments import between
 from utils.evaluation.metrics import luma_studio_range
 from utils.pictures import as_rgb
 from utils.scripts import run_script
@@ -61,7 +62,9 @@ CUT = (3, 5)
 
 def main() -> int:
     parser = benchmark_parser(__doc__, EXAMPLES, measures=True)
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th picture")
+    parser.add_argument(
+        "--every", type=between(int, 1), default=1, metavar="N", help="only each N-th picture"
+    )
     parser.add_argument(
         "--qualities", type=jpeg_quality, nargs="+", default=QUALITIES, metavar="QF"
     )

@@ -30,6 +30,7 @@ from benchmarks.command_line import (
 )
 from data.jpeg import decode_jpeg, encode_jpeg
 from models import Restorer
+from utils.arguments import between
 from utils.scripts import run_script
 
 EXAMPLES = """examples:
@@ -54,10 +55,10 @@ def main() -> int:
     parser.add_argument(
         "--assumed", type=jpeg_quality, nargs="+", default=[30, 50, 70], metavar="QF"
     )
-    parser.add_argument("--side", type=int, default=192, help="pixels of their middle (192)")
+    parser.add_argument(
+        "--side", type=between(int, 64), default=192, help="pixels of their middle (192)"
+    )
     args = parsed(parser)
-    if args.side < 64:
-        parser.error("--side starts at 64")
     originals = list(photographs(args.testset, args.side).values())
     restorer = Restorer(args.network)
     pictures = f"{args.testset.name}, {len(originals)} pictures"

@@ -39,7 +39,7 @@ from jobs.methods import JPEGQS, smooth
 from models import IJCN, CheckpointError, load_checkpoint
 from models.int8 import why_not_int8
 from models.restore.restorer import Restorer, network_input, pick_device, pick_precision
-from utils.arguments import Parser
+from utils.arguments import Parser, between
 from utils.evaluation.evaluate import Method, evaluate_methods, one_by_one
 from utils.evaluation.metrics import measure
 from utils.memory import keep_freed_memory
@@ -118,7 +118,7 @@ def main() -> int:
         help="default: as published, float32, and bfloat16 and int8 where the hardware computes in "
         "them; int8 is left out for networks without ranges",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs per case")
+    parser.add_argument("--repeats", type=between(int, 1), default=5, help="timed runs per case")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
     parser.add_argument(
         "--evaluation", metavar="SET", help="measure a whole evaluation of this set at QF 10 too"

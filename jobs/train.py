@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.memory import keep_freed_memory
+from utils.run_log import alone_in
 from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
 from utils.training.record import OPTIONS_FILE, RunRecord, differences, options_of_run
 
@@ -39,17 +41,20 @@ def train(options: TrainOptions, resume: bool, max_minutes: float | None) -> Non
     """
     world = world_from_environment()
     device = prepared_device(options.device, options.threads, world)
-    with connected(world, device):
-        _train_connected(options, resume, max_minutes, world, device)
+    with connected(world, device), ExitStack() as held:
+        _train_connected(options, resume, max_minutes, world, device, held)
 
 
 USAGE_ERRORS = (OptionsError, DatasetError, ImageError, CheckpointError)
 
 
 def _read_all(
-    options: TrainOptions, resume: bool, world: World, device: torch.device
+    options: TrainOptions, resume: bool, world: World, device: torch.device, held: ExitStack
 ) -> tuple[IJCN, TrainingData, Validation | None]:
-    """All that can be wrong, before anything is written; processes fail together."""
+    """All that can be wrong, before anything is written; processes fail together.
+
+    Other trainings are kept out of the run's folder as long as it is ``held``.
+    """
     folder = options.output / options.name
     problem: Exception | None = None
     try:
@@ -64,6 +69,7 @@ def _read_all(
         validation = Validation(options, device, world) if options.validation else None
         if world.is_main:
             require_writable(folder)
+            held.enter_context(alone_in(folder, "name (--set name=...)"))
     except USAGE_ERRORS as error:
         problem = error
     problems = [each for each in world.gather(problem) if each is not None]
@@ -78,6 +84,7 @@ def _train_connected(
     max_minutes: float | None,
     world: World,
     device: torch.device,
+    held: ExitStack,
 ) -> None:
     if device.type == "cpu":
         keep_freed_memory()
@@ -85,7 +92,7 @@ def _train_connected(
         # cuDNN would otherwise round float32 convolutions to TF32's 10 bits.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    network, data, validation = _read_all(options, resume, world, device)
+    network, data, validation = _read_all(options, resume, world, device, held)
     precision = pick_precision(options.precision, device)
     folder = options.output / options.name
     with RunRecord(folder, speaks=world.is_main, tensorboard=options.tensorboard) as record:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import errno
 import gzip
 import hashlib
 import http.client
 import io
+import lzma
 import re
 import sys
 import tarfile
@@ -30,7 +32,7 @@ from tqdm import tqdm
 # Run as a script, only this file's folder would be searched.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.arguments import Parser
+from utils.arguments import Parser, printable
 from utils.commands import as_started, command_parser
 from utils.image_io import (
     IMAGE_SUFFIXES,
@@ -38,6 +40,7 @@ from utils.image_io import (
     find_images,
     read_image,
     read_image_bytes,
+    require_writable,
     write_atomically,
 )
 from utils.scripts import EXIT_FAILED, run_script
@@ -288,6 +291,9 @@ TIMEOUT_S = 30.0
 
 CHUNK = 1 << 18
 
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR}
+"""Errors of the system after which another try is no use."""
+
 
 def fetch(url: str, target: Path) -> None:
     """Download ``url`` to ``target``, going on from ``target.part`` where there is one.
@@ -298,23 +304,29 @@ def fetch(url: str, target: Path) -> None:
         DownloadError: not to be had, or nothing came ``ATTEMPTS`` times in a row.
     """
     part = target.with_name(target.name + ".part")
-    failures = 0
+    failures, reached = 0, _size(part)
     while True:
-        before = _size(part)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _transfer(url, part)
             part.replace(target)
             return
         except (OSError, http.client.HTTPException) as error:
-            failures = 1 if _size(part) > before else failures + 1
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise DownloadError(
+                    f"{part}: cannot be written ({error.strerror}); make room, or choose another "
+                    "--output, and run the same command again to go on"
+                ) from error
+            failures = 1 if _size(part) > reached else failures + 1
+            reached = max(reached, _size(part))
             if failures == ATTEMPTS:
                 raise DownloadError(
                     f"{url}: {error}, {ATTEMPTS} times in a row; check the network and the disk, "
                     "and run the same command again to go on"
                 ) from error
             pause = PAUSE_S * 2 ** (failures - 1)
-            print(f"note: {url}: {error}; next try in {pause:g} s", file=sys.stderr)
+            note = printable(f"{url}: {error}; next try in {pause:g} s")
+            print(f"note: {note}", file=sys.stderr)
             time.sleep(pause)
 
 
@@ -351,7 +363,7 @@ def _transfer(url: str, part: Path) -> None:
         goes_on = response.status == http.client.PARTIAL_CONTENT  # None for file: addresses
         have = have if goes_on else 0
         length = response.headers["Content-Length"]
-        total = have + int(length) if length else None
+        total = have + int(length) if length and length.isdecimal() else None
         bar = tqdm(
             desc=_bare(url), initial=have, total=total, unit="B", unit_scale=True, disable=None
         )
@@ -375,12 +387,15 @@ def _bare(url: str) -> str:
 
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
-    gzip.BadGzipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
+    OSError,  # of gzip and bz2
+    ValueError,  # names that cannot be decoded, places before the file's beginning
     RuntimeError,  # zipfile: encrypted, unknown compression
 )
+"""What reading a damaged archive may raise."""
 
 
 def _unpack(archive: Path, source: Source, folder: Path) -> None:
@@ -388,19 +403,25 @@ def _unpack(archive: Path, source: Source, folder: Path) -> None:
 
     Each is read whole and its checksum compared before it gets its name.
     """
-    name = None
-    try:
-        for name, data in _members(archive, source.members):
-            write_atomically(folder / name, data)
-    except ARCHIVE_ERRORS as error:
-        with archive.open("rb") as file:
-            head = file.read(40)
-        raise DownloadError(
-            f"what came from {source.url} is damaged, or no zip or tar.gz archive ({error}); it "
-            f"starts with {head!r} and is removed; run the same command again to fetch it anew, "
-            "open the address in a browser, or name a mirror (--url)"
-        ) from error
-    if name is None:
+    members = _members(archive, source.members)
+    found = 0
+    while True:
+        try:
+            member = next(members, None)
+        except ARCHIVE_ERRORS as error:
+            with archive.open("rb") as file:
+                head = file.read(40)
+            raise DownloadError(
+                f"what came from {source.url} is damaged, or no zip or tar.gz archive ({error}); "
+                f"it starts with {head!r} and is removed; run the same command again to fetch it "
+                "anew, open the address in a browser, or name a mirror (--url)"
+            ) from error
+        if member is None:
+            break
+        found += 1
+        name, data = member
+        write_atomically(folder / name, data)
+    if not found:
         raise DownloadError(
             f"no image like {source.members} in what came from {source.url}; name another place "
             "(--url)"
@@ -484,9 +505,16 @@ def _known_set(name: str) -> str:
 def _mirror(text: str) -> Source:
     """The source NAME with the address URL, of NAME=URL."""
     name, _, url = text.partition("=")
-    if urlsplit(url).scheme not in ("https", "http", "file"):
+    source = SOURCES[_known_set(name)]
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("https", "http", "file"):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL with https, http or file")
-    return replace(SOURCES[_known_set(name)], url=url)
+    if url.endswith("/") and not source.files():
+        raise argparse.ArgumentTypeError(f"{name} is taken from an archive, not from {url}")
+    return replace(source, url=url)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -523,7 +551,7 @@ def _run(args: argparse.Namespace, mirrors: Mapping[str, Source]) -> int:
 
 def _failed(message: str) -> int:
     """Print an error, and return the exit code."""
-    print(f"error: {as_started(message)}", file=sys.stderr)
+    print(f"error: {printable(as_started(message))}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -556,7 +584,7 @@ def _verify(names: Sequence[str], output: Path, known: Mapping[str, list[KnownIm
 
 def _show(report: Report, remedy: str) -> int:
     """Print a report, and what is wrong; returns the exit code."""
-    print(report.summary(), flush=True)
+    print(printable(report.summary()), flush=True)
     problems = report.problems()
     if not problems:
         return 0
@@ -578,6 +606,8 @@ def _fetch_sets(
 
     reports = {source: inspect(source) for source in sources}
     wanted = [source for source in sources if reports[source].incomplete]
+    if wanted:
+        require_writable(output)
     failed: list[Source] = []
     for url in dict.fromkeys(source.url for source in wanted):
         group = [source for source in wanted if source.url == url]
@@ -597,7 +627,7 @@ def _fetch_sets(
     for source in sources:
         report = inspect(source) if source in wanted else reports[source]
         if source in failed:
-            print(report.summary(), flush=True)
+            print(printable(report.summary()), flush=True)
             code = EXIT_FAILED
         else:
             code = max(code, _show(report, "see testsets/README.md"))

@@ -139,12 +139,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         ImageError: the place cannot be written.
     """
     path = Path(path)
+    if isinstance(data, str):  # names of files that are not UTF-8 cannot be shown as they are
+        data = data.encode("utf-8", "backslashreplace")
     # Short, hidden and nobody else's, however long the final name is.
     beside = path.with_name(f".{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(data)
         beside.replace(path)
     except OSError as error:
         raise ImageError(
@@ -184,8 +186,9 @@ def find_images(
     unreadable: Callable[[OSError], None] | None = None,
     follow_links: bool = False,
 ) -> list[Path]:
-    """Image files below a folder, recursively, in a stable order; hidden files are passed over.
+    """Image files below a folder, recursively, in a stable order.
 
+    Passed over are hidden files, and pipes and devices, which may never end.
     Broken links are listed too, so that whoever reads them reports them. ``unreadable`` is told of
     folders that cannot be listed; without it they are passed over. ``follow_links``: of linked
     folders too, each folder once, under its own name where it has one below ``folder``.
@@ -207,9 +210,16 @@ def find_images(
             found += [
                 Path(parent, name)
                 for name in files
-                if Path(name).suffix.lower() in wanted and not name.startswith(".")
+                if Path(name).suffix.lower() in wanted
+                and not name.startswith(".")
+                and not _is_special(Path(parent, name))
             ]
     return sorted(found)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is no file, links followed."""
+    return path.exists() and not path.is_file()
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

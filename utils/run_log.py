@@ -45,11 +45,13 @@ def describe_run(options: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[s
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, option: str = "--output") -> Iterator[None]:
     """Refuse a folder into which another run is writing, where the system can tell.
 
+    option: what messages ask to choose another of.
+
     Raises:
-        ImageError: there is another run.
+        ImageError: there is another run, or the folder cannot be written.
     """
     try:
         import fcntl
@@ -57,12 +59,18 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
         return
     place = folder / ".running"
-    with place.open("w") as file:
+    try:
+        file = place.open("w")
+    except OSError as error:
+        raise ImageError(
+            f"{place}: cannot be written ({error.strerror}); remove it, or choose another {option}"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ImageError(
-                f"{folder}: another run is writing there; wait for it, or choose another --output"
+                f"{folder}: another run is writing there; wait for it, or choose another {option}"
             ) from error
         except OSError:  # a file system without locks
             pass
@@ -78,9 +86,7 @@ def write_run_file(path: Path, run: Mapping[str, Any]) -> None:
     Raises:
         ImageError: the place cannot be written.
     """
-    # Names that are not UTF-8 cannot be shown as they are.
-    text = yaml.safe_dump(dict(run), sort_keys=False, allow_unicode=True)
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+    write_atomically(path, yaml.safe_dump(dict(run), sort_keys=False, allow_unicode=True))
 
 
 def read_run_file(path: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tests.conftest import (
     wait_until,
 )
 from utils.image_io import read_image, write_png
+from utils.run_log import alone_in
 from utils.training.record import RunRecord
 
 SCRIPT = "main_train_IJCN.py"
@@ -68,6 +69,9 @@ def test_a_run_yields_weights_curves_and_pictures_and_resumes(images: Path, tmp_
     assert "crops/s in each of 1 loader processes" in first.stdout
     refused = run_script(SCRIPT, *arguments)
     assert "--resume auto" in error_line(refused)
+    with alone_in(tmp_path / "smoke"):
+        refused = run_script(SCRIPT, *arguments, "--resume", "auto")
+    assert "another run is writing there; wait for it" in error_line(refused)
     done = run_script(SCRIPT, *arguments, "--resume", "auto")
     assert done.returncode == 0, done.stderr
     assert "smoke before: optimisation.steps 10 there, 20 here" in done.stdout

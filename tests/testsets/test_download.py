@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -65,9 +66,9 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-def zip_of(members: Mapping[str, bytes]) -> bytes:
+def zip_of(members: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return buffer.getvalue()
@@ -111,7 +112,8 @@ class Served:
     Args:
         stops: bytes to send of the body, one entry for each request until it is empty, before the
         connection is closed. statuses: answers to the first requests, 200 for what follows from the
-        rest. ranges: whether Range is understood. chunked: send chunks, without a length.
+        rest. ranges: whether Range is understood. chunked: send chunks, without a length. length:
+        what is said to come, by default the truth.
     """
 
     data: bytes
@@ -119,6 +121,7 @@ class Served:
     statuses: list[int] = field(default_factory=list)
     ranges: bool = True
     chunked: bool = False
+    length: str | None = None
 
 
 class Server(ThreadingHTTPServer):
@@ -171,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             pieces = [body[i : i + size] for i in range(0, len(body), size)]
             body = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in [*pieces, b""])
         else:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", served.length or str(len(body)))
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body[: served.stops.pop(0)] if served.stops else body)
@@ -326,6 +329,8 @@ def test_single_files_are_fetched_as_far_as_they_are_wrong(tool: Tool, server: S
         ({"stops": [10_000], "chunked": True}, [None, "bytes=9932-"]),  # less the chunks' sizes
         ({"stops": [9_000], "statuses": [200, 416]}, [None, "bytes=9000-", None]),
         ({"statuses": [503, 429]}, [None, None, None]),
+        ({"length": "unknown"}, [None]),
+        ({"length": "-5"}, [None]),
     ],
 )
 def test_after_a_break_only_the_rest_is_asked_for(
@@ -362,6 +367,34 @@ def test_gives_up_when_nothing_comes(tool: Tool, server: Server) -> None:
     assert error.startswith(f"error: Classic5: {url}: connection lost after 0 of")
     assert error.endswith("run the same command again to go on")
     assert "Classic5: 0 of 5 images found" in tool.out
+
+
+def test_a_server_that_promises_more_than_it_has_is_given_up(tool: Tool, server: Server) -> None:
+    data = repository_zip()
+    more = str(len(data) + 1000)
+    url = server.add("/a.zip", Served(data, statuses=[200, 416] * 99, length=more))
+    assert tool.fetch("Classic5", url) == 1
+    assert len(server.asked) <= 2 * download.ATTEMPTS
+    assert "times in a row" in tool.err.splitlines()[-1]
+
+
+def test_a_full_disk_is_not_tried_again(
+    tool: Tool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.add("/a.zip", Served(repository_zip()))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "_transfer", full)
+        assert tool.fetch("Classic5", url) == 1
+    assert "cannot be written (No space left on device); make room" in one_line(tool.err)
+    tool.output = tool.output.with_name("a file")
+    tool.output.touch()
+    assert tool.fetch("Classic5", url) == 1
+    assert "is a file, not a folder; choose another --output" in one_line(tool.err)
+    assert not server.asked
 
 
 def test_one_failure_does_not_stop_the_other_sets(tool: Tool, server: Server) -> None:
@@ -417,6 +450,20 @@ def test_damaged_archive_gives_no_damaged_image(
     assert all(path.read_bytes() == files[path.name] for path in written)
     assert kind == "zip" or not written, "a gzip file can be trusted as a whole only"
     assert not (tool.output / ".downloads").exists(), "nothing is left to be trusted later"
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_damaged_anywhere_is_removed(tool: Tool, server: Server, compression: int) -> None:
+    data = zip_of(made_up_set("ICB_color", ".ppm"), compression)
+    for place in np.linspace(30, len(data) - 30, 25).astype(int):
+        damaged = bytearray(data)
+        damaged[place : place + 8] = b"\xff" * 8
+        url = server.add("/a.zip", Served(bytes(damaged)))
+        if tool.fetch("ICB_color", url):
+            # A name or a date may be damaged and the pictures whole, or one of them lost.
+            assert tool.err.startswith("error: ICB_color: ")
+            assert tool.err.count("\n") == 1
+        assert not (tool.output / ".downloads").exists()
 
 
 def test_members_that_lead_out_stay_inside(tool: Tool, server: Server, tmp_path: Path) -> None:
@@ -587,6 +634,8 @@ def test_committed_manifest_is_what_the_images_give(tmp_path: Path) -> None:
         (["Classic5", "--url", "Classic5"], "not NAME=URL"),
         (["Classic5", "--url", "Classic5=ftp://host/a.zip"], "https, http or file"),
         (["Classic5", "--url", "Clasic5=http://host/a.zip"], "no set 'Clasic5'"),
+        (["Classic5", "--url", "Classic5=http://[::1/a.zip"], "not NAME=URL"),
+        (["Classic5", "--url", "Classic5=http://host/folder/"], "is taken from an archive"),
         (["Classic5", "--url", "Urban100=http://host/a.zip"], "among the sets to fetch"),
         (["--verify", "--list"], "not allowed with"),
         (["Classic5", "--list"], "take no set names"),

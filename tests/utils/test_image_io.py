@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -176,6 +177,8 @@ def test_failed_writing_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None
     write_atomically(target, "old")
     write_atomically(target, "new")
     assert target.read_text() == "new"
+    write_atomically(target, os.fsdecode(b"bad\xff.png"))
+    assert target.read_text() == r"bad\udcff.png"
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ImageError, match="choose another --output"):
         write_atomically(tmp_path / "file" / "x.txt", "text")
@@ -188,6 +191,8 @@ def test_images_are_found_recursively_in_order_without_hidden_ones(tmp_path: Pat
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "broken_link.png").symlink_to(tmp_path / "nowhere")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")  # whoever reads it waits for ever
     names = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
     assert names == ["a/z.jpg", "b.PNG", "broken_link.png"]
     assert find_images(tmp_path, (".jpg",)) == [tmp_path / "a" / "z.jpg"]

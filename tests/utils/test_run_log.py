@@ -12,6 +12,8 @@ import jobs.evaluate
 import utils.run_log
 from jobs.evaluate import code_hash
 from tests.conftest import ROOT
+from utils.image_io import ImageError
+from utils.run_log import alone_in
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,10 @@ def test_an_installed_copy_has_no_version_of_the_repository_around_it(
     for project, known in ((tmp_path, True), (inside, False)):
         monkeypatch.setattr(utils.run_log, "PROJECT", project)
         assert (utils.run_log._code_version() != "unknown") == known
+
+
+def test_a_folder_that_cannot_be_held_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    (tmp_path / ".running").mkdir()
+    with pytest.raises(ImageError, match=r"choose another name$"), alone_in(tmp_path, "name"):
+        pass

@@ -164,7 +164,8 @@ def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a curve; both empty where there is no file."""
     if not path.exists():
         return [], []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    text = path.read_text(encoding="utf-8", errors="replace")  # what is no row is left out below
+    lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()  # half a line, as older versions of this project may leave it
     reader = csv.DictReader(lines)

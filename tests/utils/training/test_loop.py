@@ -275,6 +275,8 @@ def test_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
         file.write("8,0.1\n9,0.")  # logged, but stopped before its state was saved
     _trainer(tmp_path).resume()
     assert _column(curve, "step") == ["4"]
+    curve.write_bytes(b"\xff\xfe" + curve.read_text().encode("utf-16-le"))  # by a spreadsheet
+    _trainer(tmp_path).resume()
 
 
 def test_a_signal_while_saving_does_no_harm(
