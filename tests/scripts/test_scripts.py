@@ -12,9 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from data import datasets
+from data.datasets import NamedImage, TestSet, sample_set
 from data.jpeg import Sampling, encode_jpeg
 from models import save_checkpoint
 from tests.conftest import (
@@ -84,6 +87,19 @@ def test_color_writes_tables_pictures_and_run_file(
     assert heading == f"# JPEG restoration: compressed once, {checkpoint.name}"
 
 
+@pytest.fixture
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small part of each photograph of the built-in set: tests need not measure all of it."""
+    whole = sample_set()
+
+    def part(image: NamedImage) -> NamedImage:
+        return NamedImage(image.name, lambda: np.ascontiguousarray(image.read()[:96, :128]))
+
+    parts = TestSet(whole.name, tuple(map(part, whole.images)))
+    monkeypatch.setattr(datasets, "sample_set", lambda: parts)
+
+
+@pytest.mark.usefixtures("small_samples")
 def test_default_set_is_announced_when_live1_is_absent(tmp_path: Path, checkpoint: Path) -> None:
     done = run_script(
         "test_color_IJCN.py",
@@ -412,6 +428,7 @@ def test_real_never_puts_its_json_in_the_place_of_a_picture(tmp_path: Path, rest
         assert done.stderr.splitlines()[-1] == "error: --json /dev/full: No space left on device"
 
 
+@pytest.mark.usefixtures("small_samples")
 def test_demo_options_make_the_promised_pictures(tmp_path: Path, checkpoint: Path) -> None:
     done = run_script(
         "test_color_IJCN.py",
