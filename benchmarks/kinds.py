@@ -10,7 +10,7 @@ with the file's own tables (in brackets: of the levels that are not zero).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -62,6 +62,8 @@ APART = (5, 10, 25, 50, 75, 90, 100)
 DRAWN_QUALITIES = (30, 50, 75, 85, 92)
 SEEDS = 3
 """Drawn pictures of each kind; training draws others, as its generators choose a place first."""
+
+GRAY_GROUP = "gray photographs as colour"
 
 _HIGHEST = 60.0
 """dB that a picture without error counts as."""
@@ -127,10 +129,17 @@ def encoder_cases(sources: dict[str, Picture]) -> Iterator[Case]:
             yield Case(f"{encoder} at {quality}", name, picture, encode)
 
 
-def content_cases(sources: dict[str, Picture]) -> Iterator[Case]:
+def drawn_group(kind: str) -> str:
+    """The group of the drawn pictures of a kind."""
+    return f"drawn: {kind}"
+
+
+def content_cases(
+    sources: dict[str, Picture], drawn_kinds: Iterable[str] = KINDS
+) -> Iterator[Case]:
     """Drawn pictures in colour and gray, and photographs without colour."""
     pictures = list(sources.values())
-    for kind in KINDS:
+    for kind in drawn_kinds:
         for seed in range(SEEDS):
             source = pictures[seed % len(pictures)]
             # Half of all drawn pictures are gray; of each seed one of either sort is taken.
@@ -148,7 +157,7 @@ def content_cases(sources: dict[str, Picture]) -> Iterator[Case]:
                     samplings = [Sampling.S420, Sampling.S444] if colored else [Sampling.S420]
                     for quality, sampling in product(DRAWN_QUALITIES, samplings):
                         yield Case(
-                            f"drawn: {kind}",
+                            drawn_group(kind),
                             f"{seed} {sort} at {quality}"
                             + (" 4:4:4" if sampling == Sampling.S444 else ""),
                             np.ascontiguousarray(pixels),
@@ -157,8 +166,7 @@ def content_cases(sources: dict[str, Picture]) -> Iterator[Case]:
     for name, picture in sources.items():
         for quality in (10, *DRAWN_QUALITIES):
             encode = partial(encode_jpeg, quality=quality)
-            group = "gray photographs as colour"
-            yield Case(group, f"{name} at {quality}", to_gray(picture), encode)
+            yield Case(GRAY_GROUP, f"{name} at {quality}", to_gray(picture), encode)
 
 
 def measured(case: Case, restorer: Restorer) -> Outcome:
@@ -201,13 +209,14 @@ def main() -> int:
         parser.error("--pictures and --every start at 1, --side at 64")
     found = photographs(args.testset, args.side, args.pictures)
     sources = {name: as_rgb(picture) for name, picture in found.items()}
-    restorer = Restorer(args.network)
-    cases = [*table_cases(sources), *encoder_cases(sources), *content_cases(sources)]
-    known = list(dict.fromkeys(case.group for case in cases))
+    cases = [*table_cases(sources), *encoder_cases(sources)]
+    known = [*dict.fromkeys(case.group for case in cases), *map(drawn_group, KINDS), GRAY_GROUP]
     for name in args.groups or []:
         if name not in known:
             parser.error(f"no group {name}; there are {'; '.join(known)}")
     wanted = args.groups or known
+    cases += content_cases(sources, [kind for kind in KINDS if drawn_group(kind) in wanted])
+    restorer = Restorer(args.network)
     cases = [case for case in cases if case.group in wanted][:: args.every]
     outcomes = [(case, measured(case, restorer)) for case in tqdm(cases, unit="case", disable=None)]
     testset = args.testset.name
