@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
+import utils.startup  # noqa: F401  first: it says why
 from jobs.page import server
 
 

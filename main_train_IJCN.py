@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
+import utils.startup  # noqa: F401  first: it says why
 
 # isort: split
 import argparse

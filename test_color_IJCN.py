@@ -2,7 +2,7 @@
 
 import sys
 
-import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
+import utils.startup  # noqa: F401  first: it says why
 from jobs.evaluate import evaluation_main
 from options.schema import ColorTestOptions
 

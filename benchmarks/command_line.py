@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+import utils.startup  # noqa: F401  it says why
 from data.datasets import DatasetError, TestSet, open_testset
 from models import CheckpointError, load_checkpoint
 from models.checkpoint import checkpoint_path

@@ -6,7 +6,7 @@ puts finished runs side by side: python -m jobs.tables join --help.
 
 from __future__ import annotations
 
-import utils.interrupts  # noqa: F401  first: heeds Ctrl-C while the others load
+import utils.startup  # noqa: F401  first: it says why
 
 # isort: split
 import argparse

@@ -291,7 +291,7 @@ TIMEOUT_S = 30.0
 
 CHUNK = 1 << 18
 
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EISDIR}
 """Errors of the system after which another try is no use."""
 
 
@@ -391,6 +391,7 @@ ARCHIVE_ERRORS = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
+    MemoryError,  # sizes that are none
     OSError,  # of gzip and bz2
     ValueError,  # names that cannot be decoded, places before the file's beginning
     RuntimeError,  # zipfile: encrypted, unknown compression
@@ -505,13 +506,13 @@ def _known_set(name: str) -> str:
 def _mirror(text: str) -> Source:
     """The source NAME with the address URL, of NAME=URL."""
     name, _, url = text.partition("=")
-    source = SOURCES[_known_set(name)]
     try:
         scheme = urlsplit(url).scheme
     except ValueError:
         scheme = ""
     if scheme not in ("https", "http", "file"):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=URL with https, http or file")
+    source = SOURCES[_known_set(name)]
     if url.endswith("/") and not source.files():
         raise argparse.ArgumentTypeError(f"{name} is taken from an archive, not from {url}")
     return replace(source, url=url)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -219,13 +220,16 @@ def find_images(
 
 def _is_special(path: Path) -> bool:
     """Whether something is there that is no file, links followed."""
-    return path.exists() and not path.is_file()
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):  # whoever reads it says so
+        return False
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
     """Device and inode of an existing file or folder, links followed."""
     try:
-        stat = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return stat.st_dev, stat.st_ino
+    return status.st_dev, status.st_ino

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,6 +66,8 @@ def alone_in(folder: Path, option: str = "--output") -> Iterator[None]:
             f"{place}: cannot be written ({error.strerror}); remove it, or choose another {option}"
         ) from error
     with file:
+        # Forked processes would hold the lock, too, and longer than this one if it is killed.
+        os.register_at_fork(after_in_child=file.close)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -77,7 +79,8 @@ def alone_in(folder: Path, option: str = "--output") -> Iterator[None]:
         try:
             yield
         finally:
-            place.unlink(missing_ok=True)
+            with suppress(OSError):
+                place.unlink()
 
 
 def write_run_file(path: Path, run: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.arguments import EXIT_USAGE, printable
-from utils.interrupts import heed_interrupts
 
 if TYPE_CHECKING:
     from utils.distributed import World
@@ -56,6 +55,8 @@ def run_script(
 
     stopped: what is said after Ctrl-C.
     """
+    from utils.startup import heed_interrupts  # importing it changes how interrupts are heeded
+
     heed_interrupts()
     for name in ("stdout", "stderr"):  # closed by whoever started this: nobody is to be told
         if getattr(sys, name) is None:

@@ -27,6 +27,8 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.usefixtures("capsys")  # also with -s: a command takes over stdout
+
 EXAMPLE = ROOT / "examples" / "restore_onnx.py"
 
 NOISE = 5e-6

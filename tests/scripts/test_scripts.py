@@ -449,7 +449,7 @@ def test_an_interrupt_while_libraries_load_ends_quietly(script: str, ignored: bo
     process = started("-X", "importtime", script, "--help", ignoring=ignored)
     assert process.stderr
     for line in process.stderr:  # as Python imports, it says so
-        if line.rstrip().endswith("utils.interrupts"):
+        if line.rstrip().endswith("utils.startup"):
             break
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=PATIENCE)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import signal
 import tarfile
 import threading
@@ -459,10 +460,13 @@ def test_a_zip_damaged_anywhere_is_removed(tool: Tool, server: Server, compressi
         damaged = bytearray(data)
         damaged[place : place + 8] = b"\xff" * 8
         url = server.add("/a.zip", Served(bytes(damaged)))
+        shutil.rmtree(tool.output, ignore_errors=True)
+        server.asked.clear()
         if tool.fetch("ICB_color", url):
             # A name or a date may be damaged and the pictures whole, or one of them lost.
             assert tool.err.startswith("error: ICB_color: ")
             assert tool.err.count("\n") == 1
+        assert len(server.asked) == 1
         assert not (tool.output / ".downloads").exists()
 
 
@@ -632,6 +636,7 @@ def test_committed_manifest_is_what_the_images_give(tmp_path: Path) -> None:
         ([], "name the sets to fetch"),
         (["live1-color"], "there are LIVE1_color, Classic5"),
         (["Classic5", "--url", "Classic5"], "not NAME=URL"),
+        (["Classic5", "--url", "http://host/a.zip"], "not NAME=URL"),
         (["Classic5", "--url", "Classic5=ftp://host/a.zip"], "https, http or file"),
         (["Classic5", "--url", "Clasic5=http://host/a.zip"], "no set 'Clasic5'"),
         (["Classic5", "--url", "Classic5=http://[::1/a.zip"], "not NAME=URL"),

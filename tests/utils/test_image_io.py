@@ -191,8 +191,9 @@ def test_images_are_found_recursively_in_order_without_hidden_ones(tmp_path: Pat
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "broken_link.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "long_link.png").symlink_to("x" * 300)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.png")  # whoever reads it waits for ever
     names = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
-    assert names == ["a/z.jpg", "b.PNG", "broken_link.png"]
+    assert names == ["a/z.jpg", "b.PNG", "broken_link.png", "long_link.png"]
     assert find_images(tmp_path, (".jpg",)) == [tmp_path / "a" / "z.jpg"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,21 @@ def test_an_installed_copy_has_no_version_of_the_repository_around_it(
     for project, known in ((tmp_path, True), (inside, False)):
         monkeypatch.setattr(utils.run_log, "PROJECT", project)
         assert (utils.run_log._code_version() != "unknown") == known
+
+
+def test_a_forked_process_holds_no_folder(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with alone_in(tmp_path):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with alone_in(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_folder_that_cannot_be_held_is_refused(tmp_path: Path) -> None:

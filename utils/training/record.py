@@ -67,6 +67,10 @@ class RunRecord:
             if path.exists():
                 with self._complaining():
                     header, rows = read_curve(path)
+                    if "step" not in header:
+                        path.replace(path.with_name(f"{name}.old"))
+                        self.say(f"warning: {path} is no curve any more; kept as {name}.old")
+                        continue
                     _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
 
     def progress(self, step: int, total: int | None, figures: Mapping[str, str]) -> None:
@@ -161,11 +165,13 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 
 def read_curve(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a curve; both empty where there is no file."""
+    """Header and rows of a curve; both empty where there is no file. Spreadsheets may have saved it
+    in their encodings."""
     if not path.exists():
         return [], []
-    text = path.read_text(encoding="utf-8", errors="replace")  # what is no row is left out below
-    lines = text.splitlines(keepends=True)
+    data = path.read_bytes()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = data.decode(encoding, "replace").replace("\0", "").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()  # half a line, as older versions of this project may leave it
     reader = csv.DictReader(lines)

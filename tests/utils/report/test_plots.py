@@ -24,6 +24,8 @@ from utils.report.plots import (
     training_figures,
 )
 
+pytestmark = pytest.mark.usefixtures("capsys")  # also with -s: a command takes over stdout
+
 HEADER = "dataset,setting,method,images,psnr,ssim,psnrb\n"
 
 SUMMARY = HEADER + (

@@ -275,8 +275,13 @@ def test_rows_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
         file.write("8,0.1\n9,0.")  # logged, but stopped before its state was saved
     _trainer(tmp_path).resume()
     assert _column(curve, "step") == ["4"]
-    curve.write_bytes(b"\xff\xfe" + curve.read_text().encode("utf-16-le"))  # by a spreadsheet
+    for encoding in ("utf-16", "utf-8-sig"):  # as spreadsheets save it
+        curve.write_bytes(curve.read_text().encode(encoding))
+        _trainer(tmp_path).resume()
+        assert _column(curve, "step") == ["4"]
+    curve.write_text("no curve")
     _trainer(tmp_path).resume()
+    assert curve.with_name("validation.csv.old").read_text() == "no curve"
 
 
 def test_a_signal_while_saving_does_no_harm(

@@ -1,20 +1,28 @@
-"""Ctrl-C while a script still loads its libraries: an end without a traceback.
+"""What a script settles before its libraries are loaded; so it imports this module first.
 
-Importing PyTorch takes seconds. Scripts import this module first; from then until
+**Ctrl-C while they load.** Importing PyTorch takes seconds. From here until
 :func:`heed_interrupts`, an interrupt ends the process as the system does it (exit code 130 in a
-shell). Nothing is lost: no work has begun.
+shell), without a traceback. Nothing is lost: no work has begun.
 
 Job runners, containers and ``nohup ... &`` start processes that ignore interrupts. These scripts
 heed them there too: whoever sends one wants an end that leaves nothing half-done.
+
+**Threads that wait.** PyTorch's threads wait for one another some hundred times a tile. GNU's
+OpenMP lets them spin meanwhile, for milliseconds: where other programs are busy, they take the
+processor from the thread that they wait for. Here they sleep after a thirtieth of that
+(docs/speed.md has the figures).
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 _INHERITED = (signal.default_int_handler, signal.SIG_IGN)
 
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when PyTorch is loaded
 if "torch" not in sys.modules and signal.getsignal(signal.SIGINT) in _INHERITED:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
