@@ -37,6 +37,8 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
+            raise ImageError(f"{path}: not a file; give a readable image file")
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(
@@ -187,9 +189,8 @@ def find_images(
     unreadable: Callable[[OSError], None] | None = None,
     follow_links: bool = False,
 ) -> list[Path]:
-    """Image files below a folder, recursively, in a stable order.
+    """Image files below a folder, recursively, in a stable order; hidden files are passed over.
 
-    Passed over are hidden files, and pipes and devices, which may never end.
     Broken links are listed too, so that whoever reads them reports them. ``unreadable`` is told of
     folders that cannot be listed; without it they are passed over. ``follow_links``: of linked
     folders too, each folder once, under its own name where it has one below ``folder``.
@@ -211,19 +212,9 @@ def find_images(
             found += [
                 Path(parent, name)
                 for name in files
-                if Path(name).suffix.lower() in wanted
-                and not name.startswith(".")
-                and not _is_special(Path(parent, name))
+                if Path(name).suffix.lower() in wanted and not name.startswith(".")
             ]
     return sorted(found)
-
-
-def _is_special(path: Path) -> bool:
-    """Whether something is there that is no file, links followed."""
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):  # whoever reads it says so
-        return False
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

@@ -172,6 +172,13 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that are files")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="not a file"):
+        read_image(tmp_path / "pipe.png")
+
+
 def test_failed_writing_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
     target = tmp_path / "x.txt"
     write_atomically(target, "old")
@@ -192,8 +199,6 @@ def test_images_are_found_recursively_in_order_without_hidden_ones(tmp_path: Pat
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "broken_link.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "long_link.png").symlink_to("x" * 300)
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.png")  # whoever reads it waits for ever
     names = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
     assert names == ["a/z.jpg", "b.PNG", "broken_link.png", "long_link.png"]
     assert find_images(tmp_path, (".jpg",)) == [tmp_path / "a" / "z.jpg"]
