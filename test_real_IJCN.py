@@ -117,7 +117,7 @@ def _run(options: RealTestOptions, files: Pipes, idle: list[str]) -> int:
     if files.writes and len(plan.jobs) + len(plan.problems) != 1:
         raise OptionsError(f"--output - takes one picture, these are {len(plan.jobs)}")
     plan.hints += idle
-    check_json(options.json_report, plan.jobs)
+    check_json(options.json_report, plan.jobs, options.output)
     start = time.perf_counter()
     with open_session(options) as session:
         settings = OutputSettings(

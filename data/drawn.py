@@ -314,6 +314,45 @@ def _noisy(photograph: Picture, rng: Rng) -> Picture:
     return (source + noise).clip(0, 255).astype(np.uint8)
 
 
+def _mottled(photograph: Picture, rng: Rng) -> Picture:
+    """A photograph with soft spots, mostly coloured ones: high sensitivity whose grain is gone."""
+    noise = cv2.GaussianBlur(rng.normal(size=photograph.shape), (0, 0), rng.uniform(1, 3))
+    noise *= np.exp(rng.uniform(np.log(3), np.log(14))) / noise.std()
+    if rng.random() < 0.6:  # of colour alone
+        noise -= noise @ np.array([[0.299], [0.587], [0.114]])
+    return (photograph + noise).clip(0, 255).astype(np.uint8)
+
+
+def _tiles(photograph: Picture, rng: Rng) -> Picture:
+    """Flat squares of similar colours that are JPEG's blocks, or made of them."""
+    side = photograph.shape[0]
+    scale = int(rng.choice([8, 16]))
+    cells = -(-side // scale)
+    spread = int(rng.integers(4, 41))
+    near = rng.integers(-spread, spread + 1, (int(rng.integers(2, 9)), 3))
+    palette = (np.array(_color(rng)) + near).clip(0, 255).astype(np.uint8)
+    return _blown_up(palette[rng.integers(0, len(palette), (cells, cells))], scale, side, None)
+
+
+def _checks(photograph: Picture, rng: Rng) -> Picture:
+    """Checks or stripes one to three pixels wide, in places on a flat area."""
+    side = photograph.shape[0]
+    canvas = np.full_like(photograph, _color(rng))
+    rows, cols = np.mgrid[0:side, 0:side]
+    for _ in range(int(rng.integers(1, 5))):
+        across, down = (int(n) for n in rng.integers(1, 4, 2))
+        kind = rng.integers(4)
+        x, y = cols // across * (kind != 0), rows // down * (kind != 1)
+        top, left = (int(n) for n in rng.integers(-side // 2, side // 2, 2))
+        place = np.s_[max(top, 0) : top + side, max(left, 0) : left + side]
+        if rng.random() < 0.5:
+            pair = np.repeat(rng.integers(0, 256, (2, 1)), 3, axis=1)
+        else:
+            pair = rng.integers(0, 256, (2, 3))
+        canvas[place] = pair[(x + y) % 2][place]
+    return canvas
+
+
 def _toned(photograph: Picture, rng: Rng) -> Picture:
     """Smoothed and with other contrast: a dithered picture's texture is the dither's own."""
     result = cv2.GaussianBlur(photograph, (0, 0), rng.uniform(0.3, 2.0))
@@ -342,5 +381,8 @@ KINDS: dict[str, Callable[[Picture, Rng], Any]] = {
     "patterns": _patterns,
     "noisy": _noisy,
     "sprites": _sprites,
+    "mottled": _mottled,
+    "tiles": _tiles,
+    "checks": _checks,
 }
 """What :func:`drawn` can draw."""

@@ -44,7 +44,7 @@ from utils.evaluation.metrics import METRICS, Metric
 from utils.evaluation.published import read_published
 from utils.evaluation.tables import Cost, Evaluation, Weights, write_tables
 from utils.image_io import ImageError, require_writable
-from utils.run_log import alone_in, describe_run, file_hash, write_run_file
+from utils.run_log import RUN_FILE, alone_in, describe_run, file_hash, write_run_file
 from utils.scripts import EXIT_FAILED, run_script
 
 DEFAULT_SET = "LIVE1_color"
@@ -190,7 +190,7 @@ def _run_evaluation(
         times = "twice" if isinstance(options, DoubleTestOptions) else "once"
         title = f"JPEG restoration: compressed {times}, "
         title += ", ".join(dict.fromkeys(network.path.name for network in networks))
-        published = read_published(PUBLISHED, options.padding.value)
+        published = read_published(PUBLISHED, {options.padding.value})
         weights = {each.name: Weights(each.path.name, each.sha256) for each in networks}
         write_tables(output, evaluation, published, title, weights, protocol)
         run = describe_run(
@@ -204,7 +204,7 @@ def _run_evaluation(
                 **_cost(evaluation, networks, restorers),
             },
         )
-        write_run_file(output / "run.yml", run)
+        write_run_file(output / RUN_FILE, run)
         if options.report:
             pictures = picture_paths(output, methods)
             report_evaluation(

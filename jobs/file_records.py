@@ -13,19 +13,20 @@ from typing import TextIO
 from jobs.dry_run import Prospect
 from jobs.network import Session, describe_network
 from jobs.plan_files import FileJob
-from jobs.report import report_files
+from jobs.report import REPORT, report_files
 from jobs.restore_files import FileResult
 from options.schema import OptionsError, RealTestOptions
 from utils.arguments import printable
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.run_log import describe_run, write_run_file
+from utils.run_log import RUN_FILE, describe_run, write_run_file
 
 
-def check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
+def check_json(path: Path | None, jobs: Sequence[FileJob], output: Path) -> None:
     """Refuse before the work what could not be written after it.
 
     Raises:
-        OptionsError: the JSON file would replace a picture, or a file that is no such report.
+        OptionsError: the JSON file would replace a picture, another record of the run in its folder
+            ``output``, or a file that is no such report.
         ImageError: its folder is not writable.
     """
     if path is None or str(path) == "-" or _is_device(path):
@@ -33,6 +34,8 @@ def check_json(path: Path | None, jobs: Sequence[FileJob]) -> None:
     places = {place for job in jobs for place in (job.source, job.target, job.comparison) if place}
     if path.resolve() in {place.resolve() for place in places}:
         raise OptionsError(f"--json {path} is the place of a picture; choose another")
+    if path.resolve() in {(output / name).resolve() for name in (RUN_FILE, REPORT)}:
+        raise OptionsError(f"--json {path} is the place of another record; choose another")
     if path.is_dir():
         raise OptionsError(f"--json {path} is a folder; give a file in it")
     if path.exists() and not _is_report(path):
@@ -66,7 +69,7 @@ def write_records(
         path = report_files(options.output, title, results, run)
         print(f"everything on one page: {path}", file=for_people(options))
 
-    run_file = options.output / "run.yml"
+    run_file = options.output / RUN_FILE
     has_folder = options.suffix is None and str(options.output) != "-" and not options.is_one_file
     # A run that found all done says nothing of how the results were made.
     done = all(result.status == "skipped" for result in results)

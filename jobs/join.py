@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from data.degradation import Padding
 from jobs.evaluate import PUBLISHED
 from options.schema import OptionsError
 from utils.arguments import Parser
 from utils.commands import command_parser
+from utils.evaluation.metrics import Scores
 from utils.evaluation.published import read_published
 from utils.evaluation.tables import (
     JPEG,
@@ -19,10 +21,11 @@ from utils.evaluation.tables import (
     Evaluation,
     ImageResult,
     Weights,
+    known_figures,
     read_images,
     write_tables,
 )
-from utils.run_log import read_run_file
+from utils.run_log import RUN_FILE, read_run_file
 
 EXAMPLES = """  python -m jobs.tables join test_results/color test_results/other
   python -m jobs.tables join mine theirs --output joined
@@ -46,6 +49,12 @@ class Finished(NamedTuple):
     weights: dict[str, Weights]
     protocol: str
     how: Mapping[str, tuple[object, ...]]
+    padding: str
+
+    @property
+    def metrics(self) -> set[str]:
+        """What it measured: what any of its images has."""
+        return {name for result in self.results for name in known_figures(result)}
 
 
 def join_parser() -> Parser:
@@ -86,6 +95,12 @@ def join(folders: Sequence[Path], output: Path | None) -> str:
         _read(folder, name if unique else str(folder))
         for folder, name in zip(folders, names, strict=True)
     ]
+    paddings = {run.padding for run in runs}
+    if len(paddings) > 1:
+        raise OptionsError(
+            f"join: the runs pad their pictures in several ways ({', '.join(sorted(paddings))}), "
+            "so that their figures do not compare; measure again with one (--set padding=...)"
+        )
     results, weights = _merged(runs)
     joined = Evaluation(results, missing=_missing(results))
     protocols = list(dict.fromkeys(run.protocol for run in runs))
@@ -93,7 +108,9 @@ def join(folders: Sequence[Path], output: Path | None) -> str:
     if len(protocols) > 1:
         protocol = "\n".join(f"- {run.label}: {run.protocol}" for run in runs)
     title = f"JPEG restoration: {', '.join(run.label for run in runs)}"
-    return write_tables(output, joined, read_published(PUBLISHED), title, weights, protocol)
+    return write_tables(
+        output, joined, read_published(PUBLISHED, paddings), title, weights, protocol
+    )
 
 
 def _read(folder: Path, label: str) -> Finished:
@@ -106,7 +123,7 @@ def _read(folder: Path, label: str) -> Finished:
         ) from error
     except ValueError as error:
         raise OptionsError(str(error)) from error
-    run = read_run_file(folder / "run.yml")
+    run = read_run_file(folder / RUN_FILE)
     protocol = str(run.get("protocol") or "Protocol: not stated by this run.")
     options = run.get("options") or {}
     how: dict[str, tuple[object, ...]] = {
@@ -118,17 +135,22 @@ def _read(folder: Path, label: str) -> Finished:
         )
         for method in run.get("methods") or ()
     }
-    return Finished(label, results, weights, protocol, how)
+    padding = options.get("padding") or Padding.AS_STORED.value  # older runs had no other
+    return Finished(label, results, weights, protocol, how, padding)
 
 
 def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weights]]:
-    """All results under names that tell the methods apart, by image as one run gives them."""
+    """All results under names that tell the methods apart; a metric that a run did not measure is
+    left out where its images are averaged with others."""
     named: dict[str, list[tuple[Finished, dict[Place, ImageResult]]]] = {}
     for run in runs:
         for method in dict.fromkeys(result.method for result in run.results):
             rows = {_place(r): r for r in run.results if r.method == method}
             named.setdefault(method, []).append((run, rows))
     found: dict[Place, dict[str, ImageResult]] = {}
+    lacking: dict[tuple[str, str, str], set[str]] = {}
+    metrics = {run.label: run.metrics for run in runs}
+    every = set[str]().union(*metrics.values())
     weights: dict[str, Weights] = {}
     for method, parts in named.items():
         same = _agree(method, parts)
@@ -141,8 +163,34 @@ def _merged(runs: Sequence[Finished]) -> tuple[list[ImageResult], dict[str, Weig
             name = method if same else f"{method} [{run.label}]"
             weights[name] = run.weights.get(method, NO_WEIGHTS)
             for place, row in rows.items():
-                found.setdefault(place, {}).setdefault(name, replace(row, method=name))
-    return [row for rows in found.values() for row in rows.values()], weights
+                here = found.setdefault(place, {})
+                here[name] = _together(here.get(name), replace(row, method=name))
+        if same:
+            for place in {place for _, rows in parts for place in rows}:
+                measured = (metrics[run.label] for run, rows in parts if place in rows)
+                group = lacking.setdefault((place[0], place[1], method), set())
+                group |= every.difference(*measured)
+    return [
+        _without(row, lacking.get((row.dataset, row.setting, row.method), set()))
+        for rows in found.values()
+        for row in rows.values()
+    ], weights
+
+
+def _together(first: ImageResult | None, second: ImageResult) -> ImageResult:
+    """The figures of an image from two runs, of which one may have measured what the other did
+    not."""
+    if first is None:
+        return second
+    known = known_figures(second) | known_figures(first)
+    scores = Scores(*(known.get(name, math.nan) for name in Scores._fields))
+    return replace(first, scores=scores, more={**second.more, **first.more})
+
+
+def _without(row: ImageResult, metrics: Collection[str]) -> ImageResult:
+    scores = {name: math.nan for name in Scores._fields if name in metrics}
+    more = {name: value for name, value in row.more.items() if name not in metrics}
+    return replace(row, scores=row.scores._replace(**scores), more=more)
 
 
 def _agree(method: str, parts: Sequence[tuple[Finished, Mapping[Place, ImageResult]]]) -> bool:

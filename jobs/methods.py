@@ -135,6 +135,23 @@ def other_methods(
     return methods, notes
 
 
+def method_state(text: str) -> list[object]:
+    """A method as it was given, with hashes of what its figures depend on: a program, pictures."""
+    if text == JPEGQS:
+        program = shutil.which(JPEGQS)
+        return [text, *JPEGQS_OPTIONS, program and file_hash(Path(program))]
+    _, _, folder = text.partition("=")
+    pictures = find_images(Path(folder).expanduser()) if folder else []
+    return [text, *((str(path), _hash_of(path)) for path in pictures)]
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except OSError:
+        return "unreadable"
+
+
 def require_different_methods(names: Iterable[str]) -> None:
     """Rows are told apart by their names, and so are the folders of their pictures.
 

@@ -14,7 +14,7 @@ from jobs.dry_run import Prospect
 from jobs.restore_files import FileResult
 from options.schema import OptionsError, RealTestOptions
 from utils.distributed import world_from_environment
-from utils.image_io import ImageError
+from utils.scripts import StdoutError
 
 PIPE = Path("-")
 
@@ -33,6 +33,8 @@ class Pipes:
         self.writes = output == PIPE
         self.output = folder / "stdout" if self.writes else output
         self.inputs = [self._stdin if path == PIPE else path for path in inputs]
+        if self.writes and sys.__stdout__ is None:
+            raise OptionsError("--output -: stdout is closed; give a file")
         if PIPE in inputs:
             if sys.stdin is None:
                 raise OptionsError("--input -: stdin is closed; give a file")
@@ -48,13 +50,13 @@ class Pipes:
         """The result to stdout.
 
         Raises:
-            ImageError: nobody reads it.
+            StdoutError: nobody reads it.
         """
         try:
             sys.stdout.buffer.write(target.read_bytes())
             sys.stdout.buffer.flush()
         except OSError as error:
-            raise ImageError(f"--output -: {error.strerror or error}") from error
+            raise StdoutError(f"--output -: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from options.schema import OptionsError
@@ -63,11 +64,11 @@ def plan_files(
 
     Of folders, linked ones among them, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and
     TIFF too; what this program made is left out, and what lies in ``output``, where a folder leads
-    there. With ``suffix``, results lie beside their sources instead, named ``NAMEsuffix``, and what
-    would be a result of another input, or its comparison, is none to restore. With ``one_file``,
-    ``output`` is the only result. Two sources that would share a target,
-    such as ``a.jpg`` and ``a.jpeg``, keep their full names; those of several folders, also these
-    folders' names. What cannot be planned is a problem and stops no other.
+    there. With ``suffix``, results lie beside their sources instead, named ``NAMEsuffix``, and an
+    earlier result of another input, or its comparison, is none to restore. With ``one_file``,
+    ``output`` is the only result. Two sources that would share a target, such as ``a.jpg`` and
+    ``a.jpeg``, keep their full names; those of several folders, also these folders' names. What
+    cannot be planned is a problem and stops no other.
 
     Raises:
         OptionsError: nothing can be restored; a target would replace a source; one file is for
@@ -76,13 +77,11 @@ def plan_files(
     plan = Plan()
     suffixes = tuple(sorted({*JPEG_SUFFIXES, *IMAGE_SUFFIXES})) if all_pictures else JPEG_SUFFIXES
     results = None if suffix else output
-    found: dict[Path, tuple[Path, Path]] = {}
-    resolved = cache(Path.resolve)
+    found: dict[str, tuple[Path, Path]] = {}
     for given in inputs:
         for path in _expanded(given, plan):
             for file, folder in _files_of(path, results, suffixes, plan):
-                # However it is spelt; a link to a file is another picture, with its own name.
-                found.setdefault(resolved(file.parent) / file.name, (file, folder))
+                found.setdefault(_place(file), (file, folder))
     if one_file:
         if len(found) + len(plan.problems) > 1:
             raise OptionsError(
@@ -91,16 +90,19 @@ def plan_files(
             )
         plan.jobs = [FileJob(file, output) for file, _ in found.values()]
     elif suffix:
-        plan.jobs = _beside([file for file, _ in found.values()], f"{suffix}.{file_format}")
+        names = {file: _names_beside(file, f"{suffix}.{file_format}") for file, _ in found.values()}
+        _assign(names, "--suffix", plan)
+        plan.jobs = _without_results(plan.jobs)
     else:
-        _assign(list(found.values()), output, f".{file_format}", plan)
+        names = {file: _names(file, folder, f".{file_format}") for file, folder in found.values()}
+        _assign({file: [output / name for name in names[file]] for file in names}, "--output", plan)
     # Told by what they are on the disk, under whatever name or link.
     sources = {file_identity(job.source) for job in plan.jobs} - {None}
     for job in plan.jobs:
         if file_identity(job.target) in sources:
             raise OptionsError(
                 f"{job.target} is one of the files to restore, which are never overwritten; "
-                "choose another --output"
+                f"choose another {'--suffix' if suffix else '--output'}"
             )
     if compare:
         plan.jobs = _with_comparisons(plan.jobs, sources)
@@ -189,50 +191,69 @@ def _hints(plan: Plan) -> list[str]:
     return hints
 
 
-def _key(target: Path) -> str:
-    """Some file systems do not tell A.png from a.png."""
-    return str(target).casefold()
+def _place(path: Path) -> str:
+    """Where a name is, however it is spelt; a link to a file is another place."""
+    return os.path.join(_resolved(os.path.join(os.getcwd(), path.parent)), path.name)
 
 
-def _assign(files: Sequence[tuple[Path, Path]], output: Path, suffix: str, plan: Plan) -> None:
-    """Give each file the shortest name that no other one wants."""
-    options = []
-    for source, folder in files:
-        name = source.relative_to(folder)
-        qualified = folder.resolve().name / name
-        options.append(
-            (
-                name.with_suffix(suffix),
-                name.with_name(name.name + suffix),
-                qualified.with_suffix(suffix),
-                qualified.with_name(name.name + suffix),
-            )
-        )
-    wanted = [Counter(map(_key, names)) for names in zip(*options, strict=True)]
-    taken: dict[str, Path] = {}
-    for (source, _), names in zip(files, options, strict=True):
-        unique = (name for i, name in enumerate(names) if wanted[i][_key(name)] == 1)
-        name = next((name for name in unique if _key(name) not in taken), names[-1])
-        other = taken.setdefault(_key(name), source)
-        if other is not source:
-            place = output / name
-            plan.refuse(source, f"would become {place}, as {other} does; give it another --output")
-            continue
-        plan.jobs.append(FileJob(source, output / name))
+@lru_cache(maxsize=4096)
+def _resolved(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
-def _beside(sources: Sequence[Path], ending: str) -> list[FileJob]:
-    """Name each result after its source, with the source's own suffix where two would be one."""
-    short = [source.with_name(source.stem + ending) for source in sources]
-    wanted = Counter(map(_key, short))
-    jobs = [
-        FileJob(source, name if wanted[_key(name)] == 1 else source.with_name(source.name + ending))
-        for source, name in zip(sources, short, strict=True)
+def _key(place: Path) -> str:
+    """Equal where results would be one file: some file systems do not tell A.png from a.png."""
+    return _place(place).casefold()
+
+
+def _names(source: Path, folder: Path, ending: str) -> list[Path]:
+    """What a result may be called in an output folder, the shortest first."""
+    name = source.relative_to(folder)
+    qualified = folder.resolve().name / name
+    return [
+        name.with_suffix(ending),
+        name.with_name(name.name + ending),
+        qualified.with_suffix(ending),
+        qualified.with_name(name.name + ending),
     ]
-    made = [job.target.absolute() for job in jobs]
+
+
+def _names_beside(source: Path, ending: str) -> list[Path]:
+    """What a result beside its source may be called."""
+    return [source.with_name(source.stem + ending), source.with_name(source.name + ending)]
+
+
+def _assign(names: Mapping[Path, Sequence[Path]], option: str, plan: Plan) -> None:
+    """Give each file the shortest of its names that no other one wants."""
+    keys = {source: [_key(place) for place in places] for source, places in names.items()}
+    wanted = [Counter(level) for level in zip(*keys.values(), strict=True)]
+    usable = {
+        source: [i for i, key in enumerate(own) if wanted[i][key] == 1] or [len(own) - 1]
+        for source, own in keys.items()
+    }
+    chosen: dict[Path, int] = {}
+    taken: dict[str, Path] = {}
+    for source in sorted(usable, key=lambda source: len(usable[source])):  # the least choice first
+        own = keys[source]
+        free = (i for i in usable[source] if own[i] not in taken)
+        chosen[source] = next(free, len(own) - 1)
+        taken.setdefault(own[chosen[source]], source)
+    for source, places in names.items():
+        place = places[chosen[source]]
+        other = taken[keys[source][chosen[source]]]
+        if other == source:
+            plan.jobs.append(FileJob(source, place))
+        else:
+            plan.refuse(source, f"would become {place}, as {other} does; give it another {option}")
+
+
+def _without_results(jobs: Sequence[FileJob]) -> list[FileJob]:
+    """Those whose source is not the result, or its comparison, that another made in an earlier
+    run."""
+    made = [job.target for job in jobs]
     made += [target.with_name(f"{target.stem}.compare.png") for target in made]
     results = set(map(_key, made))
-    return [job for job in jobs if _key(job.source.absolute()) not in results]
+    return [job for job in jobs if _key(job.source) not in results or not has_origin(job.source)]
 
 
 def _with_comparisons(

@@ -20,7 +20,7 @@ from utils.evaluation.tables import JPEG
 from utils.image_io import ImageError, read_image
 from utils.pictures import Image
 from utils.report.report import ReportBuilder
-from utils.run_log import read_run_file
+from utils.run_log import RUN_FILE, read_run_file
 from utils.scratch import stderr_lines
 
 PicturePath = Callable[[str, str, str], Path]
@@ -39,7 +39,7 @@ def require_own_records(output: Path, report: bool) -> None:
     Raises:
         ImageError: it would be replaced.
     """
-    run, page = output / "run.yml", output / REPORT
+    run, page = output / RUN_FILE, output / REPORT
     own = {run: not run.is_file() or {"command", "versions"} <= read_run_file(run).keys()}
     if report and page.is_file():
         with page.open("rb") as file:

@@ -38,7 +38,7 @@ from jobs.evaluate import (
     tell_left_out,
 )
 from jobs.join import join, join_parser
-from jobs.methods import identify
+from jobs.methods import identify, method_state
 from jobs.network import USAGE_ERRORS
 from jobs.report import REPORT
 from options.command_line import (
@@ -62,9 +62,10 @@ from utils.evaluation.tables import (
     more_metrics,
     read_summary,
     table_of_set,
+    uneven_settings,
 )
-from utils.image_io import ImageError, find_images, write_atomically
-from utils.run_log import file_hash, read_run_file
+from utils.image_io import ImageError, write_atomically
+from utils.run_log import RUN_FILE, read_run_file
 from utils.scripts import EXIT_FAILED, run_script
 
 EXAMPLES = """  make tables
@@ -189,7 +190,7 @@ def _run(args: argparse.Namespace) -> int:
                 if world.is_main:
                     tell_left_out(evaluation)
             if world.is_main:
-                run = read_run_file(folder / "run.yml")
+                run = read_run_file(folder / RUN_FILE)
                 entries.append(Entry(kind, testset.name, read_summary(folder / "summary.csv"), run))
                 # After every set: whoever stops this keeps what there is.
                 text = _write(output, entries, missing)
@@ -232,7 +233,7 @@ def fingerprint(options: AnyEvaluation, testset: TestSet, arithmetic: Sequence[s
     content["arithmetic"] = list(arithmetic)
     networks = map(identify, options.checkpoint)
     content["checkpoint"] = [(each.name, each.sha256) for each in networks]
-    content["method"] = [_folder_state(text) for text in options.method]
+    content["method"] = [method_state(text) for text in options.method]
     content["code"] = code_hash()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -245,14 +246,8 @@ def _pixel_hash(image: NamedImage) -> str:
         return "unreadable"
 
 
-def _folder_state(method: str) -> list[object]:
-    """A method as it was given, and the pictures in its folder."""
-    folder = Path(method.partition("=")[2]).expanduser()
-    return [method, *((str(path), file_hash(path)) for path in find_images(folder))]
-
-
 def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
-    run = read_run_file(folder / "run.yml")
+    run = read_run_file(folder / RUN_FILE)
     try:
         read_summary(folder / "summary.csv")
     except (OSError, ValueError):
@@ -266,7 +261,7 @@ def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
 
 
 def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> str:
-    published = read_published(PUBLISHED, entries[0].run["options"]["padding"])
+    published = read_published(PUBLISHED, {entry.run["options"]["padding"] for entry in entries})
     write_atomically(output / "tables.csv", _csv(entries, published))
     protocols = {entry.run["protocol"] for entry in entries}
     lines = [
@@ -286,6 +281,7 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
                 *table_of_set(entry.rows, published),
+                *["", *uneven_settings(entry.rows)][:-1],
                 *(["", entry.run["protocol"]] if len(protocols) > 1 else []),
             ]
     if missing:

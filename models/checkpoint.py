@@ -300,6 +300,8 @@ def _filled(model: IJCN, weights: Mapping[str, Tensor], path: Path) -> IJCN:
         if name in weights and weights[name].shape != tensor.shape
     ]
     whole = [name for name, tensor in weights.items() if not tensor.is_floating_point()]
+    if sparse := [name for name, tensor in weights.items() if tensor.layout != torch.strided]:
+        raise CheckpointError(f"{path}: {sparse[0]} is a sparse tensor; save it as a dense one")
     weights = {name: tensor.float() for name, tensor in weights.items()}
     broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
     for complaint, names in (

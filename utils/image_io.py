@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import utils.scratch  # noqa: F401  silences OpenCV's log
+from utils.headers import jpeg2000_box, sample_bits
 from utils.pillow import TIFF_SIGNATURES, opened, tag_numbers, tiff_tags
 
 IMAGE_SUFFIXES = frozenset({".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -63,28 +64,41 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
             "with interleaved samples, or 8 bits"
         )
     misread = bool(tiled) and (turned > 1 or samples == 2)  # by OpenCV
-    straight = _by_pillow(data, tags, misread)
-    if straight is not None:
-        return straight
+    if misread or not _opencv_is_right(data, tags):
+        straight = _by_pillow(data)
+        if straight is not None:
+            return straight
     if misread:
         raise ImageError(f"{name}: a tiled TIFF of this kind is not read; save it in strips")
+    pixels = _by_opencv(data, tags)
+    if pixels is None:
+        pixels = _by_pillow(data)
+    if pixels is not None:
+        return pixels
+    what = "not an image, or a damaged one"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        what = "HEIC is not read"
+    elif tags:
+        what = "a TIFF of this kind is not read, or it is damaged"
+    raise ImageError(f"{name}: {what}; give PNG, WebP, BMP, TIFF or JPEG")
+
+
+def _by_opencv(data: bytes, tags: Mapping[int, Any]) -> NDArray[np.uint8] | None:
+    """Pixels; None of what OpenCV cannot read. tags: of a TIFF."""
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageError(f"{name}: cannot be decoded ({error.err})") from error
-    if pixels is None:
-        what = "not an image, or a damaged one"
-        if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-            what = "HEIC is not read"
-        raise ImageError(f"{name}: {what}; give PNG, WebP, BMP, TIFF or JPEG")
-    if pixels.dtype == np.uint16 and tags.get(262) == 0:
-        pixels = 65535 - pixels  # 0 is white; OpenCV heeds that in 8 bits only
+    except cv2.error:
+        return None
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        return None
     if pixels.dtype == np.uint16:
-        pixels = np.round(pixels / 257.0).astype(np.uint8)
-    if pixels.dtype != np.uint8:
-        raise ImageError(f"{name}: {pixels.dtype} samples; convert it to 8 or 16 bits")
+        # AVIF and JPEG 2000 are not scaled to 16 bits.
+        white = 2.0 ** (sample_bits(data) or 16) - 1
+        if tags.get(262) == 0:
+            pixels = 65535 - pixels  # 0 is white; OpenCV heeds that in 8 bits only
+        pixels = np.round(pixels * (255 / white)).astype(np.uint8)
     if data.startswith(b"\x89PNG") and data[25] == 4:  # gray with transparency
         pixels = pixels[:, :, 0] if pixels.ndim == 3 else pixels
     if pixels.ndim == 2:
@@ -92,31 +106,48 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     return np.ascontiguousarray(pixels[:, :, 2::-1], dtype=np.uint8)
 
 
-_PNM = re.compile(rb"P[2356]" + rb"\s(?:\s|#[^\n]*\n)*(\d+)" * 3)
+PNM = re.compile(rb"P[2356]" + rb"\s(?:\s|#[^\n]*\n)*(\d+)" * 3)
 """The header of a PGM or PPM: width, height, and the number that stands for white."""
 
 
-def _by_pillow(data: bytes, tags: Mapping[int, Any], misread: bool) -> NDArray[np.uint8] | None:
-    """Pixels of files that OpenCV would show otherwise: TIFFs with transparency, which it darkens
-    by that, or ``misread``; PNMs whose white is neither 255 nor 65535; BMPs of 16 bits. None of
-    others, and where Pillow cannot read them."""
-    pnm = _PNM.match(data)
-    dim = pnm and pnm[3] not in (b"255", b"65535")
-    deep_bmp = data[:2] == b"BM" and int.from_bytes(data[28:30], "little") == 16
-    if not (tags or dim or deep_bmp):
+def _opencv_is_right(data: bytes, tags: Mapping[int, Any]) -> bool:
+    """Whether OpenCV, the faster one, shows a file as it is. tags: of a TIFF.
+
+    TIFFs with transparency it darkens by that, PNMs whose white is neither 255 nor 65535 it does
+    not scale, BMPs of 16 bits or of OS/2 and JPEG 2000 in YCbCr lose colours.
+    """
+    if tags:
+        extra = tag_numbers(tags, 338, 0)
+        return not {1, 2} & set(extra)
+    if data[:2] == b"BM":
+        header, bits = (int.from_bytes(data[at : at + 2], "little") for at in (14, 28))
+        return header != 12 and bits != 16
+    if white := PNM.match(data):
+        return white[3] in (b"255", b"65535")
+    return jpeg2000_box(data, b"colr")[3:7] != _SYCC
+
+
+_SYCC = (18).to_bytes(4, "big")
+"""The enumerated colour space YCbCr of a JP2, behind three other bytes."""
+
+
+def _by_pillow(data: bytes) -> NDArray[np.uint8] | None:
+    """Pixels; None of what Pillow cannot read, or not in 8 bits a sample."""
+    if (sample_bits(data) or 8) < 8:  # Pillow does not scale these
         return None
     try:
         with opened(data) as image:
-            if tags and not misread and image.mode not in ("RGBA", "LA"):
-                return None
-            if image.mode == "RGBA":
-                return np.asarray(image)[:, :, :3].copy()
-            if image.mode.startswith("I"):  # 16 bits of gray
+            if image.mode in ("RGBA", "LA"):  # what cannot be seen counts, too
+                pixels = np.asarray(image)[:, :, : len(image.mode) - 1]
+                return pixels.squeeze(2).copy() if image.mode == "LA" else pixels.copy()
+            if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
                 return np.round(np.asarray(image) / 257.0).astype(np.uint8)
-            gray = image.mode in ("1", "L", "LA")
-            return np.asarray(image.convert("L" if gray else "RGB")).copy()
+            if image.mode in ("1", "L", "P", "PA", "RGB", "CMYK", "YCbCr"):
+                gray = image.mode in ("1", "L")
+                return np.asarray(image.convert("L" if gray else "RGB")).copy()
     except Exception:  # Pillow raises nearly anything on damaged files
-        return None
+        pass
+    return None
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:

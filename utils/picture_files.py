@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from utils.image_io import ImageError
+from utils.headers import sample_bits
+from utils.image_io import PNM, ImageError
 from utils.metadata import Lost, Metadata, exif, jpeg, png, tiff, webp
 from utils.pillow import TIFF_SIGNATURES, opened, tag_numbers, tiff_tags
 
@@ -35,8 +36,10 @@ def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
     """
     alpha: NDArray[np.uint8] | None = None
     notes: list[str] = []
-    # As far as PNG and TIFF say: Pillow's modes hide it.
-    bits, kind, has_alpha, keyed = 8, -1, False, False
+    # As the file says: Pillow's modes hide it.
+    bits, kind, has_alpha, keyed = sample_bits(data) or 8, -1, False, False
+    if white := PNM.match(data):
+        bits = int(white[3]).bit_length()
     if data.startswith(png.SIGNATURE):
         data = png.without_texts(data)
         # IHDR: signature 8, length 4, type 4, width 4, height 4, bit depth, colour type

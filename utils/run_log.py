@@ -20,6 +20,8 @@ import yaml
 from utils.image_io import ImageError, write_atomically
 from utils.project import PROJECT
 
+RUN_FILE = "run.yml"
+
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "pyjpegio", "safetensors")
 
 

@@ -30,8 +30,8 @@ def stderr_lines(wanted: bool = True) -> Iterator[list[str]]:
     """What is written to the process's stderr meanwhile, by C libraries too, as lines.
 
     Only where no other thread writes to it. The list is filled when the context ends; each line
-    stands there once, without OpenCV's time stamps and source positions. Not ``wanted``: nothing
-    is redirected.
+    stands there once, without OpenCV's time stamps and source positions, nor what it says of files
+    that it leaves to others. Not ``wanted``: nothing is redirected.
     """
     lines: list[str] = []
     if not wanted:
@@ -50,11 +50,15 @@ def stderr_lines(wanted: bool = True) -> Iterator[list[str]]:
                 file.seek(0)
                 text = file.read(_MOST_BYTES).decode("utf-8", "replace")
                 plain = (_OPENCV_PREFIX.sub("", line).strip() for line in text.splitlines())
-                lines += dict.fromkeys(line for line in plain if line)
+                lines += dict.fromkeys(
+                    line for line in plain if line and not _OF_NO_MATTER.search(line)
+                )
     finally:
         cv2.utils.logging.setLogLevel(level)
         os.close(kept)
 
 
 _MOST_BYTES = 4096
+_OF_NO_MATTER = re.compile(r"^imdecode_\(|not configured|unspecified color space")
+"""What OpenCV cannot read Pillow may, and profiles are read by others."""
 _OPENCV_PREFIX = re.compile(r"^\[ *[A-Z]+:\d+@[\d.]+\] global \S+ \w+ ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import yaml
 
 from data.degradation import SingleJpeg
 from jobs import tables
-from jobs.methods import name_of
+from jobs.methods import JPEGQS, method_state, name_of
 from models import IJCN, save_checkpoint
 from tests.conftest import (
     PATIENCE,
@@ -364,6 +365,63 @@ def test_old_results_are_joined(desk: Path, capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert "| IJCN   | 21.00 / 0.600 / 20.00 |" in text
     assert "not stated" in text
+
+
+def finished(folder: Path, rows: str, **options: object) -> None:
+    """Results of a run, by hand; rows: of per_image.csv at QF10."""
+    folder.mkdir()
+    head = "dataset,setting,method,image,psnr,ssim,psnrb\n"
+    (folder / "per_image.csv").write_text(head + "".join(f"s,{row}\n" for row in rows.split()))
+    (folder / "run.yml").write_text(yaml.safe_dump({"options": options}))
+
+
+def test_joined_means_are_over_the_same_images(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(desk / "few", "QF10,JPEG,a,20,nan,nan QF10,JPEG,b,22,nan,nan QF20,JPEG,a,30,nan,nan")
+    finished(desk / "all", "QF10,JPEG,c,24,0.5,23")
+    finished(desk / "same", "QF10,JPEG,a,20,0.4,19 QF10,JPEG,b,22,0.6,21 QF20,JPEG,a,30,0.8,29")
+    assert tables.main(["join", "few", "all", "--output", "joined"]) == 0
+    row = csv_rows(desk / "joined" / "summary.csv")[0]
+    assert (row["images"], row["psnr"], row["ssim"]) == ("3", "22.0000", "nan")
+    assert "Images: 3 at QF10, 1 at QF20. Means over other" in capsys.readouterr().out
+    tables_of = []
+    for runs in (("few", "same"), ("same", "few")):
+        assert tables.main(["join", *runs, "--output", "joined"]) == 0
+        tables_of.append(sorted((desk / "joined" / "per_image.csv").read_text().splitlines()))
+        row = csv_rows(desk / "joined" / "summary.csv")[0]
+        assert (row["psnr"], row["ssim"], row["psnrb"]) == ("21.0000", "0.500000", "20.0000")
+    assert tables_of[0] == tables_of[1]
+
+
+def test_runs_of_other_padding_are_joined_with_none(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(desk / "a", "QF10,JPEG,a,20,0.4,19", padding="pad_first")
+    finished(desk / "b", "QF20,JPEG,a,20,0.4,19")
+    assert tables.main(["join", "a", "b"]) == EXIT_USAGE
+    assert "in several ways (as_stored, pad_first)" in capsys.readouterr().err
+
+
+def test_the_state_of_a_method_is_that_of_its_program_or_pictures(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = desk / "bin" / JPEGQS
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", str(program.parent))
+    states = [method_state(JPEGQS)]
+    for text in ("#!/bin/sh\nexit 1\n", "#!/bin/sh\nexit 2\n"):
+        program.write_text(text)
+        program.chmod(0o755)
+        states.append(method_state(JPEGQS))
+    write_png(desk / "any.png", photograph(8, 8))  # here, but of no method
+    assert method_state(JPEGQS) == states[-1]
+    states += [method_state("X=theirs")]
+    (desk / "theirs" / "QF10" / "gone.png").symlink_to(desk / "nowhere.png")
+    states += [method_state("X=theirs")]
+    write_png(desk / "theirs" / "QF10" / "0.png", photograph(8, 8))
+    states += [method_state("X=theirs")]
+    assert all(x != y for x, y in itertools.combinations(states, 2))
 
 
 def test_paired_differences() -> None:

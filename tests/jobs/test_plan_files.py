@@ -164,16 +164,49 @@ def test_comparisons_take_no_ones_place() -> None:
     assert not sources & {place.resolve() for place in places if place}
 
 
+def _make_result(name: str, kind: Format) -> None:
+    made = encoded_picture(np.zeros((8, 8, 3), np.uint8), kind, 90, Metadata())[0]
+    Path(name).write_bytes(with_origin(made, {"source": "x"}))
+
+
 def test_results_beside_their_sources() -> None:
-    _make("a.jpg", "a.jpeg", "sub/b.JPG", "sub/b_clean.png", "sub/c.png")
+    _make("a.jpg", "a.jpeg", "sub/b.JPG", "sub/c.png")
+    _make_result("sub/b_clean.png", "png")
     beside = {"a.jpg_clean.png", "a.jpeg_clean.png", "sub/b_clean.png"}
     assert _targets(".", suffix="_clean") == beside
     # results of an earlier run are none to restore
     both = {"sub/b_clean.png", "sub/c_clean.png"}
     assert _targets("sub", suffix="_clean", all_pictures=True) == both
-    _make("x.jpg", "x_clean.jpg")
+    _make("x.jpg")
+    _make_result("x_clean.jpg", "jpg")
     found = _targets("x.jpg", "x_clean.jpg", suffix="_clean", file_format="jpg")
     assert found == {"x_clean.jpg"}
+
+
+def test_ones_own_picture_with_a_results_name_is_never_dropped_or_overwritten() -> None:
+    _make("x.jpg", "x_clean.jpg")
+    message = r"x_clean\.jpg is one of the files to restore, .* choose another --suffix"
+    with pytest.raises(OptionsError, match=message):
+        _plan("x.jpg", "x_clean.jpg", suffix="_clean", file_format="jpg")
+    assert _targets("x.jpg", "x_clean.jpg", suffix="_2") == {"x_2.png", "x_clean_2.png"}
+
+
+def test_no_two_results_share_a_place() -> None:
+    _make("in/a.jpg", "in/a.jpeg", "in/a.jpg.jpg", "in/b.jpg", "in/b.jpg.jpeg")
+    os.symlink(Path("in").absolute(), "linked")
+    several = ["in/a.jpg.jpg", "in/a.jpg", "in/a.jpeg"]
+    for inputs in (["in"], several, ["in/a.jpg", "linked/a.jpeg"], ["in/a.jpg", "./in/a.jpeg"]):
+        for suffix in (None, "_clean"):
+            plan = _plan(*inputs, suffix=suffix)
+            assert not plan.problems
+            assert len({job.target.resolve() for job in plan.jobs}) == len(plan.jobs) > 1
+    _make("case/a.jpg", "case/A.jpg", "case/c.jpg")
+    for suffix in (None, "_clean"):
+        plan = _plan("case", suffix=suffix)
+        assert [job.source.name for job in plan.jobs] == ["A.jpg", "c.jpg"]
+        (problem,) = plan.problems
+        assert problem.source == Path("case/a.jpg")
+        assert "as case/A.jpg does; give it another" in problem.message
 
 
 def test_linked_folders_are_followed_and_loops_seen() -> None:

@@ -31,7 +31,7 @@ from utils.evaluation.tables import (
 from utils.image_io import read_image, write_png
 from utils.scripts import EXIT_FAILED
 
-PUBLISHED = read_published(ROOT / "testsets" / "published.csv")
+PUBLISHED = read_published(ROOT / "testsets" / "published.csv", ())
 
 
 @pytest.fixture
@@ -331,7 +331,7 @@ def test_published_rows_of_another_protocol_are_not_shown(tmp_path: Path) -> Non
         + "C,S,10,32,0.9,,t,,yes,gaussian,,c\n"
     )
     shown = {
-        padding: {row.method: row.ssim for row in read_published(path, padding)}
+        padding: {row.method: row.ssim for row in read_published(path, {padding})}
         for padding in ("as_stored", "pad_first")
     }
     assert shown == {"as_stored": {"A": None, "C": 0.9}, "pad_first": {"B": 0.9, "C": 0.9}}
@@ -339,7 +339,7 @@ def test_published_rows_of_another_protocol_are_not_shown(tmp_path: Path) -> Non
         "method,dataset,qf,psnr,ssim,psnrb,source,note\n"
         "G,S,10,30,0.9,,t,one model per QF\nH,S,10,29,0.9,,t,\n"
     )
-    old = read_published(path, "as_stored")  # without the columns that came later
+    old = read_published(path, {"as_stored"})  # without the columns that came later
     assert [(row.blind, row.ssim) for row in old] == [(False, 0.9), (True, 0.9)]
     best = best_published(old, "S", "QF10")
     assert best is not None

@@ -159,6 +159,7 @@ def test_foreign_state_dicts(tmp_path: Path, content: object, words: str) -> Non
         ({"m_extra.weight": torch.zeros(1)}, "holds unknown weights: m_extra.weight"),
         ({"m_tail.bias": torch.zeros(4)}, "backbone.tail.bias is (4,), expected (3,)"),
         ({"m_tail.bias": torch.full((3,), float("nan"))}, "not finite"),
+        ({"m_tail.bias": torch.ones(3).to_sparse()}, "is a sparse tensor; save it as a dense one"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(

@@ -35,6 +35,7 @@ from tests.conftest import (
     wait_until,
 )
 from tests.metadata_files import jpeg
+from utils.arguments import EXIT_USAGE
 from utils.image_io import read_image, write_png
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -310,6 +311,14 @@ def test_where_nobody_reads_what_is_said_the_work_is_done(tmp_path: Path, checkp
         assert "\033[31m" not in done.stderr
     done = subprocess.run(f"{command} --input - <&-", shell=True, capture_output=True, cwd=ROOT)
     assert done.stderr == b"error: --input -: stdin is closed; give a file\n"
+    one = f"{sys.executable} test_real_IJCN.py --input {tmp_path}/*.jpg --checkpoint {checkpoint}"
+    for end, code, words in (
+        (">&-", EXIT_USAGE, b"error: --output -: stdout is closed; give a file\n"),
+        ("> /dev/full", 1, b"error: --output -: No space left on device\n"),
+    ):
+        done = subprocess.run(f"{one} --output - {end}", shell=True, capture_output=True, cwd=ROOT)
+        assert done.returncode == code
+        assert done.stderr.endswith(words)
 
 
 def test_real_restores_a_tree_and_reports_what_it_cannot(tmp_path: Path, restore: Run) -> None:
@@ -413,6 +422,10 @@ def test_real_never_puts_its_json_in_the_place_of_a_picture(tmp_path: Path, rest
     for place in (source, link, tmp_path / "out" / "a.png"):
         done = restore("--input", source, "--json", place)
         assert "is the place of a picture" in error_line(done)
+    for name in ("run.yml", "report.html"):
+        done = restore("--input", source, "--report", "--json", tmp_path / "out" / name)
+        assert "is the place of another record" in error_line(done)
+        assert not (tmp_path / "out" / name).exists()
     assert source.read_bytes() == data
     link.unlink()
     link.symlink_to(tmp_path / "real.json")

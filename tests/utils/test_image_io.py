@@ -9,10 +9,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.conftest import photograph
 from utils.image_io import (
@@ -23,8 +24,8 @@ from utils.image_io import (
     write_atomically,
     write_png,
 )
-from utils.metadata import png
-from utils.picture_files import picture_size, read_extras
+from utils.metadata import png, read_metadata
+from utils.picture_files import encoded_picture, picture_size, read_extras
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "ppm"])
@@ -202,3 +203,78 @@ def test_images_are_found_recursively_in_order_without_hidden_ones(tmp_path: Pat
     names = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
     assert names == ["a/z.jpg", "b.PNG", "broken_link.png", "long_link.png"]
     assert find_images(tmp_path, (".jpg",)) == [tmp_path / "a" / "z.jpg"]
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_deep_samples_are_scaled_by_their_own_white() -> None:
+    """OpenCV keeps 10 and 12 bits in 16, unscaled."""
+    for bits in (9, 10, 12, 16):
+        white = 2**bits - 1
+        samples = np.round(GRAY * (white / 255)) + 2**15 - 2 ** (bits - 1)  # as stored: around 0
+        picture = Image.fromarray(samples.astype(np.uint16))
+        data = bytearray(_saved(picture, "JPEG2000", no_jp2=True))
+        data[42] = bits - 1
+        np.testing.assert_array_equal(read_image_bytes(bytes(data)), GRAY)
+        assert read_extras(bytes(data))[1] == [f"{bits} bits a sample became 8"]
+    for bits in (10, 12):
+        deep = np.round(RGB[:, :, ::-1] * ((2**bits - 1) / 255)).astype(np.uint16)
+        options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 100]
+        avif = cv2.imencode(".avif", deep, options)[1].tobytes()
+        assert np.abs(read_image_bytes(avif).astype(int) - RGB).max() <= 2
+        assert read_extras(avif)[1] == [f"{bits} bits a sample became 8"]
+    assert read_extras(b"P5 2 1 65535\n" + bytes(4))[1] == ["16 bits a sample became 8"]
+
+
+def test_colours_are_those_that_pillow_shows() -> None:
+    """BMPs of OS/2, whose header OpenCV takes for a gray picture's; JPEG 2000 in YCbCr and CMYK."""
+    header = struct.pack("<2sLHHLLHHHH", b"BM", 206, 0, 0, 26, 12, 4, 15, 1, 24)
+    samples = np.arange(180, dtype=np.uint8)
+    expected = samples.reshape(15, 4, 3)[::-1, :, ::-1]
+    np.testing.assert_array_equal(read_image_bytes(header + samples.tobytes()), expected)
+    for mode in ("YCbCr", "CMYK"):
+        data = _saved(Image.fromarray(RGB).convert(mode), "JPEG2000", irreversible=False)
+        with Image.open(io.BytesIO(data)) as opened:
+            shown = np.asarray(opened.convert("RGB")).astype(int)
+        assert np.abs(read_image_bytes(data) - shown).max() <= 2
+    assert "CMYK became RGB through plain arithmetic" in read_extras(data)[1]
+
+
+def test_what_opencv_cannot_read_pillow_may() -> None:
+    """TIFFs of few bits."""
+    for bits, stored, row in ((2, 0b00_01_10_11, [0, 85, 170, 255]), (4, 0x5F, [85, 255])):
+        tags = {256: len(row), 257: 2, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 2, 279: 2}
+        entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags.items())
+        directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+        data = struct.pack("<2sHLBBxx", b"II", 42, 12, stored, stored) + directory
+        assert read_image_bytes(data).tolist() == [row, row]
+    with pytest.raises(ImageError, match=r"^x: a TIFF of this kind is not read, or it is damaged"):
+        read_image_bytes(data[:60], "x")
+
+
+def test_colours_that_are_no_srgb_are_kept_or_named() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    jp2 = _saved(Image.fromarray(RGB), "JPEG2000")
+    at = jp2.index(b"colr") - 4
+    box = b"colr\2\0\0" + profile
+    box = struct.pack(">L", len(box) + 4) + box
+    head = jp2.index(b"jp2h") - 4
+    length = struct.unpack(">L", jp2[head : head + 4])[0] + len(box) - 15
+    with_profile = (
+        jp2[:head] + struct.pack(">L", length) + jp2[head + 4 : at] + box + jp2[at + 15 :]
+    )
+    assert read_metadata(with_profile).icc_profile == profile
+    assert read_metadata(jp2).icc_profile is None
+    avif = bytearray(_saved(Image.fromarray(RGB), "AVIF"))
+    assert not read_metadata(bytes(avif)).chunks
+    at = avif.index(b"colrnclx") + 8
+    avif[at : at + 4] = struct.pack(">HH", 12, 16)  # P3, PQ
+    found = read_metadata(bytes(avif))
+    assert found.chunks == ((b"cICP", bytes((12, 16, 0, 1))),)
+    assert b"cICP" in encoded_picture(RGB, "png", 95, found)[0]
+    (lost,) = encoded_picture(RGB, "webp", 95, found)[1]
+    assert lost.what == "what it says of its colours (cICP)"

@@ -15,6 +15,7 @@ def test_lines_of_the_process_are_caught(capfd: pytest.CaptureFixture[str]) -> N
     with stderr_lines() as lines:
         os.write(2, OPENCV)
         os.write(2, b"libpng error: CRC\n\nlibpng error: CRC\n")
+        os.write(2, b"[ERROR:0@0.1] global loadsave.cpp:9 imdecode_ imdecode_(''): can't read\n")
         assert lines == []
     assert lines == ["PNG input buffer is incomplete", "libpng error: CRC"]
     os.write(2, b"later\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +47,14 @@ SSIM_WINDOW = "gaussian"
 _NOT_BLIND = "one model per QF"
 
 
-def read_published(path: Path, padding: str | None = None) -> list[PublishedRow]:
+def read_published(path: Path, paddings: Collection[str]) -> list[PublishedRow]:
     """Rows of ``testsets/published.csv``, in file order; older files lack the last columns.
 
     SSIM under another window than ours is left out.
 
     Args:
         path: the file.
-        padding: only rows that are of this padding, or do not say (default: all).
+        paddings: only rows that are of all these paddings, or do not say; of none: every row.
     """
 
     def figure(text: str) -> float | None:
@@ -76,7 +76,7 @@ def read_published(path: Path, padding: str | None = None) -> list[PublishedRow]
             row.get("reference") or "",
         )
         for row in rows
-        if padding is None or (row.get("padding") or padding) == padding
+        if not row.get("padding") or {row["padding"]}.issuperset(paddings)
     ]
 
 

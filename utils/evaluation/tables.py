@@ -63,8 +63,13 @@ class SummaryRow:
     @property
     def figures(self) -> dict[str, float]:
         """All figures by the metric's name, as far as they are known."""
-        known = {**self.scores._asdict(), **self.more}
-        return {name: value for name, value in known.items() if not math.isnan(value)}
+        return known_figures(self)
+
+
+def known_figures(row: ImageResult | SummaryRow) -> dict[str, float]:
+    """All figures by the metric's name, as far as they are known."""
+    known = {**row.scores._asdict(), **row.more}
+    return {name: value for name, value in known.items() if not math.isnan(value)}
 
 
 @dataclass
@@ -200,6 +205,7 @@ def _text(
         if measured.left_out.get(dataset):
             left_out = counted(len(measured.left_out[dataset]), "image")
             lines += [f"Left out: {left_out} (see the messages of the run).", ""]
+        lines += uneven_settings(rows)
         for (where, method), entries in measured.missing.items():
             if where == dataset:
                 lines += [_missing_pictures(method, entries), ""]
@@ -210,6 +216,17 @@ def _text(
 def image_count(rows: Iterable[SummaryRow]) -> str:
     """Over how many images the rows of a set are at most, such as "29 images"."""
     return counted(max((row.images for row in rows), default=0), "image")
+
+
+def uneven_settings(rows: Iterable[SummaryRow]) -> list[str]:
+    """That some settings of a set lack images that others have, where it is so."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.setting] = max(counts.get(row.setting, 0), row.images)
+    if len(set(counts.values())) < 2:
+        return []
+    lists = ", ".join(f"{number} at {setting}" for setting, number in counts.items())
+    return [f"Images: {lists}. Means over other images do not compare.", ""]
 
 
 def _missing_pictures(method: str, entries: Iterable[tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from utils.headers import avif_colours, jpeg2000_box
 from utils.metadata import exif, jpeg, png, tiff, webp, xmp
 from utils.metadata.record import Density, Lost, Metadata, resolution, told
 from utils.pillow import TIFF_SIGNATURES, opened
@@ -89,10 +90,14 @@ def _by_pillow(data: bytes) -> Metadata:
         return value if isinstance(value, bytes) and value else None
 
     block, comment, dpi = stored("exif"), stored("comment"), found.get("dpi")
+    colours = jpeg2000_box(data, b"colr")
+    profile = colours[3:] if colours[:1] == b"\x02" else stored("icc_profile")
+    coded = None if profile else avif_colours(data)
     return Metadata(
         exif=block.removeprefix(b"Exif\0\0") if block else None,
         xmp=stored("xmp"),
-        icc_profile=stored("icc_profile"),
+        icc_profile=profile,
+        chunks=((b"cICP", coded),) if coded else (),
         comments=(comment,) if comment else (),
         density=resolution(*dpi, "inch") if isinstance(dpi, tuple) and len(dpi) == 2 else None,
     )

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.metadata import exif
 from utils.metadata.exif import ORIENTATION, Block, is_exif, taken_from
 from utils.metadata.record import Density, Lost, Metadata, resolution, whole_xmp
 from utils.pillow import tag_numbers, tiff_tags
@@ -22,15 +23,16 @@ from utils.pillow import tag_numbers, tiff_tags
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
 _FORMATS = {_SHORT: "H", _LONG: "L"}
 _STRIP_BYTES = 1 << 18
-_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
+_TRANSFER, _XMP, _IPTC, _PHOTOSHOP, _ICC = 301, 700, 33723, 34377, 34675
 _IPTC_RESOURCE = b"8BIM\x04\x04\0\0"
 
 STRUCTURE = frozenset(
     {
         *range(254, 270),  # sizes, compression, thresholds
         *range(273, 285),  # strips, orientation, resolution
-        *range(288, 302),  # gray and fax
-        *range(317, 348),  # predictor, colours, tiles, further directories
+        *range(288, 301),  # gray and fax
+        317,  # predictor
+        *range(320, 348),  # palette, tiles, further directories
         *range(512, 533),  # old JPEG, YCbCr
         *(_XMP, _IPTC, _PHOTOSHOP, _ICC),
         37724,  # Photoshop's layers
@@ -98,6 +100,17 @@ def encoded(
     if len(whole) < len(entries):  # with one of them no program would open the TIFF
         lost.append(Lost("damaged EXIF values", "were left out"))
     tags = {e.tag: e.raw for e in whole}
+    # A table of as many entries as there are samples, of which there may have been more.
+    curves = next((e for e in whole if e.tag == _TRANSFER), None)
+    if curves and curves.values != 256 * (1 if colors == "gray" else 3):
+        del tags[_TRANSFER]
+        lost.append(Lost("the transfer function", "was left out: it is for other samples"))
+    density = metadata.density
+    if metadata.exif and density and density.says_something:
+        stated = exif.density(metadata.exif)
+        if stated and str(stated) != str(density):  # this is the place of the EXIF's
+            lost.append(Lost(str(density), f"left out: the EXIF says {stated}"))
+            density = stated
 
     def put(tag: int, kind: int, *values: int) -> None:
         store(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))
@@ -126,8 +139,8 @@ def encoded(
     extra = count - {"gray": 1, "RGB": 3, "CMYK": 4}[colors]
     if extra:
         put(338, _SHORT, *([2] * extra))
-    if metadata.density and metadata.density.says_something:
-        x, y, unit = _resolution(metadata.density)
+    if density and density.says_something:
+        x, y, unit = _resolution(density)
         for tag, side in ((282, x), (283, y)):
             store(tag, _RATIONAL, 1, struct.pack(f"{order}LL", round(side * 10_000), 10_000))
         put(296, _SHORT, unit)

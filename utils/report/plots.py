@@ -26,6 +26,7 @@ from utils.evaluation.tables import JPEG, SummaryRow, read_summary
 from utils.image_io import ImageError, require_writable, write_atomically
 from utils.project import PROJECT
 from utils.report.run_table import compared
+from utils.run_log import RUN_FILE, read_run_file
 from utils.scripts import run_script
 from utils.training.record import TRAIN_CURVE, VALIDATION_CURVE, read_curve
 
@@ -413,7 +414,9 @@ def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
     published: list[PublishedRow] = []
     if not args.no_published:
         try:
-            published = read_published(args.published)
+            runs = [read_run_file(file.parent / RUN_FILE) for file in args.files]
+            paddings = {(run.get("options") or {}).get("padding") for run in runs} - {None}
+            published = read_published(args.published, paddings)
         except (OSError, KeyError, ValueError) as error:
             why = getattr(error, "strerror", None) or f"not a file like that ({error})"
             raise PlotError(

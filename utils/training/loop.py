@@ -143,6 +143,8 @@ class Trainer(Generic[Batch]):
             self._restore(state)
             self.record.start_from(self.step)
             self.record.say(f"resuming at step {self.step} from {path}")
+            if state.get("best_is_due") and self.world.is_main:
+                self.export(self.ema, "best")
             return True
         if found:
             raise TrainingError(
@@ -163,6 +165,8 @@ class Trainer(Generic[Batch]):
         """
         if self._ended():
             self.record.say(f"nothing to do: {self._progress()} are done")
+            if self.world.is_main:  # as it may have been killed before that
+                self.export(self.ema, "last")
             return True
         start = saved = time.monotonic()
         self._began = start - 60 * self.minutes
@@ -190,7 +194,7 @@ class Trainer(Generic[Batch]):
                 validates = self._ended() or (every is not None and self.step % every == 0)
                 due = validates or time.monotonic() - saved > 60 * self.save_minutes
                 # Before a validation too: whoever ends a run may not wait for that. But not before
-                # the last one, or a run that is killed meanwhile would count as finished.
+                # the last one, or a run that is killed meanwhile would not be validated.
                 if due and not self._ended():
                     self.save()
                     saved = time.monotonic()
@@ -215,8 +219,10 @@ class Trainer(Generic[Batch]):
             return f"{self.step} of {self.recipe.steps} steps"
         return f"{self.minutes:.1f} of {self.recipe.minutes:g} minutes"
 
-    def save(self) -> None:
+    def save(self, best_is_due: bool = False) -> None:
         """Write the whole state; the main process does it, the others go on.
+
+        best_is_due: these weights are the best so far and have not been exported as such.
 
         Raises:
             TrainingError: it cannot be written; older states are untouched. With several processes
@@ -233,6 +239,7 @@ class Trainer(Generic[Batch]):
             "minutes": self.minutes,
             "skipped": self.skipped,
             "best": self.best,
+            "best_is_due": best_is_due,
         }
         try:
             save_state(self.folder, state)
@@ -371,7 +378,8 @@ class Trainer(Generic[Batch]):
         self.record.say(f"step {self.step}: {text}{'  (best so far)' if better else ''}")
         if better:
             self.best = score
-            self.save()  # a state that did not know of it could replace it by worse weights
+            # A state that did not know of it could replace it by worse weights.
+            self.save(best_is_due=True)
             if self.world.is_main:
                 self.export(self.ema, "best")
 

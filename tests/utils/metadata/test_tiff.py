@@ -225,3 +225,25 @@ def test_restored_inks_are_those_that_become_rgb(restorer: Restorer) -> None:
     np.testing.assert_array_equal(
         ink_to_rgb(ink, made_jpegs.ink_profile()), restorer.restore(stored)
     )
+
+
+def test_what_the_exif_says_of_colours_and_size_is_kept(restore: Restore) -> None:
+    tags = Image.Exif()
+    tags[318] = (0.3127, 0.329)  # white point
+    tags[319] = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)  # primaries
+    tags[282] = tags[283] = 300.0
+    tags[296] = 2
+    expected = {tag: tags[tag] for tag in (318, 319)}
+    for curves, kept in ((768, True), (256, False)):
+        tags[301] = tuple(range(curves))
+        buffer = io.BytesIO()
+        Image.fromarray(photograph(32, 32)).save(buffer, "JPEG", exif=tags, dpi=(72, 72))
+        result, target = restore(buffer.getvalue(), "tiff")
+        with Image.open(target) as opened:
+            found = opened.getexif()
+            assert {tag: pytest.approx(tuple(found[tag])) for tag in expected} == expected
+            assert (301 in found) == kept
+            assert (found[282], found[283], found[296]) == (300, 300, 2)
+        named = ("the transfer function",) if not kept else ()
+        assert result.left_out == (*named, "72 dpi")
+        assert "72 dpi left out: the EXIF says 300 dpi" in result.message

@@ -72,7 +72,7 @@ def _lines(ax: Any) -> list[tuple[list[float], list[float]]]:
 
 
 def test_summaries_are_read_with_the_published_curves(summary: Path) -> None:
-    curves = read_summaries([summary], read_published(PUBLISHED))
+    curves = read_summaries([summary], read_published(PUBLISHED, ()))
     assert list(curves) == ["LIVE1_color"]
     by_name = {curve.name: curve for curve in curves["LIVE1_color"]}
     assert len(by_name) == len(curves["LIVE1_color"])
@@ -122,13 +122,30 @@ def test_another_chroma_sampling_is_compared_with_its_own_jpeg(
     other = tmp_path / "color444" / "summary.csv"
     other.parent.mkdir()
     other.write_text(SUMMARY.replace("QF10,", "QF10_444,").replace("25.69", "26.00"))
-    curves = read_summaries([summary, other], read_published(PUBLISHED))["LIVE1_color"]
+    curves = read_summaries([summary, other], read_published(PUBLISHED, ()))["LIVE1_color"]
     by_name = {curve.name: curve for curve in curves}
     assert set(by_name) >= {"JPEG", "JPEG 4:4:4", "IJCN (color)", "IJCN 4:4:4 (color444)"}
     assert by_name["IJCN 4:4:4 (color444)"].values("psnr", gain=True) == [(10, pytest.approx(1.32))]
     assert by_name["IJCN (color)"].values("psnr", gain=True)[0] == (10, pytest.approx(1.63))
     assert "which are for 4:2:0" in by_name["JPEG"].note
     assert all(curve.ours for curve in curves)
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_published_figures_of_another_padding_are_not_drawn(
+    summary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, set[str]] = {}
+
+    def read(_: object, published: list[PublishedRow]) -> dict[str, list[Curve]]:
+        given[padding] = {row.method for row in published}
+        return {}
+
+    monkeypatch.setattr("utils.report.plots.read_summaries", read)
+    for padding in ("as_stored", "pad_first"):
+        (summary.parent / "run.yml").write_text(f"options: {{padding: {padding}}}\n")
+        main(["summary", str(summary), "--output", str(tmp_path)])
+    assert "FBCNN" in given["as_stored"] - given["pad_first"]
 
 
 def test_several_summaries_are_told_apart_by_their_folders(summary: Path, tmp_path: Path) -> None:

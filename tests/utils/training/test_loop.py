@@ -178,6 +178,49 @@ def test_a_run_that_is_killed_in_its_last_validation_is_not_finished(
     assert (tmp_path / "last.pt").exists()
 
 
+@pytest.mark.parametrize("validation", [2, 3])
+def test_a_run_that_is_killed_before_it_has_written_its_best_weights_writes_them_later(
+    tmp_path: Path, validation: int
+) -> None:
+    """At step 8, and at step 12, the last."""
+    whole = _trainer(tmp_path / "whole", validate=_ever_better())
+    assert whole.fit()
+    folder = tmp_path / "killed"
+    exports = []
+
+    def killed(network: nn.Module, stem: str) -> None:
+        exports.append(stem)
+        if exports.count("best") == validation:
+            raise SystemExit
+        torch.save(network.state_dict(), folder / f"{stem}.pt")
+
+    with pytest.raises(SystemExit):
+        _trainer(folder, validate=_ever_better(), export=killed).fit()
+    again = _trainer(folder, validate=_ever_better(validation))
+    assert again.resume()
+    if validation == 2:  # at once: whoever trains on may be killed again
+        at_eight = torch.load(folder / "best.pt")
+        assert all(
+            torch.equal(x, y)
+            for x, y in zip(at_eight.values(), again.ema.state_dict().values(), strict=True)
+        )
+    assert again.fit()
+    for name in ("best.pt", "last.pt"):
+        ours, theirs = torch.load(folder / name), torch.load(tmp_path / "whole" / name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def _ever_better(calls: int = 0) -> Callable[[nn.Module], Validated]:
+    """A validation after so many others."""
+
+    def validate(network: nn.Module) -> Validated:
+        nonlocal calls
+        calls += 1
+        return Validated({"gain": float(calls)}, {})
+
+    return validate
+
+
 def test_accumulated_parts_equal_the_whole_batch(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3))
     losses = []
