@@ -415,7 +415,8 @@ def _summary_pages(args: argparse.Namespace) -> dict[str, Figure]:
     if not args.no_published:
         try:
             runs = [read_run_file(file.parent / RUN_FILE) for file in args.files]
-            paddings = {(run.get("options") or {}).get("padding") for run in runs} - {None}
+            stated = ((run.get("options") or {}).get("padding") for run in runs)
+            paddings = {padding for padding in stated if padding}
             published = read_published(args.published, paddings)
         except (OSError, KeyError, ValueError) as error:
             why = getattr(error, "strerror", None) or f"not a file like that ({error})"
