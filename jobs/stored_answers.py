@@ -68,17 +68,26 @@ def stored_answers(
     """
     training = network.training
     network.eval()
-    answers = []
+    # In a few large pieces: small ones that stayed between what the network uses and frees would
+    # keep the allocator from using that again.
+    kept: list[Tensor] = []
     hidden = not world.is_main or None
     bar = tqdm(islice(batches, number), "answers", number, disable=hidden, leave=False)
     with largest_inputs(network) as largest:
-        for batch in bar:
+        for place, batch in enumerate(bar):
             with autocast(device, precision):
                 output = network(*(tensor.to(device) for tensor in batch[:4]))
-            answers.append(Answers(batch, output.refined.half().cpu()))
-    network.ranges = ranges_of(world.gather(largest))
+            peaks = (each.pop() for each in largest.values())
+            found = (*batch, output.refined.half().cpu(), *peaks)
+            kept = kept or [tensor.new_empty((number, *tensor.shape)) for tensor in found]
+            for pieces, tensor in zip(kept, found, strict=True):
+                pieces[place] = tensor
+    crops, refined, peaks_of = kept[: len(batch)], kept[len(batch)], kept[len(batch) + 1 :]
+    seen = {name: [peaks.flatten(0, 1)] for name, peaks in zip(largest, peaks_of, strict=True)}
+    network.ranges = ranges_of(world.gather(seen))
     network.train(training)
-    return answers
+    whole = map(TrainingBatch._make, zip(*crops, strict=True))
+    return [Answers(*each) for each in zip(whole, refined, strict=True)]
 
 
 def again(answers: Sequence[Answers], first: int) -> Iterator[Answers]:
