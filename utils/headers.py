@@ -5,16 +5,20 @@ from __future__ import annotations
 _FAR = 1 << 24
 """Bytes within which headers are looked for; colour profiles stand before them."""
 
+_CODESTREAM = b"\xff\x4f\xff\x51"
+"""How the data of a JPEG 2000 begin."""
+
 
 def sample_bits(data: bytes) -> int | None:
     """Bits a sample of an AVIF or JPEG 2000; None of other files, and where it is not said."""
-    av1, codestream = data.find(b"av1C", 0, _FAR), data.find(b"\xff\x4f\xff\x51", 0, _FAR)
-    if data[4:8] == b"ftyp" and av1 >= 0:  # AV1 in ISOBMFF, 2.3.3
-        flags = data[av1 + 6 : av1 + 7]
+    if data[4:8] == b"ftyp":  # AV1 in ISOBMFF, 2.3.3
+        place = data.find(b"av1C", 0, _FAR)
+        flags = data[place + 6 : place + 7] if place >= 0 else b""
         return {0x40: 10, 0x60: 12}.get(flags[0] & 0x60, 8) if flags else None
-    if codestream >= 0 and (codestream == 0 or data[4:8] == b"jP  "):  # ISO/IEC 15444-1, A.5.1
-        size = data[codestream + 42 : codestream + 43]
-        return (size[0] & 0x7F) + 1 if size else None
+    if data[4:8] == b"jP  " or data.startswith(_CODESTREAM):  # ISO/IEC 15444-1, A.5.1
+        place = data.find(_CODESTREAM, 0, _FAR)
+        depth = data[place + 42 : place + 43] if place >= 0 else b""
+        return (depth[0] & 0x7F) + 1 if depth else None
     return None
 
 
