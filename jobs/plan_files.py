@@ -94,8 +94,11 @@ def plan_files(
         _assign(names, "--suffix", plan)
         plan.jobs = _without_results(plan.jobs)
     else:
-        names = {file: _names(file, folder, f".{file_format}") for file, folder in found.values()}
-        _assign({file: [output / name for name in names[file]] for file in names}, "--output", plan)
+        names = {
+            file: [output / name for name in _names(file, folder, f".{file_format}")]
+            for file, folder in found.values()
+        }
+        _assign(names, "--output", plan)
     # Told by what they are on the disk, under whatever name or link.
     sources = {file_identity(job.source) for job in plan.jobs} - {None}
     for job in plan.jobs:

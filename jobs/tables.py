@@ -281,7 +281,7 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
                 f"{entry.run['device']} ({entry.run['torch_threads']} threads):",
                 "",
                 *table_of_set(entry.rows, published),
-                *["", *uneven_settings(entry.rows)][:-1],
+                *(["", uneven] if (uneven := uneven_settings(entry.rows)) else []),
                 *(["", entry.run["protocol"]] if len(protocols) > 1 else []),
             ]
     if missing:

@@ -70,7 +70,7 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
             return straight
     if misread:
         raise ImageError(f"{name}: a tiled TIFF of this kind is not read; save it in strips")
-    pixels = _by_opencv(data, tags)
+    pixels = _by_opencv(data, tags, name)
     if pixels is None:
         pixels = _by_pillow(data)
     if pixels is not None:
@@ -83,16 +83,22 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
     raise ImageError(f"{name}: {what}; give PNG, WebP, BMP, TIFF or JPEG")
 
 
-def _by_opencv(data: bytes, tags: Mapping[int, Any]) -> NDArray[np.uint8] | None:
-    """Pixels; None of what OpenCV cannot read. tags: of a TIFF."""
+def _by_opencv(data: bytes, tags: Mapping[int, Any], name: str) -> NDArray[np.uint8] | None:
+    """Pixels; None of what OpenCV cannot read. tags: of a TIFF.
+
+    Raises:
+        ImageError: samples of more than 16 bits.
+    """
     # UNCHANGED would apply no palette, ANYDEPTH keeps 16 bits for a rounded conversion below.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+    if pixels is None:
         return None
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{name}: {pixels.dtype} samples; convert it to 8 or 16 bits")
     if pixels.dtype == np.uint16:
         # AVIF and JPEG 2000 are not scaled to 16 bits.
         white = 2.0 ** (sample_bits(data) or 16) - 1

@@ -254,6 +254,10 @@ def test_what_opencv_cannot_read_pillow_may() -> None:
         assert read_image_bytes(data).tolist() == [row, row]
     with pytest.raises(ImageError, match=r"^x: a TIFF of this kind is not read, or it is damaged"):
         read_image_bytes(data[:60], "x")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, RGB.astype(np.float32), photometric="rgb")
+    with pytest.raises(ImageError, match="float32 samples; convert it to 8 or 16 bits"):
+        read_image_bytes(buffer.getvalue())
 
 
 def test_colours_that_are_no_srgb_are_kept_or_named() -> None:

@@ -60,11 +60,6 @@ class SummaryRow:
     weights: Weights = NO_WEIGHTS
     more: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def figures(self) -> dict[str, float]:
-        """All figures by the metric's name, as far as they are known."""
-        return known_figures(self)
-
 
 def known_figures(row: ImageResult | SummaryRow) -> dict[str, float]:
     """All figures by the metric's name, as far as they are known."""
@@ -205,7 +200,8 @@ def _text(
         if measured.left_out.get(dataset):
             left_out = counted(len(measured.left_out[dataset]), "image")
             lines += [f"Left out: {left_out} (see the messages of the run).", ""]
-        lines += uneven_settings(rows)
+        if uneven := uneven_settings(rows):
+            lines += [uneven, ""]
         for (where, method), entries in measured.missing.items():
             if where == dataset:
                 lines += [_missing_pictures(method, entries), ""]
@@ -218,15 +214,15 @@ def image_count(rows: Iterable[SummaryRow]) -> str:
     return counted(max((row.images for row in rows), default=0), "image")
 
 
-def uneven_settings(rows: Iterable[SummaryRow]) -> list[str]:
-    """That some settings of a set lack images that others have, where it is so."""
+def uneven_settings(rows: Iterable[SummaryRow]) -> str:
+    """That some settings of a set lack images that others have; empty where none does."""
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.setting] = max(counts.get(row.setting, 0), row.images)
     if len(set(counts.values())) < 2:
-        return []
+        return ""
     lists = ", ".join(f"{number} at {setting}" for setting, number in counts.items())
-    return [f"Images: {lists}. Means over other images do not compare.", ""]
+    return f"Images: {lists}. Means over other images do not compare."
 
 
 def _missing_pictures(method: str, entries: Iterable[tuple[str, str]]) -> str:
@@ -340,7 +336,7 @@ def introduction(rows: Sequence[SummaryRow]) -> list[str]:
 
 def _shown_metrics(rows: Iterable[SummaryRow]) -> tuple[str, ...]:
     """The metrics that a table's cells hold: those that any of its rows has."""
-    found = {name for row in rows for name in row.figures}
+    found = {name for row in rows for name in known_figures(row)}
     return tuple(name for name in METRIC_TITLES if name in found) or Scores._fields
 
 
@@ -598,7 +594,7 @@ def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _own_cell(row: SummaryRow, metrics: Sequence[str]) -> str:
-    return "exact" if row.exact == row.images else _cell(row.figures, metrics)
+    return "exact" if row.exact == row.images else _cell(known_figures(row), metrics)
 
 
 def _cell(figures: Mapping[str, float | None], metrics: Sequence[str]) -> str:

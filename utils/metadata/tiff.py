@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.metadata import exif
 from utils.metadata.exif import ORIENTATION, Block, is_exif, taken_from
+from utils.metadata.exif import density as density_of
 from utils.metadata.record import Density, Lost, Metadata, resolution, whole_xmp
 from utils.pillow import tag_numbers, tiff_tags
 
@@ -107,7 +107,7 @@ def encoded(
         lost.append(Lost("the transfer function", "was left out: it is for other samples"))
     density = metadata.density
     if metadata.exif and density and density.says_something:
-        stated = exif.density(metadata.exif)
+        stated = density_of(metadata.exif)
         if stated and str(stated) != str(density):  # this is the place of the EXIF's
             lost.append(Lost(str(density), f"left out: the EXIF says {stated}"))
             density = stated
