@@ -42,7 +42,7 @@ from models.restore.restorer import Restorer, network_input, pick_device, pick_p
 from utils.arguments import Parser, between
 from utils.evaluation.evaluate import Method, evaluate_methods, one_by_one
 from utils.evaluation.metrics import measure
-from utils.memory import keep_freed_memory
+from utils.machine import keep_freed_memory
 from utils.project import PROJECT
 from utils.scripts import run_script
 

@@ -236,4 +236,6 @@ def _check_shares(what: str, shares: Shares, known: tuple[str, ...]) -> None:
 
 
 def _drawn(shares: Shares, rng: np.random.Generator) -> str:
-    return str(rng.choice([name for name, _ in shares], p=[share for _, share in shares]))
+    weights = np.array([share for _, share in shares])
+    names = [name for name, _ in shares]
+    return str(rng.choice(names, p=weights / weights.sum()))  # which must add up more exactly

@@ -351,7 +351,7 @@ def _decoded(data: bytes | bytearray) -> NDArray[Any] | None:
 
 @contextmanager
 def _as_file(data: bytes | bytearray) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(suffix=".jpg", dir=scratch_folder())
+    handle, name = tempfile.mkstemp(suffix=".jpg", dir=scratch_folder(len(data)))
     try:
         try:
             with os.fdopen(handle, "wb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from data.degradation import RandomCompression
 from data.drawn import KINDS, drawn, smooth_chroma, to_gray
 from data.jpeg import JpegImage, Sampling, decode_jpeg, encode_jpeg
 from utils.image_io import ImageError, read_image
+from utils.machine import available_cpus
 from utils.pictures import as_rgb
 
 _GIB = 2**30
@@ -286,7 +286,7 @@ def default_workers(device: torch.device, processes: int) -> int:
     """
     if device.type == "cpu":
         return 0
-    return max(1, min(8, (os.cpu_count() or 1) // processes - 1))
+    return max(1, min(8, available_cpus() // processes - 1))
 
 
 def _start_worker(worker: int) -> None:

@@ -23,7 +23,7 @@ from utils.arguments import printable
 
 
 class Looker(Restorer):
-    """Decides as another restorer does, but answers with gray: nothing is decoded or restored."""
+    """Decides as another restorer does, but answers with gray instead of restoring."""
 
     def __init__(self, restorer: Restorer) -> None:
         vars(self).update(vars(restorer))

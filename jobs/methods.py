@@ -283,7 +283,7 @@ def smooth(program: str, jpeg: bytes) -> Image:
     Raises:
         ValueError: it failed. JpegError: it wrote no JPEG.
     """
-    with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch_folder(4 * len(jpeg))) as folder:
         source, target = Path(folder, "in.jpg"), Path(folder, "out.jpg")
         source.write_bytes(jpeg)
         done = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from models.restore.restorer import Restorer, pick_device
 from options.schema import ComputeOptions, InferenceOptions, OptionsError
 from utils.distributed import World, connected, own_device, world_from_environment
 from utils.image_io import ImageError
-from utils.memory import available_memory
+from utils.machine import available_cpus, available_memory
 from utils.run_log import file_hash
 
 USAGE_ERRORS: tuple[type[Exception], ...] = (OptionsError, CheckpointError, ImageError)
@@ -88,7 +87,7 @@ def prepared_device(wanted: str, threads: int, world: World) -> torch.device:
         raise OptionsError(str(error)) from error
     if threads or world.size > 1:
         # torchrun leaves one thread to each process, whatever the machine has.
-        torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // world.local_size))
+        torch.set_num_threads(threads or max(1, available_cpus() // world.local_size))
     return device
 
 

@@ -29,16 +29,17 @@ class Pipes:
     """
 
     def __init__(self, folder: Path, inputs: Sequence[Path], output: Path) -> None:
-        self._stdin = folder / "stdin"
+        stdin = folder / "stdin"
+        self._stdin = stdin if PIPE in inputs else None
         self.writes = output == PIPE
         self.output = folder / "stdout" if self.writes else output
-        self.inputs = [self._stdin if path == PIPE else path for path in inputs]
+        self.inputs = [stdin if path == PIPE else path for path in inputs]
         if self.writes and sys.__stdout__ is None:
             raise OptionsError("--output -: stdout is closed; give a file")
         if PIPE in inputs:
             if sys.stdin is None:
                 raise OptionsError("--input -: stdin is closed; give a file")
-            self._stdin.write_bytes(sys.stdin.buffer.read())
+            stdin.write_bytes(sys.stdin.buffer.read())
 
     def named(self, result: Told) -> Told:
         """The result under the name that was given."""

@@ -371,6 +371,8 @@ def _of_pixels(pixels: Picture, restorer: Restorer, settings: OutputSettings) ->
     source = pixels_as_jpeg(pixels, settings.assume_quality)
     layout = f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
     reason = _not_below(source.stored, settings.below)
+    if reason and not source.stored.data and settings.assume_quality is None:
+        reason = f"its quality, which is to be below {settings.below}, is not known (--below)"
     if not reason and restorer.strength == 0:
         reason = UNCHANGED
     if reason:

@@ -24,7 +24,7 @@ from models.restore.restorer import autocast, pick_precision
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World, connected, world_from_environment
 from utils.image_io import ImageError, require_writable, write_atomically
-from utils.memory import keep_freed_memory
+from utils.machine import keep_freed_memory
 from utils.run_log import alone_in
 from utils.training.loop import OTHER_FAILED, Loss, Trainer, TrainingError
 from utils.training.record import OPTIONS_FILE, RunRecord, differences, options_of_run

@@ -31,7 +31,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Any common format -> 8-bit RGB (H, W, 3), or (H, W) if the file is gray.
 
     16-bit files are scaled down to 8 bits, alpha is dropped, orientation tags are ignored (the
-    field measures stored rows and columns).
+    field measures stored rows and columns) but in TIFFs, which their decoders turn.
 
     Raises:
         ImageError: missing, unreadable or not an image.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,9 +21,15 @@ _WARNINGS = cv2.utils.logging.LOG_LEVEL_WARNING
 cv2.utils.logging.setLogLevel(_SILENT)
 
 
-def scratch_folder() -> str | None:
-    """A folder in memory where the system offers one; None: tempfile's own choice."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+_IN_MEMORY = "/dev/shm"
+
+
+def scratch_folder(size: int) -> str | None:
+    """A folder in memory that has room for ``size`` bytes; None: tempfile's own choice."""
+    # Containers often have 64 MB there.
+    if os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free > 2 * size:
+        return _IN_MEMORY
+    return None
 
 
 @contextmanager
@@ -41,7 +48,7 @@ def stderr_lines(wanted: bool = True) -> Iterator[list[str]]:
     kept = os.dup(2)
     level = cv2.utils.logging.setLogLevel(_WARNINGS)
     try:
-        with tempfile.TemporaryFile(dir=scratch_folder()) as file:
+        with tempfile.TemporaryFile(dir=scratch_folder(_MOST_BYTES)) as file:
             os.dup2(file.fileno(), 2)
             try:
                 yield lines

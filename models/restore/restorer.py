@@ -40,7 +40,7 @@ from models.restore.tiling import (
     tiles,
 )
 from utils.image_io import read_image_bytes
-from utils.memory import available_memory, keep_freed_memory
+from utils.machine import available_memory, keep_freed_memory
 from utils.metadata import read_metadata
 from utils.picture_files import turned
 
@@ -478,7 +478,10 @@ class Restorer:
         if self.max_memory is not None:
             total = self.max_memory * 2**30
         elif self.device.type == "cuda":
-            total = torch.cuda.mem_get_info(self.device)[0] * 0.8
+            # What PyTorch holds for later use counts as free.
+            free = torch.cuda.mem_get_info(self.device)[0]
+            held = torch.cuda.memory_reserved(self.device)
+            total = (free + held - torch.cuda.memory_allocated(self.device)) * 0.8
         else:
             total = available_memory() * 0.5
         return total - pixels * _WHOLE_BYTES_PER_PIXEL

@@ -15,8 +15,9 @@ from PIL import Image
 import test_real_IJCN
 from data.jpeg import Sampling, decode_jpeg, encode_jpeg
 from jobs.dry_run import look_at_files
+from jobs.pipes import Pipes
 from jobs.plan_files import plan_files
-from jobs.restore_files import OutputSettings, restore_file
+from jobs.restore_files import FileResult, OutputSettings, restore_file
 from models.restore.restorer import Restorer
 from tests.conftest import error_line, photograph, run_main, run_script, tiny_restorer
 from utils.image_io import read_image, write_png
@@ -81,7 +82,9 @@ def test_only_files_below_a_quality_are_restored(folder: Path, restorer: Restore
         result = restore_file(job, restorer, settings)
         if result.source.name in ("q60.jpg", "never.png"):
             assert result.outcome == "left alone"
-            assert "is not below 60 (--below)" in result.message
+            known = result.source.suffix == ".jpg"
+            reason = "is not below 60 (--below)" if known else "is not known (--below)"
+            assert reason in result.message
             source = job.source.read_bytes()
             expected = decode_jpeg(source) if source[:2] == b"\xff\xd8" else read_image(job.source)
             assert np.array_equal(read_image(job.target), expected)
@@ -133,6 +136,8 @@ def test_stdin_into_a_folder(checkpoint: Path, tmp_path: Path) -> None:
     done = _piped(encode_jpeg(photograph(48, 64), 30), checkpoint, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"stdin.png", "run.yml"}
+    own = Path("stdin")  # a file of this name is not the pipe
+    assert Pipes(Path(), [own], tmp_path).named(FileResult(own, None, "failed")).source == own
     done = _piped(b"", checkpoint, "--output", "-")
     assert done.returncode == 1
     assert not done.stdout

@@ -1,12 +1,15 @@
-"""utils/scratch.py: what C libraries write to stderr."""
+"""utils/scratch.py: files in memory, and what C libraries write to stderr."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
-from utils.scratch import stderr_lines
+from utils import scratch
+from utils.scratch import scratch_folder, stderr_lines
 
 OPENCV = b"[ WARN:0@0.138] global grfmt_png.cpp:793 read PNG input buffer is incomplete\n"
 
@@ -42,3 +45,12 @@ def test_nothing_is_redirected_unless_wanted(capfd: pytest.CaptureFixture[str]) 
         os.write(2, b"seen\n")
     assert lines == []
     assert capfd.readouterr().err == "seen\n"
+
+
+def test_memory_is_used_while_it_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_IN_MEMORY", str(tmp_path))
+    free = shutil.disk_usage(tmp_path).free
+    assert scratch_folder(1000) == str(tmp_path)
+    assert scratch_folder(free) is None
+    monkeypatch.setattr(scratch, "_IN_MEMORY", str(tmp_path / "none"))
+    assert scratch_folder(1000) is None

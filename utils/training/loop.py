@@ -168,15 +168,16 @@ class Trainer(Generic[Batch]):
             if self.world.is_main:  # as it may have been killed before that
                 self.export(self.ema, "last")
             return True
-        start = saved = time.monotonic()
-        self._began = start - 60 * self.minutes
-        with _stop_on_signal() as stop, ExitStack() as at_end:
+        with ExitStack() as at_end:
+            stream = self.batches(self.step)  # may prepare for long, which is no training
+            at_end.callback(getattr(stream, "close", lambda: None))  # its processes end with it
+            stop = at_end.enter_context(_stop_on_signal())
+            start = saved = time.monotonic()
+            self._began = start - 60 * self.minutes
             wrapped = self.world.parallel(self.network, self.device)
             meter = _Meter()
             wants_profile = self.profile and self.world.is_main
             profile = step_profile(self.record, self.device) if wants_profile else None
-            stream = self.batches(self.step)
-            at_end.callback(getattr(stream, "close", lambda: None))  # its processes end with it
             self.record.progress(self.step, self.recipe.steps, {})
             while not self._ended():
                 limit = math.inf if self.max_minutes is None else 60 * self.max_minutes

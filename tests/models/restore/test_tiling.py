@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import IJCNConfig
 from models.restore.tiling import MIN_SIDE, backbone_bytes_per_pixel, largest_side, tiles
-from utils.memory import available_memory
 
 AROUND = 64
 
@@ -47,15 +45,3 @@ def test_wider_networks_and_floats_need_more() -> None:
     small = IJCNConfig(widths=(32, 128, 128))
     assert backbone_bytes_per_pixel(small, 2) < backbone_bytes_per_pixel(small, 4)
     assert backbone_bytes_per_pixel(small, 4) < backbone_bytes_per_pixel(IJCNConfig(), 4)
-
-
-def test_available_memory_is_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 2**26 < available_memory() < 2**50
-    from utils import memory
-
-    monkeypatch.setattr(memory, "_linux", lambda: 5000)
-    monkeypatch.setattr(memory, "_cgroup", lambda files: 3000)
-    assert available_memory() == 3000
-    monkeypatch.setattr(memory, "_linux", lambda: None)
-    monkeypatch.setattr(memory, "_cgroup", lambda files: None)
-    assert available_memory() > 2**26

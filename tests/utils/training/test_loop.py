@@ -123,6 +123,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, optimiser:
     assert one == two
 
 
+def test_making_the_data_is_no_training_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock(1.0)
+    monkeypatch.setattr(training, "time", clock)
+
+    def batches(step: int) -> Iterator[Tensor]:
+        clock.now += 3600.0
+        return _batches(1)(step)
+
+    trainer = _trainer(tmp_path / "slow", batches=batches, max_minutes=10.0)
+    assert trainer.fit()
+    assert trainer.step == RECIPE.steps
+    assert trainer.minutes < 10
+
+
 class _Clock:
     """Stands in for the time module: every look at it takes so many seconds."""
 
