@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-import utils.startup  # noqa: F401  first: it says why
+import utils.startup  # noqa: F401  must come first, see there
 from jobs.page import server
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import utils.startup  # noqa: F401  first: it says why
+import utils.startup  # noqa: F401  must come first, see there
 
 # isort: split
 import argparse

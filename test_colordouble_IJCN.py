@@ -2,7 +2,7 @@
 
 import sys
 
-import utils.startup  # noqa: F401  first: it says why
+import utils.startup  # noqa: F401  must come first, see there
 from jobs.evaluate import evaluation_main
 from options.schema import DoubleTestOptions
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import utils.startup  # noqa: F401  first: it says why
+import utils.startup  # noqa: F401  must come first, see there
 from data.datasets import DatasetError, testset_folder
 from jobs.dry_run import Prospect, as_table, look_at_files, unwritable
 from jobs.file_records import check_json, for_people, tell, write_json, write_records

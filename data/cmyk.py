@@ -1,7 +1,7 @@
 """Four inks: decoded as Pillow has them, and turned into RGB through the file's own profile.
 
-Adobe's programs store CMYK inverted, 255 for no ink, and so do nearly all others. Pillow takes
-every file for such a one, and it is followed here.
+Adobe's programs store CMYK inverted, 255 for no ink, and so do nearly all others. Pillow assumes
+this of every file, and so does this module.
 """
 
 from __future__ import annotations

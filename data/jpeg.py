@@ -101,8 +101,8 @@ class JpegImage:
     """All that a JPEG stores about its picture; immutable.
 
     width and height in pixels; components in file order; warnings: where an unusable rest was cut
-    off, and what libjpeg had to say of damage it read over. data: the usable bytes, empty where the
-    levels stand for no file. pixels: what such levels decode to, where that is known. Invariant:
+    off, and libjpeg's messages about damage that it skipped. data: the usable bytes, empty for
+    levels without a file. pixels: what such levels decode to, where that is known. Invariant:
     every component has the number of blocks that size and sampling factors call for (T.81 A.1.1).
     """
 

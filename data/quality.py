@@ -24,7 +24,7 @@ def estimate_quality(stored: JpegImage) -> QualityEstimate:
 
     Nearest in the mean absolute difference of logarithms, over the tables of all components: a step
     twice as large counts as much wherever it stands. Chroma is compared with the chroma table, all
-    else with luma's; components that share one table count once.
+    else with luma's. Where all components share one table, it counts once, as luma's.
     """
     tables = [component.table for component in stored.components]
     if all(np.array_equal(table, tables[0]) for table in tables):
@@ -42,8 +42,20 @@ def estimate_quality(stored: JpegImage) -> QualityEstimate:
 @lru_cache(maxsize=100)
 def standard_tables(quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Luma and chroma table (8, 8) that libjpeg uses at ``quality``, in natural order."""
-    stored = read_jpeg(encode_jpeg(np.full((8, 8, 3), 128, np.uint8), quality))
-    return stored.components[0].table, stored.components[1].table
+    luma, chroma = _standard_tables()
+    return scaled(luma, quality), scaled(chroma, quality)
+
+
+def scaled(table: NDArray[np.int32], quality: int) -> NDArray[np.int32]:
+    """A table stated for quality 50, at another quality: libjpeg's jpeg_quality_scaling."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return np.clip((table * percent + 50) // 100, 1, 255).astype(np.int32)
+
+
+@lru_cache(maxsize=1)
+def _standard_tables() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    luma, chroma, _ = read_jpeg(encode_jpeg(np.full((8, 8, 3), 128, np.uint8), 50)).components
+    return luma.table, chroma.table
 
 
 def _distance(table: NDArray[np.int32], other: NDArray[np.int32]) -> float:

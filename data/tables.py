@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import JpegPresets
 
-from data.quality import standard_tables
+from data.quality import scaled, standard_tables
 
 Table = NDArray[np.int32]
 """(8, 8), natural order: row is vertical frequency."""
@@ -55,12 +55,6 @@ def random_tables(kind: TableKind, quality: int, other: int, rng: np.random.Gene
         return found[rng.choice(len(found), p=files / files.sum())]
     kinds: tuple[TableKind, ...] = ("libjpeg", "apart", "wild", "presets", "mozjpeg")
     return _bent(random_tables(kinds[rng.integers(len(kinds))], quality, other, rng), rng)
-
-
-def scaled(table: Table, quality: int) -> Table:
-    """A table stated for quality 50, at another quality: libjpeg's jpeg_quality_scaling."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return np.clip((table * percent + 50) // 100, 1, 255).astype(np.int32)
 
 
 @lru_cache(maxsize=1)

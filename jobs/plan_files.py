@@ -63,8 +63,8 @@ def plan_files(
     """Files as named, globs, folders recursively with their structure kept.
 
     Of folders, linked ones among them, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and
-    TIFF too; what this program made is left out, and what lies in ``output``, where a folder leads
-    there. With ``suffix``, results lie beside their sources instead, named ``NAMEsuffix``, and an
+    TIFF too. Pictures made by this program are left out, and so is ``output`` where it lies in such
+    a folder. With ``suffix``, results lie beside their sources instead, named ``NAMEsuffix``, and an
     earlier result of another input, or its comparison, is none to restore. With ``one_file``,
     ``output`` is the only result. Two sources that would share a target, such as ``a.jpg`` and
     ``a.jpeg``, keep their full names; those of several folders, also these folders' names. What

@@ -1,4 +1,4 @@
-"""The last stage learns from answers that are computed once: all before it is finished."""
+"""Training of the last stage on stored answers of the stages before it, which are frozen."""
 
 from __future__ import annotations
 

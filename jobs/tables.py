@@ -6,7 +6,7 @@ puts finished runs side by side: python -m jobs.tables join --help.
 
 from __future__ import annotations
 
-import utils.startup  # noqa: F401  first: it says why
+import utils.startup  # noqa: F401  must come first, see there
 
 # isort: split
 import argparse

@@ -29,8 +29,8 @@ _FARTHEST = 2.5
 """Steps from its level that count; farther is no worse."""
 
 _SPREAD = 4.0
-"""Brings what is seen of a block, whose deviation is about 0.15, near 1, so that it is learned from
-as fast as the rest."""
+"""Scales what is seen of a block, whose standard deviation is about 0.15, to about 1, so that it
+trains as fast as the other inputs."""
 
 _START = 0.95
 """Share with which training begins."""
@@ -96,7 +96,7 @@ class Confidence(BlockContext):
 
 
 def _clamped(shares: Tensor) -> Tensor:
-    """To 0 to 1. Its gradient is zero only where it would lead further out.
+    """Clamped to [0, 1]; the gradient is zero only where it would lead further outside.
 
     A plain clamp has none outside at all. In training nearly all shares soon reach 1, and would
     never leave it again.

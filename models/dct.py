@@ -99,7 +99,7 @@ def scaled_in_ycbcr(change: Tensor, factors: Tensor) -> Tensor:
 
 
 def image_to_coefficients(image: Tensor) -> tuple[Tensor, Tensor]:
-    """What an encoder would quantise, had it not to round: the way of a clean image to DCT.
+    """DCT coefficients of a clean image, as an encoder has them before quantisation.
 
     RGB (B, 3, H, W) in [0, 1], sides multiples of 16 -> luma (B, 1, H/8, W/8, 8, 8) and chroma
     (B, 2, H/16, W/16, 8, 8), not divided by the tables. Chroma is the mean of 2x2 samples, as in

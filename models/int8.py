@@ -34,14 +34,14 @@ _WIDE = 64
 """Least channels of a block. With 32, 8 bits save no time and cost 0.004 dB."""
 
 _KEPT = 0.993
-"""Share of the pictures that keep to a range. A wider range would leave fewer of the 256 steps for
-usual values."""
+"""Share of the pictures whose largest values lie within a range. A wider range would leave
+fewer of the 256 steps for usual values."""
 
 
 def range_sizes(network: IJCN) -> dict[str, int]:
     """Names of the ranges that int8 needs, and of how many channels each is.
 
-    None for the published network: its PReLU has values on both sides of zero.
+    Empty for the published network: its PReLU has values on both sides of zero.
     """
     return {name: layer.in_channels for name, layer in _convolutions(network).items()}
 

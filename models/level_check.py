@@ -36,14 +36,15 @@ _UNITS = 8
 """Hidden units of each coefficient's own function."""
 
 _AROUND = 4
-"""Blocks to each side whose mean is known. With chroma's own neighbours, blocks of 16 pixels, that
-makes 58 pixels: within the halo of a tile (models.restore.tiling)."""
+"""Radius, in blocks, of the mean over neighbouring blocks. With chroma's own neighbours, blocks
+of 16 pixels, that makes 58 pixels: within the halo of a tile (models.restore.tiling)."""
 
 NEAREST = 0.5
 """Half a step: how far an encoder that rounds leaves a coefficient from its level."""
 
 _LEAST = -3.0
-"""Sigmoid's argument for a bound of half a step and a little, with which training begins."""
+"""Bias of ``reach`` before training: sigmoid(-3) = 0.05 makes a bound of little more than half a
+step."""
 
 _CHROMA_REACH = 0.6
 """The same, in steps, of chroma that is stored at full resolution."""

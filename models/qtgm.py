@@ -50,7 +50,7 @@ class TableTrunk(nn.Module):
 
 
 def scaled_log(qts: Tensor) -> Tensor:
-    """Logarithms of table values from 1 to 255, brought to about [-2, 2]; any shape."""
+    """Logarithms of table values, scaled: 1 gives -2, 255 gives 1.7, 65535 gives 5.4; any shape."""
     return (qts.log() - 3) / 1.5
 
 

@@ -116,8 +116,8 @@ def is_connected() -> bool:
 def connected(world: World, device: torch.device) -> Iterator[None]:
     """Connect the processes: NCCL between GPUs, gloo between CPUs; nothing when alone.
 
-    None goes on before all are through: torchrun ends the others where one has failed, and an
-    evaluation with unreadable images counts as failed, while the main process still writes.
+    No process leaves before all have finished: torchrun kills the others when one exits with an
+    error, as an evaluation with unreadable images does, and the main process may still be writing.
     """
     if world.size == 1:
         yield

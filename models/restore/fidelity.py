@@ -1,4 +1,4 @@
-"""How far a restoration may depart from what the file decodes to: not at all from the finest files.
+"""Limits how far a result may differ from the decoded JPEG. The finest files are not changed.
 
 From quality 95 on, what rounding took cannot be seen, and what a network would put in its place is
 as likely wrong as right: most such files were saved again from an earlier JPEG, whose decoded
@@ -7,9 +7,9 @@ pictures are JPEGs of quality 95: at QF 95 the decoded file has 49.7 dB, our net
 
 Every component is judged by its own table: a file may hold fine luma beside coarse chroma.
 
-White and black stay where large areas of the file decode so: such an area was white or black, or
-next to it, and a page or a sky must not become spotted. So do flat blocks with clear steps between
-them: an edge that runs along the blocks' borders only was drawn there, and the file is exact.
+Large white or black areas stay as decoded: they were white or black, or next to it, and a page or a
+sky must not get spots. Flat blocks with a step of 48 gray levels or more between them stay too: an
+edge that follows the blocks' borders exactly was drawn there.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ def shares_of_change(stored: JpegImage) -> tuple[float, ...]:
     return tuple(shares)
 
 
-def blended(restored: Picture, decoded: Picture, shares: tuple[float, ...], colors: str) -> Picture:
+def blended(restored: Picture, decoded: Picture, shares: tuple[float, ...]) -> Picture:
     """``decoded`` plus the components' ``shares`` of the change to ``restored``.
 
     restored, decoded: RGB (H, W, 3), gray (H, W) or inks (H, W, 4), both alike. shares: 0 to 1, one
-    for all or one for each component. colors: what several are of, "YCbCr" or "RGB".
+    for all; or, of RGB that was YCbCr, one each for Y, Cb and Cr.
     """
     if min(shares) == 1:
         return restored
     change = restored.astype(np.float32) - decoded
-    if colors == "YCbCr" and len(set(shares)) > 1:
+    if len(set(shares)) > 1:
         planes = torch.from_numpy(change).permute(2, 0, 1)[None]
         factors = torch.tensor(shares, device="cpu")[None, :, None, None]
         change = scaled_in_ycbcr(planes, factors)[0].permute(1, 2, 0).numpy()
     else:
-        change *= np.array(shares[0] if len(set(shares)) == 1 else shares, np.float32)
+        change *= np.float32(shares[0])
     return np.round(decoded + change).clip(0, 255).astype(np.uint8)
 
 

@@ -127,8 +127,7 @@ class Restorer:
     >>> restorer = Restorer(load_checkpoint("model_zoo/Color_IJCN.safetensors"))  # doctest: +SKIP
     >>> image = restorer.restore_file("photo.jpg")  # doctest: +SKIP
 
-    One may be called from several threads, but not sent to another process: in int8 it cannot be
-    copied.
+    One may be called from several threads. In int8 it cannot be copied or pickled.
 
     LOGM looks at the whole picture, strip by strip; the backbone works tile by tile where the
     picture does not fit the memory. What makes it fast: convolutions in half precision where the
@@ -224,7 +223,7 @@ class Restorer:
         if self.leaves(stored):
             return decoded.copy()
         whole = joined(stored, map(self._whole, parts_of(stored)))
-        return blended(whole, decoded, (self.strength,), stored.colors)
+        return blended(whole, decoded, (self.strength,))
 
     @property
     def arithmetic(self) -> str:
@@ -240,7 +239,7 @@ class Restorer:
         """The answer at this strength, of that at strength 1."""
         if self.strength == 1:
             return whole
-        return blended(whole, self.decoded(stored), (self.strength,), stored.colors)
+        return blended(whole, self.decoded(stored), (self.strength,))
 
     def decoded(self, stored: JpegImage) -> Picture:
         """The picture without restoration, of the shape that :meth:`restore` gives."""
@@ -257,10 +256,10 @@ class Restorer:
         restored = self._restored(stored)
         if min(shares) == 1:
             return restored
-        return blended(restored, self.decoded(stored), shares, stored.colors)
+        return blended(restored, self.decoded(stored), shares)
 
     def _plain(self, stored: JpegImage) -> Picture:
-        """What levels show that stand for no file."""
+        """Levels without a file, decoded: inverse DCT and colour transform, without the network."""
         if has_parts(stored):
             return self._in_parts(stored, self._plain)
         inputs = network_input(stored)
@@ -283,7 +282,7 @@ class Restorer:
         if not self.leave_fine or stored.colors not in RESTORED_COLORS:
             return (1.0,)
         shares = shares_of_change(stored)
-        # What stands for no file is never left alone; a part of a file always has a plain look.
+        # Levels without a file are always restored fully; a part of a file can always be decoded.
         no_file = min(shares) < 1 and not isinstance(stored, Part) and stored.decoded() is None
         return (1.0,) if no_file else shares
 
@@ -349,7 +348,7 @@ class Restorer:
         top, left = offset
         restored = self._whole(stored)
         restored = restored[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-        return blended(restored, pixels, (self.strength,), stored.colors)
+        return blended(restored, pixels, (self.strength,))
 
     def restore_batch(self, many: Sequence[JpegImage]) -> list[Picture]:
         """:meth:`restore` for several JPEGs; those of equal size go through the network together.

@@ -141,10 +141,10 @@ class Method:
     """A way to restore pictures, and the name that its rows bear.
 
     start: makes it ready, such as by loading weights; called when its turn comes. own: its pictures
-    are made here, so they are saved, and an image that it cannot restore is left out for all
-    methods; those of others are compared where they are there. key: stands for all that its figures
-    depend on, but for the image and the setting; empty if they cannot be kept for later. batch: how
-    many tasks it takes at once, at most.
+    are restored here. They are saved, and an image that it cannot restore is left out for all
+    methods. Pictures of other programs are compared wherever they exist. key: stands for all
+    that its figures depend on, but for the image and the setting; empty if they cannot be kept for
+    later. batch: how many tasks it takes at once, at most.
     """
 
     name: str

@@ -124,14 +124,11 @@ def test_shares_of_all_components_alike_scale_the_whole_change() -> None:
     restored, decoded = (rng.integers(40, 200, (9, 9, 3)).astype(np.uint8) for _ in range(2))
     change = restored.astype(float) - decoded
     for share in (0.25, 1.0):
-        plain = blended(restored, decoded, (share,) * 3, "YCbCr")
+        plain = blended(restored, decoded, (share,) * 3)
         # Nearly equal shares take the other way, through luma and chroma.
-        parted = blended(restored, decoded, (share, share, share - 1e-6), "YCbCr")
+        parted = blended(restored, decoded, (share, share, share - 1e-6))
         np.testing.assert_allclose(plain, decoded + share * change, atol=0.51)
         np.testing.assert_allclose(parted, plain, atol=1)
-    one = blended(restored, decoded, (0.0, 1.0, 0.0), "RGB")
-    np.testing.assert_array_equal(one[..., 1], restored[..., 1])
-    np.testing.assert_array_equal(one[..., ::2], decoded[..., ::2])
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
