@@ -64,7 +64,7 @@ def plan_files(
 
     Of folders, linked ones among them, JPEGs are taken, with ``all_pictures`` PNG, WebP, BMP and
     TIFF too. Pictures made by this program are left out, and so is ``output`` where it lies in such
-    a folder. With ``suffix``, results lie beside their sources instead, named ``NAMEsuffix``, and an
+    a folder. With ``suffix``, results lie beside their sources, named ``NAMEsuffix``, and an
     earlier result of another input, or its comparison, is none to restore. With ``one_file``,
     ``output`` is the only result. Two sources that would share a target, such as ``a.jpg`` and
     ``a.jpeg``, keep their full names; those of several folders, also these folders' names. What
