@@ -29,13 +29,13 @@ from benchmarks.command_line import (
     print_heading,
     print_row,
 )
-from data.cmyk import ink_to_rgb
 from data.datasets import TestSet
 from data.degradation import DoubleJpeg, SingleJpeg
 from data.jpeg import Sampling, read_jpeg
 from data.pixels import find_compression
 from models import Restorer
 from utils.arguments import between
+from utils.cmyk import ink_to_rgb
 from utils.evaluation.metrics import luma_studio_range
 from utils.pictures import as_rgb
 from utils.scripts import run_script

@@ -2,7 +2,7 @@
 
 The only module that knows the backends: ``jpegio`` (bundled libjpeg-turbo) for the levels, OpenCV
 (its libjpeg-turbo) for encoding and for decoding to pixels, Pillow (its own) for encoding with
-tables of one's choice and, in data.cmyk, for decoding four inks.
+tables of one's choice and, in utils.cmyk, for decoding four inks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.cmyk import cmyk_profile, ink_to_rgb
 from data.jpeg_markers import (
     BYTES,
     END,
@@ -37,6 +36,7 @@ from data.jpeg_markers import (
     require_jpeg_marker,
     usable_part,
 )
+from utils.cmyk import cmyk_profile, ink_to_rgb
 from utils.pillow import opened
 from utils.scratch import scratch_folder, stderr_lines
 
@@ -161,7 +161,7 @@ class JpegImage:
         return self._pixels
 
     def decoded_ink(self) -> NDArray[np.uint8] | None:
-        """The inks of CMYK or YCCK, see :data:`data.cmyk.Ink`; None where they cannot be had."""
+        """The inks of CMYK or YCCK, see :data:`utils.cmyk.Ink`; None where they cannot be had."""
         return self._inks
 
     def ink_in_rgb(self, ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -314,7 +314,7 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     """Pixels as libjpeg decodes them (islow DCT, fancy upsampling): the JPEG row of every table.
 
     Returns (H, W, 3) uint8 RGB; gray files give three equal channels, CMYK and YCCK go through
-    their ICC profile (data.cmyk). Orientation tags are ignored, so that rows and columns are the
+    their ICC profile (utils.cmyk). Orientation tags are ignored, so that rows and columns are the
     stored ones. Truncated and damaged files are decoded as far as read_jpeg reads them.
 
     Raises:

@@ -109,6 +109,9 @@ def assumed_jpeg(image: NDArray[np.uint8], quality: int) -> JpegImage:
     if image.ndim == 3:
         luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
         planes = [luma - 128, (pixels[..., 2] - luma) / 1.772, (pixels[..., 0] - luma) / 1.402]
+        gray = (image == image[:, :, :1]).all(2)
+        for chroma in planes[1:]:
+            chroma[gray] = 0  # exactly, so that no colour comes out where none goes in
         colors = ColorTransform.YCBCR
     components = []
     for index, plane in enumerate(planes):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,19 @@ class Said:
     layout: str = ""
     left_out: tuple[str, ...] = ()
     left_alone: bool = False
+
+    def shortened(self) -> Said:
+        """As much as a person may read, and a file has room for."""
+        message = self.message
+        if len(message) > _MOST_LETTERS:
+            message = f"{message[:_MOST_LETTERS]} ..."
+        named = tuple(what[:200] for what in self.left_out[:_MOST_NAMES])
+        if more := len(self.left_out) - len(named):
+            named += (f"{more} more",)
+        return replace(self, message=message, left_out=named)
+
+
+_MOST_LETTERS, _MOST_NAMES = 4000, 100
 
 
 def made_of(path: Path, data: bytes, recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +66,8 @@ def earlier_result(place: Path, made: Mapping[str, Any]) -> tuple[Verdict, Said]
     Raises:
         ImageError: it cannot be read.
     """
+    if not place.is_file() and not place.is_dir():  # an endless pipe, a link to nothing
+        return "stranger", Said()
     try:
         found = origin_of(place.read_bytes())
     except OSError as error:

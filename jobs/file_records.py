@@ -47,9 +47,12 @@ def _is_report(path: Path) -> bool:
     """Whether a file may be replaced by :func:`write_json`: it wrote that, or the file is empty."""
     try:
         text = path.read_text()
-        return not text.strip() or isinstance(json.loads(text), list)
-    except (OSError, ValueError):
+        rows = json.loads(text) if text.strip() else []
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and {"source", "target"} <= set(row) for row in rows
+    )
 
 
 def write_records(

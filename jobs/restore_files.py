@@ -11,7 +11,6 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal
 
-from data.cmyk import cmyk_profile
 from data.jpeg import JpegError, JpegImage, decode_jpeg, read_jpeg
 from data.jpeg_markers import LIBJPEG_SIDE, is_jpeg, scan_header
 from data.pixels import pixels_as_jpeg
@@ -24,6 +23,7 @@ from models.restore.layouts import Picture, RestoreError, UnsupportedLayoutError
 from models.restore.parts import has_ink
 from models.restore.restorer import Restorer
 from utils.arguments import printable
+from utils.cmyk import became_rgb, cmyk_profile
 from utils.distributed import ALONE, World
 from utils.evaluation.pipeline import in_background
 from utils.image_io import ImageError, encode_png, read_image_bytes, write_atomically
@@ -192,7 +192,7 @@ def begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restore
 def _begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restored | FileResult:
     data = _read_bytes(job.source, settings.max_pixels)
     made = made_of(job.source, data, settings.recipe)
-    if job.target.exists() and not settings.overwrite:
+    if _is_taken(job.target) and not settings.overwrite:
         verdict, said = earlier_result(job.target, made)
         if verdict == "same":
             return _skipped(job, data, made, said)
@@ -207,6 +207,11 @@ def _begun(job: FileJob, restorer: Restorer, settings: OutputSettings) -> Restor
     elif answer.before is None:
         answer.notes.append("no comparison: other programs cannot decode this file")
     return Restored(job, settings, data, made, answer)
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether anything is there, be it a link to nothing."""
+    return place.is_symlink() or place.exists()
 
 
 def _skipped(job: FileJob, data: bytes, made: dict[str, Any], said: Said) -> FileResult:
@@ -248,12 +253,13 @@ def _written(found: Restored) -> FileResult:
         answer.layout,
         tuple(loss.what for loss in left_out),
         answer.left_alone,
-    )
+    ).shortened()
     write_atomically(job.target, with_origin(data, {**found.made, "said": asdict(said)}))
     if settings.keep_times:
         with suppress(OSError):
             times = job.source.stat()
             os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    notes = [said.message] if said.message else []
     if job.comparison is not None and answer.before is not None:
         shown = answer.image if answer.shown is None else answer.shown
         before, after = (turned(image, metadata.orientation) for image in (answer.before, shown))
@@ -272,7 +278,7 @@ def _write_comparison(
 ) -> list[str]:
     """Write it, unless it is there or a stranger's file is; what is to be said of it."""
     try:
-        if place.exists() and not overwrite:
+        if _is_taken(place) and not overwrite:
             verdict, _ = earlier_result(place, made)
             if verdict == "same":
                 return []
@@ -304,28 +310,29 @@ def _of_file(job: FileJob, data: bytes, restorer: Restorer, settings: OutputSett
         return _of_jpeg(data, restorer, settings, job.comparison is not None)
     size = picture_size(data)
     if size is not None:
-        _check_size(*size, settings.max_pixels)
+        _check_size(*size, settings)
     lines: list[str] = []
     try:
         with stderr_lines() as lines:  # what decoders complain of
             pixels = read_image_bytes(data, str(job.source))
     except ImageError as error:
         raise ImageError("; ".join([str(error), *lines])) from error
-    _check_size(pixels.shape[1], pixels.shape[0], settings.max_pixels)
-    alpha, losses = read_extras(data)
+    _check_size(pixels.shape[1], pixels.shape[0], settings)
+    extras = read_extras(data)
     answer = _of_pixels(pixels, restorer, settings)
+    answer.profile_used = extras.profile_used
     misnamed = job.source.suffix.lower() in JPEG_SUFFIXES
     named = ["not a JPEG, whatever its name says"] if misnamed else []
-    return replace(answer, notes=[*named, *lines, *losses, *answer.notes], alpha=alpha)
+    return replace(answer, notes=[*named, *lines, *extras.notes, *answer.notes], alpha=extras.alpha)
 
 
 def _of_jpeg(data: bytes, restorer: Restorer, settings: OutputSettings, compare: bool) -> Answer:
     header = scan_header(data)
-    _check_size(header.width, header.height, settings.max_pixels)
+    _check_size(header.width, header.height, settings)
     if header.scans > MAX_SCANS:
         raise JpegError(f"{header.scans} scans, more than any encoder writes; not decoded")
     stored = read_jpeg(data, collect_warnings=True)
-    _check_size(stored.width, stored.height, settings.max_pixels)
+    _check_size(stored.width, stored.height, settings)
     notes = [f"damaged: {warning}" for warning in stored.warnings]
     layout = f"{stored.width}x{stored.height} {stored.colors} {sampling_of(stored)}".strip()
     assumed = settings.assume_quality
@@ -361,9 +368,7 @@ def _of_jpeg(data: bytes, restorer: Restorer, settings: OutputSettings, compare:
         notes.append("kept as CMYK")
     elif has_ink(stored):
         answer.profile_used = cmyk_profile(data) is not None
-        way = "its ICC profile, which the result no longer needs"
-        way = way if answer.profile_used else "plain arithmetic (no ICC profile)"
-        notes.append(f"{stored.colors} became RGB through {way}")
+        notes.append(became_rgb(stored.colors, answer.profile_used))
     return answer
 
 
@@ -424,11 +429,20 @@ def _read_bytes(path: Path, max_pixels: int) -> bytes:
     return data
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
+_WEBP_SIDE = 16383
+"""RFC 9649, 2.6."""
+
+
+def _check_size(width: int, height: int, settings: OutputSettings) -> None:
+    if width * height > settings.max_pixels:
         raise ImageError(
-            f"{width}x{height} pixels are more than {max_pixels / 1e6:g} megapixels; "
+            f"{width}x{height} pixels are more than {settings.max_pixels / 1e6:g} megapixels; "
             "raise --max_pixels if the file is to be trusted"
+        )
+    if settings.file_format == "webp" and max(width, height) > _WEBP_SIDE:
+        raise ImageError(
+            f"{width}x{height} pixels: no side of a WebP may exceed {_WEBP_SIDE}; "
+            "choose --format png"
         )
     if max(width, height) > LIBJPEG_SIDE:
         raise ImageError(f"{width}x{height} pixels: no side may exceed {LIBJPEG_SIDE}; cut it")

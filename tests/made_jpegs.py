@@ -42,10 +42,13 @@ def assembled(planes: Sequence[Plane], quality: int = 90, adobe: int | None = No
     for index, plane in enumerate(planes):
         identifier = index + 1 if plane.identifier is None else plane.identifier
         table = standard_tables(quality)[0] if plane.table is None else plane.table
-        size = math.ceil(width * plane.h / h_max), math.ceil(height * plane.v / v_max)
-        samples = np.asarray(
-            cv2.resize(plane.samples, size, interpolation=cv2.INTER_AREA), np.uint8
-        )
+        # Samples lie on a grid of whole MCUs, of which the picture may fill the last one partly.
+        bottom, right = -height % v_max, -width % h_max
+        whole = cv2.copyMakeBorder(plane.samples, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        size = whole.shape[1] * plane.h // h_max, whole.shape[0] * plane.v // v_max
+        samples = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+        rows, columns = math.ceil(height * plane.v / v_max), math.ceil(width * plane.h / h_max)
+        samples = np.ascontiguousarray(samples[:rows, :columns])
         gray = parts(encode_with_tables(samples, [table]))
         frame += bytes([identifier, plane.h << 4 | plane.v, index])
         tables += segment(0xDB, bytes([index]) + gray[0xDB][0][1:])

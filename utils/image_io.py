@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import utils.scratch  # noqa: F401  silences OpenCV's log
+from utils.cmyk import cmyk_profile, ink_to_rgb
 from utils.headers import jpeg2000_box, sample_bits
 from utils.pillow import TIFF_SIGNATURES, opened, tag_numbers, tiff_tags
 
@@ -64,13 +65,15 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
             "with interleaved samples, or 8 bits"
         )
     misread = bool(tiled) and (turned > 1 or samples == 2)  # by OpenCV
+    # OpenCV reads some formats that Pillow does not know, and PAMs wrongly.
+    known = bool(tags) or data.startswith(b"\x89PNG") or _is_known(data)
     if misread or not _opencv_is_right(data, tags):
         straight = _by_pillow(data)
         if straight is not None:
             return straight
     if misread:
         raise ImageError(f"{name}: a tiled TIFF of this kind is not read; save it in strips")
-    pixels = _by_opencv(data, tags, name)
+    pixels = _by_opencv(data, tags, name) if known else None
     if pixels is None:
         pixels = _by_pillow(data)
     if pixels is not None:
@@ -119,12 +122,15 @@ PNM = re.compile(rb"P[2356]" + rb"\s(?:\s|#[^\n]*\n)*(\d+)" * 3)
 def _opencv_is_right(data: bytes, tags: Mapping[int, Any]) -> bool:
     """Whether OpenCV, the faster one, shows a file as it is. tags: of a TIFF.
 
-    TIFFs with transparency it darkens by that, PNMs whose white is neither 255 nor 65535 it does
-    not scale, BMPs of 16 bits or of OS/2 and JPEG 2000 in YCbCr lose colours.
+    TIFFs with transparency it darkens by that, those of inks lose their profile, PNMs whose white
+    is neither 255 nor 65535 it does not scale, BMPs of 16 bits or of OS/2 and JPEG 2000 in YCbCr
+    lose colours, and of animated PNGs it shows a frame that need not be the picture.
     """
     if tags:
         extra = tag_numbers(tags, 338, 0)
-        return not {1, 2} & set(extra)
+        return not {1, 2} & set(extra) and tags.get(262) != _INKS
+    if data.startswith(b"\x89PNG"):
+        return b"acTL" not in data[: data.find(b"IDAT") + 1]
     if data[:2] == b"BM":
         header, bits = (int.from_bytes(data[at : at + 2], "little") for at in (14, 28))
         return header != 12 and bits != 16
@@ -133,8 +139,20 @@ def _opencv_is_right(data: bytes, tags: Mapping[int, Any]) -> bool:
     return jpeg2000_box(data, b"colr")[3:7] != _SYCC
 
 
+_INKS = 5
+"""Photometric interpretation of a TIFF in CMYK (TIFF 6.0, section 16)."""
+
 _SYCC = (18).to_bytes(4, "big")
 """The enumerated colour space YCbCr of a JP2, behind three other bytes."""
+
+
+def _is_known(data: bytes) -> bool:
+    """Whether Pillow knows the format."""
+    try:
+        with opened(data):
+            return True
+    except Exception:  # nearly anything, of damaged headers
+        return False
 
 
 def _by_pillow(data: bytes) -> NDArray[np.uint8] | None:
@@ -148,7 +166,9 @@ def _by_pillow(data: bytes) -> NDArray[np.uint8] | None:
                 return pixels.squeeze(2).copy() if image.mode == "LA" else pixels.copy()
             if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
                 return np.round(np.asarray(image) / 257.0).astype(np.uint8)
-            if image.mode in ("1", "L", "P", "PA", "RGB", "CMYK", "YCbCr"):
+            if image.mode == "CMYK":
+                return ink_to_rgb(np.asarray(image), cmyk_profile(data)).copy()
+            if image.mode in ("1", "L", "P", "PA", "RGB", "YCbCr"):
                 gray = image.mode in ("1", "L")
                 return np.asarray(image.convert("L" if gray else "RGB")).copy()
     except Exception:  # Pillow raises nearly anything on damaged files

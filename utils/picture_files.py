@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from utils.cmyk import became_rgb, cmyk_profile
 from utils.headers import sample_bits
 from utils.image_io import PNM, ImageError
 from utils.metadata import Lost, Metadata, exif, jpeg, png, tiff, webp
@@ -28,14 +29,21 @@ FORMATS: dict[str, Format] = {
 """By a file's suffix."""
 
 
-def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
-    """What a PNG, WebP or TIFF may hold beyond 8-bit colours.
+class Extras(NamedTuple):
+    """alpha: transparency, (H, W) uint8, None where all is opaque. notes: what reading a file as
+    8-bit RGB loses, for people: further frames, deeper samples, inks. profile_used: whether its
+    colour profile led from its inks to RGB, which does not need it."""
 
-    Returns its transparency, (H, W) uint8, None where all is opaque; and what reading it as 8-bit
-    RGB loses, for people: further frames, deeper samples, inks.
-    """
+    alpha: NDArray[np.uint8] | None
+    notes: list[str]
+    profile_used: bool
+
+
+def read_extras(data: bytes) -> Extras:
+    """What a PNG, WebP or TIFF may hold beyond 8-bit colours."""
     alpha: NDArray[np.uint8] | None = None
     notes: list[str] = []
+    profile_used = False
     # As the file says: Pillow's modes hide it.
     bits, kind, has_alpha, keyed = sample_bits(data) or 8, -1, False, False
     if white := PNM.match(data):
@@ -58,7 +66,8 @@ def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
         if frames > 1:
             notes.append(f"only the first of {frames} frames")
         if image.mode == "CMYK":
-            notes.append("CMYK became RGB through plain arithmetic")
+            profile_used = cmyk_profile(data) is not None
+            notes.append(became_rgb("CMYK", profile_used))
         if keyed and kind == 0 and bits in _KEY_SCALES:  # Pillow scales samples, but not the key
             key = image.info["transparency"] * _KEY_SCALES[bits]
             alpha = np.where(np.asarray(image) == key, 0, 255)
@@ -68,7 +77,9 @@ def read_extras(data: bytes) -> tuple[NDArray[np.uint8] | None, list[str]]:
             alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
     if has_alpha and alpha is None:
         notes.append("its transparency cannot be read and was left out")
-    return None if alpha is None or alpha.min() == 255 else alpha.astype(np.uint8), notes
+    if alpha is not None:
+        alpha = None if alpha.min() == 255 else alpha.astype(np.uint8)
+    return Extras(alpha, notes, profile_used)
 
 
 _KEY_SCALES = {2: 85, 4: 17, 16: 1}
@@ -127,7 +138,7 @@ def encoded_picture(
             data, beyond = tiff.encoded(image, metadata, colors)
         elif file_format == "webp":
             options, beyond = webp.encoder_options(metadata)
-            options["lossless"] = quality == 100
+            options["lossless"] = options["exact"] = quality == 100  # also what cannot be seen
             data = _saved(picture, name, quality=80 if quality == 100 else quality, **options)
         elif file_format == "png":
             data, beyond = png.embed(_saved(picture, name, compress_level=4), metadata)
@@ -170,6 +181,10 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that a picture file's header states, None if it is none that is known."""
     if data.startswith(png.SIGNATURE):
         return png.size(data)
+    if data[:4] in TIFF_SIGNATURES:
+        tags = tiff_tags(data)
+        width, height = (tag_numbers(tags, tag, 0)[0] for tag in (256, 257))
+        return (width, height) if width > 0 and height > 0 else None
     with suppress(Exception), opened(data) as image:  # Pillow raises nearly anything
         return image.size
     return None

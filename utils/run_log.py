@@ -98,7 +98,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
     """What :func:`write_run_file` wrote; empty where there is no such file."""
     try:
         run = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return run if isinstance(run, dict) else {}
 

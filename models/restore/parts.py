@@ -66,10 +66,12 @@ def require_path(stored: JpegImage) -> None:
 
 def joined(stored: JpegImage, pictures: Iterable[Picture]) -> Picture:
     """Of pictures of :func:`parts_of`: RGB (H, W, 3), or the inks (H, W, 4), 255 being full."""
-    size = stored.width, stored.height
     planes = []
-    for picture, (colors, _) in zip(pictures, _PARTS[stored.colors], strict=True):
-        whole = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
+    for picture, (colors, places) in zip(pictures, _PARTS[stored.colors], strict=True):
+        v, h = _shares(stored, [stored.components[place] for place in places])
+        # By the sampling factors, not to the picture's size: the last samples may lie beyond it.
+        whole = picture if v == h == 1 else cv2.resize(picture, None, fx=1 / h, fy=1 / v)
+        whole = whole[: stored.height, : stored.width]
         planes.append(whole if colors == "gray" else 255 - whole)
     whole = np.dstack(planes)
     return np.asarray(255 - whole if has_ink(stored) else whole, np.uint8)
@@ -85,6 +87,12 @@ def _as_libjpeg(stored: JpegImage) -> Picture | None:
 
 def _size(stored: JpegImage, components: Sequence[Component]) -> tuple[int, int]:
     """(rows, columns) of samples that a part has: T.81 A.1.1."""
+    v, h = _shares(stored, components)
+    return int(np.ceil(stored.height * v)), int(np.ceil(stored.width * h))
+
+
+def _shares(stored: JpegImage, components: Sequence[Component]) -> tuple[float, float]:
+    """Samples of a part for each of the picture's, down and across."""
     v = max(c.v_sampling for c in components) / max(c.v_sampling for c in stored.components)
     h = max(c.h_sampling for c in components) / max(c.h_sampling for c in stored.components)
-    return int(np.ceil(stored.height * v)), int(np.ceil(stored.width * h))
+    return v, h

@@ -7,7 +7,7 @@ import pytest
 from skimage import data as pictures
 
 from data.jpeg import Sampling, decode_jpeg, encode_jpeg, read_jpeg
-from data.pixels import CompressionTrace, find_compression, pixels_as_jpeg
+from data.pixels import CompressionTrace, assumed_jpeg, find_compression, pixels_as_jpeg
 from tests.conftest import photograph
 
 
@@ -22,6 +22,14 @@ def test_quality_sampling_and_grid_are_found(quality: int, shift: tuple[int, int
         pixels = decode_jpeg(encode_jpeg(_photograph(), quality, sampling))
         trace = find_compression(pixels[shift[0] :, shift[1] :])
         assert trace == CompressionTrace(quality, sampling, (shift[0] % unit, shift[1] % unit))
+
+
+def test_where_no_colour_is_no_chroma_is_assumed() -> None:
+    gray = _photograph()[:, :, :1].repeat(3, 2)
+    y, cb, cr = assumed_jpeg(gray, 50).components
+    assert y.levels.any()
+    assert not cb.levels.any()
+    assert not cr.levels.any()
 
 
 def test_gray_pixels() -> None:

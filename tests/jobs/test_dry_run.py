@@ -144,6 +144,20 @@ def test_stdin_into_a_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert b"not restored: -: empty file" in done.stderr
 
 
+@pytest.mark.parametrize("text", ['[{"my": "data"}]', "[1, 2]", "{}", "[" * 50_000, "words"])
+def test_json_replaces_no_file_of_others(text: str, checkpoint: Path, tmp_path: Path) -> None:
+    source, place = tmp_path / "a.jpg", tmp_path / "mine.json"
+    source.write_bytes(encode_jpeg(photograph(16, 16), 50))
+    place.write_text(text)
+    common = ("--input", source, "--checkpoint", checkpoint, "--dry_run", "--json", place)
+    done = run_main(test_real_IJCN.main, "test_real_IJCN.py", *common)
+    assert b"is no such report" in done.stderr
+    assert place.read_text() == text
+    place.unlink()
+    for _ in range(2):
+        assert run_main(test_real_IJCN.main, "test_real_IJCN.py", *common).returncode == 0
+
+
 def test_stdout_takes_one_picture(checkpoint: Path, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(encode_jpeg(photograph(16, 16), 50))

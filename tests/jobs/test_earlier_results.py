@@ -20,6 +20,7 @@ from models.restore.restorer import Restorer
 from tests.conftest import photograph, saved, tiny_restorer
 from tests.metadata_files import PACKET, jpeg, segment
 from utils.image_io import read_image, write_png
+from utils.metadata import png
 from utils.metadata.origin import origin_of, with_origin
 
 SETTINGS = OutputSettings(recipe={"weights": "a", "strength": 1.0})
@@ -64,6 +65,39 @@ def test_only_the_same_result_is_left(file_format: Any, desk: Desk) -> None:
     assert desk.restore(OTHER, file_format=file_format, recipe=other).status == "skipped"
     # the same file under another name is the same source
     assert desk.restore(OTHER, "b.jpg", file_format=file_format, recipe=other).status == "skipped"
+
+
+def test_what_is_no_file_is_refused_and_stays(desk: Desk) -> None:
+    """A pipe would never end; a link to nothing leads to a place of the user's."""
+    desk.target().parent.mkdir()
+    comparison = desk.target().with_name("a.compare.png")
+    for make in (os.mkfifo, lambda place: os.symlink("nowhere.png", place)):
+        make(desk.target())
+        assert "is there already" in desk.restore(JPEG).message
+        desk.target().unlink()
+        make(comparison)
+        assert "a.compare.png is there already" in desk.restore(JPEG).message
+        assert comparison.is_symlink() or comparison.is_fifo()
+        comparison.unlink()
+        desk.target().unlink()
+
+
+def test_however_much_is_to_be_said_a_result_is_known_again(desk: Desk) -> None:
+    many = (segment(0xE5, b"private%d\0" % i) for i in range(3000))
+    data = JPEG[:2] + b"".join(many) + JPEG[2:]
+    result = desk.restore(data)
+    assert len(result.message) < 5000
+    assert result.left_out[-1].endswith(" more")
+    assert desk.restore(data).status == "skipped"
+    long = with_origin(desk.target().read_bytes(), {"source": "x", "said": "\u1234" * 20_000})
+    assert origin_of(long) == {"source": "x"}
+
+
+def test_an_origin_that_python_cannot_read_is_none(desk: Desk) -> None:
+    desk.restore(JPEG)
+    deep = b"[" * 50_000
+    assert origin_of(png.SIGNATURE + png.chunk(b"ijCN", deep)) is None
+    assert origin_of(JPEG[:2] + segment(0xE9, b"IJCN\0" + deep) + JPEG[2:]) is None
 
 
 def test_strangers_files_are_refused_and_stay(desk: Desk) -> None:

@@ -159,6 +159,9 @@ def test_faulty_files_are_one_line(data: bytes, words: str, restore: Restore) ->
 def test_large_png_headers_are_refused_before_decoding(restore: Restore) -> None:
     result, _ = restore("a.png", saved(np.zeros((40, 40), np.uint8), "PNG"), max_pixels=1000)
     assert "40x40 pixels are more than 0.001 megapixels; raise --max_pixels" in result.message
+    wide = encode_jpeg(np.zeros((8, 16384), np.uint8), 50)
+    result, _ = restore("a.jpg", wide, file_format="webp")
+    assert "no side of a WebP may exceed 16383; choose --format png" in result.message
 
 
 def test_pixels_are_restored_from_the_jpeg_they_were(restore: Restore) -> None:

@@ -16,6 +16,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from tests.conftest import photograph
+from tests.made_jpegs import ink_profile
+from utils.cmyk import ink_to_rgb
 from utils.image_io import (
     ImageError,
     find_images,
@@ -91,7 +93,7 @@ def test_tiffs_of_every_kind_are_read_rightly_or_refused(name: str) -> None:
             read_image_bytes(data)
         return
     np.testing.assert_array_equal(read_image_bytes(data), expected)
-    alpha, notes = read_extras(data)
+    alpha, notes, _ = read_extras(data)
     assert np.array_equal(alpha, ALPHA) if seen_through else alpha is None
     lost = "its transparency cannot be read and was left out"
     assert (lost in notes) == ("extrasamples" in how and not seen_through)
@@ -119,7 +121,7 @@ def test_transparency_of_pngs_that_pillow_would_not_open_or_understand() -> None
     long = data[:33] + text + data[33:]
     with pytest.raises(ValueError, match="too large"), Image.open(io.BytesIO(long)):
         pass
-    alpha, notes = read_extras(long)
+    alpha, notes, _ = read_extras(long)
     np.testing.assert_array_equal(alpha, ALPHA)
     assert not notes
     assert picture_size(long) == (33, 20)
@@ -127,7 +129,7 @@ def test_transparency_of_pngs_that_pillow_would_not_open_or_understand() -> None
     Image.fromarray(GRAY * np.uint16(257)).save(buffer, "PNG")
     data = buffer.getvalue()
     key = png.chunk(b"tRNS", struct.pack(">H", int(GRAY[0, 0]) * 257))
-    alpha, _ = read_extras(data[:33] + key + data[33:])
+    alpha, *_ = read_extras(data[:33] + key + data[33:])
     np.testing.assert_array_equal(alpha, np.where(GRAY[0, 0] == GRAY, 0, 255))
     for end in range(8, 60):
         read_extras(data[:end])
@@ -145,7 +147,7 @@ def test_transparency_of_pngs_of_few_grays(bits: int, key: int) -> None:
         b"IEND": b"",
     }
     data = png.SIGNATURE + b"".join(png.chunk(*each) for each in parts.items())
-    alpha, _ = read_extras(data)
+    alpha, *_ = read_extras(data)
     assert alpha is not None
     assert alpha.tolist() == [[255] * width, [255] * width, [0] * width]
 
@@ -241,7 +243,46 @@ def test_colours_are_those_that_pillow_shows() -> None:
         with Image.open(io.BytesIO(data)) as opened:
             shown = np.asarray(opened.convert("RGB")).astype(int)
         assert np.abs(read_image_bytes(data) - shown).max() <= 2
-    assert "CMYK became RGB through plain arithmetic" in read_extras(data)[1]
+    assert "CMYK became RGB through plain arithmetic (no ICC profile)" in read_extras(data).notes
+
+
+def test_inks_of_a_tiff_go_through_their_profile() -> None:
+    ink, profile = Image.fromarray(RGB).convert("CMYK"), ink_profile()
+    data = _saved(ink, "TIFF", icc_profile=profile)
+    np.testing.assert_array_equal(read_image_bytes(data), ink_to_rgb(np.asarray(ink), profile))
+    extras = read_extras(data)
+    assert extras.profile_used
+    assert extras.notes[0].startswith("CMYK became RGB through its ICC profile")
+    plain = read_image_bytes(_saved(ink, "TIFF"))
+    assert np.abs(plain.astype(int) - read_image_bytes(data)).mean() > 5
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_an_animated_png_is_its_picture_not_a_frame(own: bool) -> None:
+    """With a picture of its own that is shown where nothing moves, and without."""
+    first, *frames = [Image.fromarray(np.full((20, 30, 4), n, np.uint8)) for n in (200, 90, 30)]
+    data = _saved(first, "PNG", save_all=True, append_images=frames, default_image=own)
+    assert (read_image_bytes(data) == 200).all()
+    alpha, notes, _ = read_extras(data)
+    assert alpha is not None
+    assert (alpha == 200).all()
+    assert notes == ["only the first of 3 frames"]
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGB_ALPHA", "GRAYSCALE"])
+def test_what_opencv_alone_reads_is_refused(kind: str) -> None:
+    depth = {"RGB": 3, "RGB_ALPHA": 4, "GRAYSCALE": 1}[kind]
+    header = f"P7\nWIDTH 4\nHEIGHT 4\nDEPTH {depth}\nMAXVAL 100\nTUPLTYPE {kind}\nENDHDR\n"
+    data = header.encode() + bytes(range(16 * depth))
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR) is not None
+    with pytest.raises(ImageError, match="give PNG, WebP, BMP, TIFF or JPEG"):
+        read_image_bytes(data)
+
+
+def test_the_size_of_a_tiff_is_known_whatever_its_samples() -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((5, 7, 3), np.float32), photometric="rgb")
+    assert picture_size(buffer.getvalue()) == (7, 5)
 
 
 def test_what_opencv_cannot_read_pillow_may() -> None:

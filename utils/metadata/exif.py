@@ -18,7 +18,7 @@ _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 0x011A, 0x011B, 0x0128
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Bytes of a value by its type (TIFF 6.0, section 2)."""
 
-_WHOLE_NUMBERS = (1, 3, 4, 6, 8, 9)
+_WHOLE_NUMBERS, _RATIONAL = (1, 3, 4, 6, 8, 9), 5
 
 _LARGEST = (1 << 32) - 1
 """Offsets have 32 bits."""
@@ -53,7 +53,7 @@ def is_exif(block: bytes) -> bool:
 
 
 def upright(block: bytes) -> Upright:
-    """Set the orientation to 1, exchange width and height if need be, cut the thumbnail off.
+    """Set the orientation to 1, exchange sides and resolutions if need be, cut the thumbnail off.
 
     The thumbnail's directory (IFD1) is cut off by its pointer; its bytes stay where they are,
     which nothing refers to any more.
@@ -81,7 +81,7 @@ def density(block: bytes) -> Density | None:
     sides = []
     for tag in (_X_RESOLUTION, _Y_RESOLUTION):
         entry = entries.get(tag)
-        if entry is None or entry.kind != 5 or not entry.values:
+        if entry is None or entry.kind != _RATIONAL or not entry.values:
             return None
         above, below = (exif.number(entry.place + i, 4) for i in (0, 4))
         if not above or not below:
@@ -172,12 +172,19 @@ class Block:
         return self.append(count + b"".join(entries) + bytes(4))
 
     def exchange_sides(self, directory: list[Entry]) -> None:
-        """Widths and heights, with their types: of IFD0, and the EXIF's own."""
+        """Widths and heights with their types, and resolutions: of IFD0, and the EXIF's own."""
         inner = next((e for e in directory if e.tag == EXIF_IFD and e.kind in (4, 13)), None)
         own = self.directory(self.number(inner.place, 4)) if inner else []
-        for entries, *sides in ((directory, 0x0100, 0x0101), (own, 0xA002, 0xA003)):
+        for entries, *sides in (
+            (directory, 0x0100, 0x0101),
+            (directory, _X_RESOLUTION, _Y_RESOLUTION),
+            (own, 0xA002, 0xA003),
+            (own, 0xA20E, 0xA20F),  # of the focal plane
+        ):
             found = {entry.tag: entry for entry in entries}
-            if set(sides) <= set(found):
+            kinds = {found[tag].kind for tag in sides if tag in found}
+            # Of a resolution that is no fraction nothing is understood.
+            if set(sides) <= set(found) and (kinds == {_RATIONAL} or kinds <= set(_WHOLE_NUMBERS)):
                 one, other = (slice(found[tag].at + 2, found[tag].at + 12) for tag in sides)
                 self.data[one], self.data[other] = self.data[other], self.data[one]
 

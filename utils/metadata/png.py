@@ -38,6 +38,7 @@ def read(data: bytes) -> Metadata:
     density = None
     kept: list[tuple[bytes, bytes]] = []
     problems: list[str] = []
+    others: list[str] = []
     for kind, payload in chunks(data):
         if kind == b"eXIf":
             found["exif"] = payload  # before a text's
@@ -59,6 +60,10 @@ def read(data: bytes) -> Metadata:
                 found["xmp"] = text
             elif not raw or not _take_raw(raw[1], kind, payload, found):
                 kept.append((kind, payload))
+        elif kind == b"caBX":
+            others.append("content credentials (C2PA)")
+        elif kind not in _OF_THE_PIXELS:
+            others.append(f"the chunk {kind.decode('latin-1')!r}")
     exif = found.get("exif", b"").removeprefix(b"Exif\0\0")
     return Metadata(
         exif=exif or None,
@@ -67,8 +72,16 @@ def read(data: bytes) -> Metadata:
         icc_profile=found.get("icc"),
         density=density,
         chunks=tuple(kept),
+        left_out=tuple(Lost(what, "left out") for what in dict.fromkeys(others)),
         problems=tuple(problems),
     )
+
+
+_OF_THE_PIXELS = {
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"sPLT", b"hIST"),
+    *(b"acTL", b"fcTL", b"fdAT", b"pHYs", b"iCCP", b"ijCN"),
+}
+"""Chunks that say nothing of a picture but its samples, or are read elsewhere."""
 
 
 def _take_raw(name: bytes, kind: bytes, payload: bytes, found: dict[str, bytes]) -> bool:
@@ -140,18 +153,24 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
 
 def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
     """What only a PNG has a place for, among ``chunks``; a JPEG takes comments too."""
-    keywords = [_keyword(payload) for kind, payload in metadata.chunks if kind in _TEXTS]
-    kept = b"Comment" if for_jpeg else None
-    names = [f'the text "{each.decode("latin-1")}"' for each in keywords if each != kept]
+    texts = [each for each in metadata.chunks if each[0] in _TEXTS]
+    keywords = [_keyword(each[1]) for each in texts if not (for_jpeg and _comment_of(*each))]
+    names = [f'the text "{each.decode("latin-1")}"' for each in keywords]
     colours = [kind.decode() for kind, _ in metadata.chunks if kind in _COLOURS and kind != b"sRGB"]
     return names + ([f"what it says of its colours ({', '.join(colours)})"] if colours else [])
 
 
 def comments(metadata: Metadata) -> tuple[bytes, ...]:
     """Texts that a JPEG calls comments."""
-    found = (each for each in metadata.chunks if each[0] in _TEXTS)
-    texts = (_text(*each, most=1 << 16) for each in found if _keyword(each[1]) == b"Comment")
+    texts = (_comment_of(*each) for each in metadata.chunks if each[0] in _TEXTS)
     return tuple(text for text in texts if text)
+
+
+def _comment_of(kind: bytes, payload: bytes) -> bytes | None:
+    if _keyword(payload) != b"Comment":
+        return None
+    text = _text(kind, payload, most=1 << 16)
+    return text if text is None or len(text) < 1 << 16 else None
 
 
 def chunks(data: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:

@@ -16,7 +16,9 @@ _EXIF = b"http://ns.adobe.com/exif/1.0/"
 _CAMERA = b"http://ns.google.com/photos/1.0/camera/"
 _SIDES = (
     (_TIFF, b"ImageWidth", b"ImageLength"),
+    (_TIFF, b"XResolution", b"YResolution"),
     (_EXIF, b"PixelXDimension", b"PixelYDimension"),
+    (_EXIF, b"FocalPlaneXResolution", b"FocalPlaneYResolution"),
 )
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
@@ -42,12 +44,12 @@ def orientation(packet: bytes) -> int:
 def upright(packet: bytes, rows_to_columns: bool) -> bytes:
     """The packet with tiff:Orientation set to 1, of the same length.
 
-    rows_to_columns: the picture is turned so; then its width and height change places, where they
-    are stated once (more are those of other pictures).
+    rows_to_columns: the picture is turned so; then its sides and resolutions change places, where
+    they are stated once (more are those of other pictures).
     """
     packet = _replaced(packet, _TIFF, b"Orientation", b"[1-8]", b"1")
     for namespace, *names in _SIDES if rows_to_columns else ():
-        widths, heights = ([*_values(packet, namespace, name, rb"\d+")] for name in names)
+        widths, heights = ([*_values(packet, namespace, name, rb"\d+(?:/\d+)?")] for name in names)
         if len(widths) == len(heights) == 1:
             one, other = sorted((*widths, *heights), key=re.Match.start)
             between = packet[one.end(2) : other.start(2)]

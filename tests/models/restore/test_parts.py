@@ -1,4 +1,4 @@
-"""models/restore/parts.py, data/cmyk.py: RGB, CMYK and YCCK, and layouts that no encoder writes."""
+"""models/restore/parts.py, utils/cmyk.py: RGB, CMYK and YCCK; layouts that no encoder writes."""
 
 from __future__ import annotations
 
@@ -90,6 +90,19 @@ def test_every_layout_starts_from_what_pillow_decodes(layout: str, restorer: Res
         assert image.shape == expected.shape
         # Planes are enlarged smoothly here, by repetition in libjpeg for all but the factor 2.
         assert np.abs(image.astype(int) - expected).mean() < 1.6
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_planes_of_fewer_samples_lie_where_libjpeg_has_them(
+    factor: int, restorer: Restorer
+) -> None:
+    """Of 17 rows and columns, whose last samples stand for more than the picture has."""
+    ramp = np.asarray(np.add.outer(np.arange(17), np.arange(17)) * 6 + 20, np.uint8)
+    data = _made([ramp] * 3, f"{factor}x{factor} 1x1 {factor}x{factor}", adobe=0, quality=100)
+    stored = replace(read_jpeg(data), data=b"")
+    inner = np.s_[factor:-factor, factor:-factor]
+    error = restorer.decoded(stored)[:, :, 1].astype(int) - ramp
+    assert np.abs(error[inner]).max() <= 3
 
 
 @pytest.mark.parametrize("layout", ["YCCK 4:2:0", "CMYK without Adobe", "RGB sampled"])

@@ -120,10 +120,13 @@ def test_stated_sides_are_those_of_the_turned_picture(orientation: int) -> None:
             (0x0100, 4, 1, tiff.long(70)),
             (0x0101, 3, 1, tiff.short(50)),
             (0x0112, 3, 1, tiff.short(orientation)),
+            (0x011A, 5, 1, tiff.rational(300, 1)),
+            (0x011B, 5, 1, tiff.rational(150, 1)),
         ]
     )
     sides = (
-        'tiff:ImageWidth="70" tiff:ImageLength="50" xmlns:e="http://ns.adobe.com/exif/1.0/" '
+        'tiff:ImageWidth="70" tiff:ImageLength="50" tiff:XResolution="300/1" '
+        'tiff:YResolution="150/1" xmlns:e="http://ns.adobe.com/exif/1.0/" '
         'e:PixelYDimension="5" e:PixelXDimension="700"'
     )
     found = read_metadata(made.jpeg(made.exif_segment(bytes(tiff.data)), made.xmp_segment(sides)))
@@ -133,7 +136,12 @@ def test_stated_sides_are_those_of_the_turned_picture(orientation: int) -> None:
     tags.load(b"Exif\0\0" + found.exif)
     turned = orientation == 6
     assert (tags[0x0100], tags[0x0101]) == ((50, 70) if turned else (70, 50))
+    assert (tags[0x011A], tags[0x011B]) == ((150, 300) if turned else (300, 150))
+    density = found.density
+    assert density is not None
+    assert (density.x, density.y) == (tags[0x011A], tags[0x011B])
     assert (b'tiff:ImageWidth="50" tiff:ImageLength="70"' in found.xmp) == turned
+    assert (b'tiff:XResolution="150/1" tiff:YResolution="300/1"' in found.xmp) == turned
     assert (b'e:PixelYDimension="700" e:PixelXDimension="5"' in found.xmp) == turned
     # One side alone, or those of several pictures, stay as they are.
     for stated in ('tiff:ImageWidth="70"', f"{sides} {sides}"):
@@ -339,6 +347,22 @@ def test_texts_and_colours_of_a_png_stay_in_a_png(restore: Restore) -> None:
     result, _ = restore(data, "webp", "a.png")
     colours = "what it says of its colours (gAMA)"
     assert result.left_out == ('the text "Title"', 'the text "Author"', colours)
+
+
+def test_chunks_of_a_png_that_have_no_place_are_named(restore: Restore) -> None:
+    ours = ((b"caBX", b"jumb"), (b"tIME", bytes(7)), (b"sBIT", b"\x08\x08\x08"))
+    result, _ = restore(_png(*ours, (b"prVt", b"x"), (b"prVt", b"y")), "png", "a.png")
+    named = ("content credentials (C2PA)", "the chunk 'tIME'", "the chunk 'prVt'")
+    assert result.left_out == named
+
+
+@pytest.mark.parametrize("length", [60_000, 70_000])
+def test_a_comment_too_long_for_a_jpeg_is_named(length: int, restore: Restore) -> None:
+    text = b"Comment\0\0" + zlib.compress(bytes(range(1, 101)) * (length // 100))
+    result, target = restore(_png((b"zTXt", text)), "jpg", "a.png")
+    kept = bytes(range(1, 101)) in target.read_bytes()
+    assert kept == (length < 65_000)
+    assert result.left_out == (() if kept else ('the text "Comment"',))
 
 
 def _png(*chunks: tuple[bytes, bytes]) -> bytes:

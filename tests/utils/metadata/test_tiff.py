@@ -11,7 +11,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data.cmyk import ink_to_rgb
 from data.jpeg import encode_jpeg, read_jpeg
 from jobs.earlier_results import earlier_result, made_of
 from jobs.plan_files import FileJob
@@ -21,6 +20,7 @@ from tests import made_jpegs
 from tests import metadata_files as made
 from tests.conftest import photograph
 from tests.utils.metadata.conftest import ExifTool, Restore
+from utils.cmyk import ink_to_rgb
 from utils.image_io import read_image
 from utils.metadata import read_metadata
 from utils.picture_files import encoded_picture

@@ -20,7 +20,7 @@ Ink = NDArray[np.uint8]
 
 
 def cmyk_profile(data: bytes | bytearray) -> bytes | None:
-    """The ICC profile that a JPEG's inks are meant for, None where it has none that can be used."""
+    """The ICC profile that a file's inks are meant for, None where it has none that can be used."""
     try:
         with opened(data) as image:
             profile = image.info.get("icc_profile")
@@ -36,6 +36,13 @@ def ink_to_rgb(ink: Ink, profile: bytes | None) -> NDArray[np.uint8]:
     if transform is None:
         return np.asarray(image.convert("RGB"))
     return np.asarray(transform.apply(image))
+
+
+def became_rgb(colors: str, profile_used: bool) -> str:
+    """How inks became RGB, for people. colors: "CMYK" or "YCCK"."""
+    way = "its ICC profile, which the result no longer needs"
+    way = way if profile_used else "plain arithmetic (no ICC profile)"
+    return f"{colors} became RGB through {way}"
 
 
 @lru_cache(maxsize=8)
