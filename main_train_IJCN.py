@@ -9,10 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
+from models.restore.restorer import is_out_of_memory
 from options.command_line import from_project, given_options
 from options.schema import TrainOptions, load_options
 from utils.arguments import between
@@ -66,10 +65,13 @@ def _train(args: argparse.Namespace) -> int:
         if str(error) != OTHER_FAILED:  # which says what happened itself
             print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except torch.OutOfMemoryError as error:
-        reason = str(error).split(".")[0]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split(".")[0].split()) or "not enough memory"
         print(
-            f"error: {reason}; raise optimisation.accumulate, or lower data.batch or data.patch",
+            f"error: {reason}; raise optimisation.accumulate, or lower data.batch, data.patch or "
+            "data.stored_crops",
             file=sys.stderr,
         )
         return EXIT_FAILED

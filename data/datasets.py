@@ -77,6 +77,10 @@ def testset_folders(root: Path) -> list[Path]:
     return [root, *(Path(part) for part in more.split(os.pathsep) if part)]
 
 
+GRAY_SETS = ("Classic5", "LIVE1_gray", "BSDS500_gray")
+"""The field's gray sets."""
+
+
 def set_name(wanted: str) -> str:
     """What tables and result folders call a set: its name, or the last part of its path.
 
@@ -131,7 +135,8 @@ def open_testset(wanted: str, root: Path) -> TestSet:
     """A set by name or path: a folder of images (:func:`testset_folder`), or Sample.
 
     ``X_gray``, where there is no such folder, is the luma of ``X_color`` or of ``X`` in studio
-    range, as the field's gray sets were made with MATLAB.
+    range, as the field's gray sets were made with MATLAB. Of a folder ``X_gray`` or one of
+    :data:`GRAY_SETS`, pictures stored as colours become gray too.
 
     Raises:
         DatasetError: no such folder, or no image in it.
@@ -139,12 +144,18 @@ def open_testset(wanted: str, root: Path) -> TestSet:
     if wanted == SAMPLE:
         return sample_set()
     colour_sets = _colour_sets(wanted)
+    name = set_name(wanted)
     if not colour_sets or _find_folder(wanted, root) is not None:
-        return folder_set(set_name(wanted), testset_folder(wanted, root))
+        found = folder_set(name, testset_folder(wanted, root))
+        if not colour_sets and name not in GRAY_SETS:
+            return found
+        return TestSet(
+            name, tuple(NamedImage(i.name, partial(_gray, i.read)) for i in found), found.folder
+        )
     source = next((each for each in colour_sets if has_testset(each, root)), colour_sets[0])
     colour = open_testset(source, root)
     return TestSet(
-        set_name(wanted),
+        name,
         tuple(NamedImage(i.name, partial(_studio_luma, i.read)) for i in colour),
         colour.folder,
     )
@@ -162,6 +173,14 @@ def _studio_luma(read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return image if image.ndim == 2 else luma_studio_range(image)
 
 
+def _gray(read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A gray picture that is stored as three equal channels is one channel."""
+    image = read()
+    if image.ndim == 3 and (image == image[:, :, :1]).all():
+        return np.ascontiguousarray(image[:, :, 0])
+    return image if image.ndim == 2 else luma_studio_range(image)
+
+
 def folder_set(name: str, folder: Path) -> TestSet:
     """All images below a folder as a set.
 
@@ -170,7 +189,7 @@ def folder_set(name: str, folder: Path) -> TestSet:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; give one that holds images")
-    paths = find_images(folder)
+    paths = find_images(folder, follow_links=True)
     if not paths:
         raise DatasetError(f"test set {name}: no image in {folder}; put PNG or other images there")
     names = _names([path.relative_to(folder) for path in paths])

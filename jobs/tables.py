@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets import (
+    GRAY_SETS,
     SAMPLE,
     DatasetError,
     NamedImage,
@@ -47,7 +48,7 @@ from options.command_line import (
     read_options,
     test_parser,
 )
-from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError
+from options.schema import ColorTestOptions, DoubleTestOptions, OptionsError, parse_assignment
 from utils.evaluation.journal import pixel_hash
 from utils.evaluation.learned_metrics import MetricError
 from utils.evaluation.published import PublishedRow, read_published, rows_for
@@ -56,9 +57,11 @@ from utils.evaluation.tables import (
     SummaryRow,
     best_published,
     comparability,
+    counted,
     csv_text,
     image_count,
     introduction,
+    listed,
     more_metrics,
     read_summary,
     table_of_set,
@@ -89,7 +92,6 @@ class Kind:
 
 
 COLOUR_SETS = (SAMPLE, "LIVE1_color", "BSDS500_color", "Urban100", "ICB_color", "Kodak24")
-GRAY_SETS = ("Classic5", "LIVE1_gray", "BSDS500_gray")
 ONCE, TWICE = "options/test_color.yml", "options/test_colordouble.yml"
 
 KINDS = (
@@ -152,6 +154,9 @@ def _join(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     if args.readme is not None:
         _split(args.readme)  # before hours of work
+    for key, _ in map(parse_assignment, args.set):
+        if key in ("testsets", "output", "name"):
+            raise OptionsError(f"--set {key}: is set for each table; give --testsets or --output")
     output = Path(args.output or "results")
     wanted = [kind for kind in KINDS if kind.name in args.kinds]
     names = args.testsets or list(dict.fromkeys(name for kind in wanted for name in kind.sets))
@@ -161,6 +166,10 @@ def _run(args: argparse.Namespace) -> int:
     reported = [(kind, name) for kind in wanted for name in names if is_reported(kind, name)]
     missing = [name for _, name in reported if not has_testset(name, root)]
     found = [(kind, name) for kind, name in reported if name not in missing]
+    if not reported:
+        raise OptionsError(
+            f"--kinds {' '.join(args.kinds)}: none of {', '.join(names)} is for these protocols"
+        )
     if not found:
         raise OptionsError(f"none of {', '.join(names)} found; see testsets/README.md")
     entries: list[Entry] = []
@@ -179,7 +188,7 @@ def _run(args: argparse.Namespace) -> int:
             if world.is_main:
                 numbers = [restorers.arithmetic[network.path] for network in networks]
                 key = fingerprint(options, testset, [restorers.device.type, *numbers])
-                done = _is_measured(folder, key, options.report)
+                done = _is_measured(folder, key, options)
                 if not done:
                     print(f"{kind.heading}: {name}", flush=True)
             if not world.gather(done)[0]:
@@ -246,7 +255,7 @@ def _pixel_hash(image: NamedImage) -> str:
         return "unreadable"
 
 
-def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
+def _is_measured(folder: Path, wanted: str, options: AnyEvaluation) -> bool:
     run = read_run_file(folder / RUN_FILE)
     try:
         read_summary(folder / "summary.csv")
@@ -256,8 +265,15 @@ def _is_measured(folder: Path, wanted: str, with_report: bool) -> bool:
         run.get("fingerprint") == wanted
         and "methods" in run
         and not run.get("images_left_out")
-        and (not with_report or (folder / REPORT).exists())
+        and (not options.report or (folder / REPORT).exists())
+        and options.save_images in ("none", *_saved(run))
     )
+
+
+def _saved(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The wishes for pictures that a run has met."""
+    saved = str((run.get("options") or {}).get("save_images"))
+    return {"all": ("first", "all"), "first": ("first",)}.get(saved, ())
 
 
 def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> str:
@@ -282,6 +298,7 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
                 "",
                 *table_of_set(entry.rows, published),
                 *(["", uneven] if (uneven := uneven_settings(entry.rows)) else []),
+                *_without(entry),
                 *(["", entry.run["protocol"]] if len(protocols) > 1 else []),
             ]
     if missing:
@@ -293,6 +310,17 @@ def _write(output: Path, entries: Sequence[Entry], missing: Sequence[str]) -> st
     text = "\n".join(lines) + "\n"
     write_atomically(output / "tables.md", f"# Tables\n\n{text}")
     return text
+
+
+def _without(entry: Entry) -> list[str]:
+    """Which images do not enter the means."""
+    lines = []
+    if left_out := entry.run.get("images_left_out", {}).get(entry.dataset):
+        lines.append(f"Left out: {counted(len(left_out), 'image')} ({listed(left_out)}).")
+    if exact := [row for row in entry.rows if row.exact]:
+        counts = (f"{counted(r.exact, 'image')} by {r.method} at {r.setting}" for r in exact)
+        lines.append(f"Exact, and not in the means of PSNR and PSNR-B: {', '.join(counts)}.")
+    return [part for line in lines for part in ("", line)]
 
 
 def _network_line(method: Mapping[str, Any]) -> str:
@@ -343,7 +371,8 @@ def _costs(
 
 
 CSV_COLUMNS = (
-    *("protocol", "dataset", "setting", "method", "source", "images", "psnr", "ssim", "psnrb"),
+    *("protocol", "dataset", "setting", "method", "source", "images", "exact"),
+    *("psnr", "ssim", "psnrb"),
     *("parameters", "seconds_per_image", "to_best_published", "best_published"),
     *WEIGHTS_COLUMNS,
 )

@@ -68,7 +68,7 @@ def _read_all(
         data = TrainingData(options, device, world)
         validation = Validation(options, device, world) if options.validation else None
         if world.is_main:
-            require_writable(folder)
+            require_writable(folder, "output (--set output=...)")
             held.enter_context(alone_in(folder, "name (--set name=...)"))
     except USAGE_ERRORS as error:
         problem = error
@@ -121,7 +121,7 @@ def _train_connected(
             ema.ranges = network.ranges
             try:
                 save_checkpoint(ema, folder / f"{stem}.safetensors", notes=notes)
-            except ImageError as error:
+            except (ImageError, CheckpointError) as error:
                 record.say(f"warning: {error}")
 
         def from_answers(step: int) -> Iterator[Answers]:
@@ -213,7 +213,10 @@ def _gain(restored: Tensor, jpeg: Tensor, clean: Tensor) -> Tensor:
 def _network(options: TrainOptions) -> IJCN:
     """A fresh network that returns the JPEG, or the one of ``options.initial``."""
     torch.manual_seed(options.seed)
-    added: dict[str, Any] = {str(step): width for step, width in options.add.items()}
+    added: dict[str, Any] = {  # no step becomes narrower
+        str(step): max(width, getattr(options.network, step, None) or 0)
+        for step, width in options.add.items()
+    }
     wanted = replace(options.network, **added) if options.network else None
     if options.initial is None:
         network = IJCN(wanted or IJCNConfig(**added))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 
@@ -16,7 +17,7 @@ from data.training_crops import (
 from models.restore.layouts import network_view
 from options.schema import OptionsError, TrainOptions
 from utils.distributed import World
-from utils.image_io import find_images
+from utils.image_io import file_identity, find_images
 
 
 class TrainingData:
@@ -47,7 +48,10 @@ class TrainingData:
                     f"data.folders: {source} is not a folder; give folders of clean images "
                     '(--set "data.folders=[my/photographs]")'
                 )
-        paths = [path for source in data.folders for path in find_images(source)]
+        found = (find_images(source, follow_links=True) for source in data.folders)
+        # An image that several folders lead to counts once; broken links are told of.
+        once = {file_identity(path) or path: path for path in chain(*found)}
+        paths = list(once.values())
         if not paths:
             raise OptionsError(f"data.folders: no image in {', '.join(map(str, data.folders))}")
         self.images = TrainingImages(

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from itertools import product
 from pathlib import Path
@@ -24,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -108,6 +110,13 @@ def _shipped_file(path: Path) -> Path:
     return SHIPPED.get(str(path), path)
 
 
+def _expanded(value: Any) -> Any:
+    if isinstance(value, Path):
+        with suppress(RuntimeError):  # nobody's home
+            return value.expanduser()
+    return value
+
+
 class OptionsError(ValueError):
     """Options that cannot be used; the message is one line: where, what, what to do."""
 
@@ -116,6 +125,14 @@ class Options(BaseModel):
     """Base: immutable, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(**CHECKED, frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _home(cls, value: Any) -> Any:
+        """Paths with "~" expanded, as shells do it."""
+        if isinstance(value, tuple):
+            return tuple(map(_expanded, value))
+        return _expanded(value)
 
 
 class ComputeOptions(Options):
@@ -289,7 +306,7 @@ class DataOptions(Options):
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:
         shares = self.drawn_share, self.desaturated_share, self.smooth_chroma_share
-        if sum(shares) > 1:
+        if sum(shares) > 1 + 1e-6:
             raise ValueError(
                 "drawn_share {}, desaturated_share {} and smooth_chroma_share {} exceed 1 "
                 "together".format(*shares)
@@ -341,7 +358,7 @@ class TrainOptions(Options):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     output: Path = Path("runs")
     initial: Path | None = None
-    seed: Natural = 0
+    seed: Annotated[Natural, Field(lt=2**63)] = 0
     device: Device = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # float16 would underflow
     threads: Natural = 0

@@ -62,7 +62,8 @@ def pick_device(wanted: str) -> torch.device:
         raise ValueError(f"device {wanted}: expected auto, cpu, cuda or cuda:1 and so on") from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
+        # By the text: the index of a device is a number of 8 bits.
+        if int(wanted.partition(":")[2] or 0) >= count:
             raise ValueError(
                 f"device {wanted}: PyTorch finds {count or 'no'} CUDA GPU; choose cpu or auto"
             )
@@ -293,7 +294,7 @@ class Restorer:
             try:
                 return self.restore_in_tiles(stored, side)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if side <= MIN_SIDE:
                     raise RestoreError(
@@ -389,7 +390,7 @@ class Restorer:
         try:
             return self._in_tiles(batch, many, max(*_sides(batch)))
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -556,8 +557,8 @@ def _strip_rows(cols: int) -> int:
     return max(1, 4096 // (cols * WINDOW)) * WINDOW
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; the CPU allocator raises a plain RuntimeError."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of PyTorch: CUDA has a class for it; the CPU allocator raises a plain RuntimeError."""
     words = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         word in str(error) for word in words

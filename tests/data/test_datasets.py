@@ -109,6 +109,25 @@ def test_any_colour_set_has_a_gray_one(colour: str, tmp_path: Path) -> None:
     assert np.array_equal(entry.read(), image[:, :, 0])
 
 
+@pytest.mark.parametrize("name", ["mine_gray", "Classic5"])
+def test_pictures_of_a_gray_set_are_gray_however_they_are_stored(name: str, tmp_path: Path) -> None:
+    image = photograph(24, 32)
+    write_png(tmp_path / name / "a.png", image[:, :, 0])
+    write_png(tmp_path / name / "b.png", image[:, :, :1].repeat(3, 2))
+    write_png(tmp_path / name / "c.png", image)
+    one, three, colour = (entry.read() for entry in open_testset(name, tmp_path))
+    assert np.array_equal(one, image[:, :, 0])
+    assert np.array_equal(three, one)
+    assert np.array_equal(colour, luma_studio_range(image))
+
+
+def test_linked_folders_are_part_of_a_set(tmp_path: Path) -> None:
+    write_png(tmp_path / "elsewhere" / "a.png", photograph(8, 8))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "more").symlink_to(tmp_path / "elsewhere")
+    assert [image.name for image in open_testset("mine", tmp_path)] == ["more/a"]
+
+
 def test_a_gray_set_needs_a_colour_one(tmp_path: Path) -> None:
     assert not has_testset("Y_gray", tmp_path)
     with pytest.raises(DatasetError, match="test set Y_color not found"):

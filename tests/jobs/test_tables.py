@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data.datasets import open_testset
@@ -118,7 +119,18 @@ def test_a_set_of_which_no_image_can_be_read(place: Path) -> None:
     for path in (place / "sets" / "Mini").iterdir():
         path.write_text("no picture")
     assert _make(*ONE) == EXIT_FAILED
-    assert "Mini, 0 images" in (place / "results" / "tables.md").read_text()
+    text = (place / "results" / "tables.md").read_text()
+    assert "Mini, 0 images" in text
+    assert "Left out: 2 images (0, 1)." in text
+
+
+def test_exact_images_are_counted(place: Path) -> None:
+    write_png(place / "sets" / "Mini" / "2.png", np.full((48, 64, 3), 255, np.uint8))
+    assert _make(*ONE) == 0
+    text = (place / "results" / "tables.md").read_text()
+    assert "Exact, and not in the means of PSNR and PSNR-B: 1 image by JPEG at QF10" in text
+    rows = csv_rows(place / "results" / "tables.csv")
+    assert {row["exact"] for row in rows if row["dataset"] == "Mini"} == {"1"}
 
 
 @pytest.fixture
@@ -206,6 +218,24 @@ def test_nothing_found_is_one_line(place: Path, capsys: pytest.CaptureFixture[st
     arguments = ["--checkpoint", "tiny.safetensors", "--testsets", "Urban100"]
     assert tables.main(arguments) == EXIT_USAGE
     assert "error: none of Urban100 found" in capsys.readouterr().err
+    assert _make("--kinds", "gray", "--testsets", "Mini") == EXIT_USAGE
+    assert "--kinds gray: none of Mini is for these protocols" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["testsets=[Mini]", "output=mine", "name=x"])
+def test_what_each_table_sets_itself_is_refused(
+    key: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _make(*ONE, "--set", key) == EXIT_USAGE
+    assert "give --testsets or --output" in capsys.readouterr().err
+
+
+def test_pictures_are_made_where_they_are_missing(place: Path, measured: list[str]) -> None:
+    whole = ["single_Mini", "single_LIVE1_color"]
+    assert _measures(measured, *ONE, "save_images=none") == whole
+    assert _measures(measured, *ONE, "save_images=all") == whole
+    for wish in ("first", "none", "all"):
+        assert _measures(measured, *ONE, f"save_images={wish}") == []
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,15 @@ def test_several_samplings_in_one_run() -> None:
     assert [each.label for each in options.degradations()] == ["QF10-90+4+4", "QF10-90+4+4_444"]
 
 
+def test_home_is_expanded_and_shares_may_be_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _load("output=~/mine").output == Path("/home/me/mine")
+    shares = {"drawn_share": 0.33, "desaturated_share": 0.56, "smooth_chroma_share": 0.11}
+    assert sum(shares.values()) > 1
+    data = DataOptions.model_validate({"folders": ("~/a", Path("b")), **shares}, strict=False)
+    assert data.folders == (Path("/home/me/a"), Path("b"))
+
+
 @pytest.mark.parametrize(
     ("typed", "words"),
     [

@@ -249,6 +249,11 @@ def test_a_last_step_is_added_and_trained_alone(
     for name, tensor in before.items():
         assert torch.equal(after.state_dict()[name], tensor), name
 
+    width = f"network.{step}=8"  # which a smaller number does not make narrower
+    twice = run_script(SCRIPT, *arguments, width, f"add.{step}=4", "name=twice")
+    assert twice.returncode == 0, twice.stderr
+    assert load_checkpoint(tmp_path / "twice" / "last.safetensors").config == TINY
+
     alone = run_script(SCRIPT, *arguments, f"add.{step}=8", "network=null", "name=alone")
     assert alone.returncode == 0, alone.stderr
     assert load_checkpoint(tmp_path / "alone" / "last.safetensors").config == TINY
@@ -339,6 +344,8 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (['data.sampling_shares={"4:2:0": 1.5, gray: -0.5}'], "data.sampling_shares"),
         (["output=/dev/null/x"], "/dev/null/x"),
         (["name=.."], "name"),
+        ([f"seed={2**63}"], "seed: input should be less than"),
+        (["device=cuda:256"], "cuda:256"),
         (["data.stored_crops=8"], "set optimisation.parts to [level_check], [confidence] or both"),
         (
             ["data.stored_crops=1", "optimisation.parts=[confidence]"],

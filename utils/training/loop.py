@@ -115,6 +115,7 @@ class Trainer(Generic[Batch]):
         self.minutes = 0.0
         self.skipped = 0
         self.best = -math.inf
+        self._validation_is_due = False
         self._began = 0.0
         self._rate = 0.0
         self._bad_in_a_row = 0
@@ -141,7 +142,8 @@ class Trainer(Generic[Batch]):
             for other in damaged if self.world.is_main else []:
                 set_aside(other)
             self._restore(state)
-            self.record.start_from(self.step)
+            self._validation_is_due = bool(state.get("validation_is_due"))
+            self.record.start_from(self.step, validated=not self._validation_is_due)
             self.record.say(f"resuming at step {self.step} from {path}")
             if state.get("best_is_due") and self.world.is_main:
                 self.export(self.ema, "best")
@@ -179,6 +181,8 @@ class Trainer(Generic[Batch]):
             wants_profile = self.profile and self.world.is_main
             profile = step_profile(self.record, self.device) if wants_profile else None
             self.record.progress(self.step, self.recipe.steps, {})
+            if self._validation_is_due:
+                self._validate()
             while not self._ended():
                 limit = math.inf if self.max_minutes is None else 60 * self.max_minutes
                 expired = time.monotonic() - start > limit
@@ -197,16 +201,16 @@ class Trainer(Generic[Batch]):
                 # Before a validation too: whoever ends a run may not wait for that. But not before
                 # the last one, or a run that is killed meanwhile would not be validated.
                 if due and not self._ended():
-                    self.save()
+                    self.save(validation_is_due=validates)
                     saved = time.monotonic()
                 if validates:
                     self._validate()
                 if stopping:
                     break
                 meter.pause()
+            self.save()
             if self.world.is_main:
                 self.export(self.ema, "last")
-            self.save()
             (failed,) = self.world.sums([float(self._failure is not None)], self.device)
             if failed:
                 raise self._failure or TrainingError(OTHER_FAILED)
@@ -220,10 +224,11 @@ class Trainer(Generic[Batch]):
             return f"{self.step} of {self.recipe.steps} steps"
         return f"{self.minutes:.1f} of {self.recipe.minutes:g} minutes"
 
-    def save(self, best_is_due: bool = False) -> None:
+    def save(self, best_is_due: bool = False, validation_is_due: bool = False) -> None:
         """Write the whole state; the main process does it, the others go on.
 
         best_is_due: these weights are the best so far and have not been exported as such.
+        validation_is_due: that of this step has not been made.
 
         Raises:
             TrainingError: it cannot be written; older states are untouched. With several processes
@@ -241,6 +246,7 @@ class Trainer(Generic[Batch]):
             "skipped": self.skipped,
             "best": self.best,
             "best_is_due": best_is_due,
+            "validation_is_due": validation_is_due,
         }
         try:
             save_state(self.folder, state)

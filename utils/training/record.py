@@ -57,8 +57,9 @@ class RunRecord:
         with self._complaining(), (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
-    def start_from(self, step: int) -> None:
-        """Drop what was recorded after ``step``: a resumed run will record it again."""
+    def start_from(self, step: int, validated: bool = True) -> None:
+        """Drop what was recorded after ``step``, of validations also then unless ``validated``: a
+        resumed run will record it again."""
         if not self.speaks:
             return
         self._first_step = step
@@ -71,7 +72,8 @@ class RunRecord:
                         path.replace(path.with_name(f"{name}.old"))
                         self.say(f"warning: {path} is no curve any more; kept as {name}.old")
                         continue
-                    _write_csv(path, header, [row for row in rows if int(row["step"]) <= step])
+                    last = step - (name == VALIDATION_CURVE and not validated)
+                    _write_csv(path, header, [row for row in rows if int(row["step"]) <= last])
 
     def progress(self, step: int, total: int | None, figures: Mapping[str, str]) -> None:
         """Move the bar to ``step`` of ``total``, if that is known; ``figures`` stand behind it."""

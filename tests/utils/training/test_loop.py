@@ -194,6 +194,36 @@ def test_a_run_that_is_killed_in_its_last_validation_is_not_finished(
     assert (tmp_path / "last.pt").exists()
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_a_validation_in_which_a_run_was_killed_is_made_later(
+    tmp_path: Path, written: bool
+) -> None:
+    """Before or after its figures were recorded."""
+    calls = []
+
+    def killed(network: nn.Module) -> Validated:
+        calls.append(1)
+        if len(calls) == 2 and not written:
+            raise SystemExit
+        return _validate(network)
+
+    def unlucky(network: nn.Module, stem: str) -> None:
+        if len(calls) == 2:
+            raise SystemExit
+
+    changes: dict[str, object] = {"validate": killed, "save_minutes": 0.0}
+    if written:
+        changes |= {"validate": lambda net: calls.append(1) or Validated({"gain": len(calls)}, {})}
+        changes |= {"export": unlucky}
+    with pytest.raises(SystemExit):
+        _trainer(tmp_path, **changes).fit()
+    again = _trainer(tmp_path)
+    assert again.resume()
+    assert again.step == 8
+    assert again.fit()
+    assert _column(tmp_path / "validation.csv", "step") == ["4", "8", "12"]
+
+
 @pytest.mark.parametrize("validation", [2, 3])
 def test_a_run_that_is_killed_before_it_has_written_its_best_weights_writes_them_later(
     tmp_path: Path, validation: int
