@@ -9,6 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from jobs.train import USAGE_ERRORS, train
 from models.restore.layouts import RestoreError
 from models.restore.restorer import is_out_of_memory
@@ -68,7 +70,9 @@ def _train(args: argparse.Namespace) -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split(".")[0].split()) or "not enough memory"
+        # CUDA's message begins with a sentence, others with a place in the code.
+        is_told = isinstance(error, torch.OutOfMemoryError)
+        reason = str(error).split(".")[0] if is_told else "not enough memory"
         print(
             f"error: {reason}; raise optimisation.accumulate, or lower data.batch, data.patch or "
             "data.stored_crops",

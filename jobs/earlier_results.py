@@ -35,7 +35,9 @@ class Said:
         message = self.message
         if len(message) > _MOST_LETTERS:
             message = f"{message[:_MOST_LETTERS]} ..."
-        named = tuple(what[:200] for what in self.left_out[:_MOST_NAMES])
+        named = self.left_out[:_MOST_NAMES]
+        if sum(map(len, named)) > _MOST_LETTERS:
+            named = tuple(what[: _MOST_LETTERS // _MOST_NAMES] for what in named)
         if more := len(self.left_out) - len(named):
             named += (f"{more} more",)
         return replace(self, message=message, left_out=named)

@@ -141,7 +141,7 @@ def method_state(text: str) -> list[object]:
         program = shutil.which(JPEGQS)
         return [text, *JPEGQS_OPTIONS, program and file_hash(Path(program))]
     _, _, folder = text.partition("=")
-    pictures = find_images(Path(folder).expanduser()) if folder else []
+    pictures = find_images(Path(folder).expanduser(), follow_links=True) if folder else []
     return [text, *((str(path), _hash_of(path)) for path in pictures)]
 
 
@@ -210,7 +210,7 @@ class PictureFolder:
     def _listed(self, place: Path, dataset: str, images: set[str]) -> dict[str, list[Path]]:
         """Pictures by the names of images that they may be of: without ending, and with it."""
         listed: dict[str, list[Path]] = {}
-        for path in find_images(place):
+        for path in find_images(place, follow_links=True):
             inside = path.relative_to(place)
             names = (inside.with_suffix("").as_posix(), inside.as_posix())
             for name in names:

@@ -439,10 +439,10 @@ def _check_size(width: int, height: int, settings: OutputSettings) -> None:
             f"{width}x{height} pixels are more than {settings.max_pixels / 1e6:g} megapixels; "
             "raise --max_pixels if the file is to be trusted"
         )
+    if max(width, height) > LIBJPEG_SIDE:
+        raise ImageError(f"{width}x{height} pixels: no side may exceed {LIBJPEG_SIDE}; cut it")
     if settings.file_format == "webp" and max(width, height) > _WEBP_SIDE:
         raise ImageError(
             f"{width}x{height} pixels: no side of a WebP may exceed {_WEBP_SIDE}; "
             "choose --format png"
         )
-    if max(width, height) > LIBJPEG_SIDE:
-        raise ImageError(f"{width}x{height} pixels: no side may exceed {LIBJPEG_SIDE}; cut it")

@@ -96,7 +96,7 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     """The file that ``path`` means: one of :data:`SHIPPED` by its word, or a file here, else below
     the project's root."""
     shipped = SHIPPED.get(os.fspath(path))
-    return PROJECT / shipped if shipped else from_project(Path(path))
+    return PROJECT / shipped if shipped else from_project(Path(os.path.expanduser(path)))
 
 
 def load_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> IJCN:

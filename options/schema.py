@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from enum import Enum
 from itertools import product
 from pathlib import Path
@@ -111,10 +110,7 @@ def _shipped_file(path: Path) -> Path:
 
 
 def _expanded(value: Any) -> Any:
-    if isinstance(value, Path):
-        with suppress(RuntimeError):  # nobody's home
-            return value.expanduser()
-    return value
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 class OptionsError(ValueError):

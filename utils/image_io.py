@@ -65,15 +65,13 @@ def read_image_bytes(data: bytes, name: str = "these bytes") -> NDArray[np.uint8
             "with interleaved samples, or 8 bits"
         )
     misread = bool(tiled) and (turned > 1 or samples == 2)  # by OpenCV
-    # OpenCV reads some formats that Pillow does not know, and PAMs wrongly.
-    known = bool(tags) or data.startswith(b"\x89PNG") or _is_known(data)
     if misread or not _opencv_is_right(data, tags):
         straight = _by_pillow(data)
         if straight is not None:
             return straight
     if misread:
         raise ImageError(f"{name}: a tiled TIFF of this kind is not read; save it in strips")
-    pixels = _by_opencv(data, tags, name) if known else None
+    pixels = None if data.startswith(_PAM) else _by_opencv(data, tags, name)
     if pixels is None:
         pixels = _by_pillow(data)
     if pixels is not None:
@@ -139,20 +137,14 @@ def _opencv_is_right(data: bytes, tags: Mapping[int, Any]) -> bool:
     return jpeg2000_box(data, b"colr")[3:7] != _SYCC
 
 
+_PAM = b"P7"
+"""Netpbm's format for any samples, of which OpenCV exchanges colours and loses others."""
+
 _INKS = 5
 """Photometric interpretation of a TIFF in CMYK (TIFF 6.0, section 16)."""
 
 _SYCC = (18).to_bytes(4, "big")
 """The enumerated colour space YCbCr of a JP2, behind three other bytes."""
-
-
-def _is_known(data: bytes) -> bool:
-    """Whether Pillow knows the format."""
-    try:
-        with opened(data):
-            return True
-    except Exception:  # nearly anything, of damaged headers
-        return False
 
 
 def _by_pillow(data: bytes) -> NDArray[np.uint8] | None:
@@ -263,7 +255,10 @@ def find_images(
         for parent, folders, files in os.walk(start, onerror=unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             if follow_links:
-                seen.add(file_identity(Path(parent)))
+                if (identity := file_identity(Path(parent))) in seen:
+                    folders.clear()
+                    continue
+                seen.add(identity)
                 links = [Path(parent, name) for name in folders]
                 pending += [path for path in links if path.is_symlink()]
             found += [

@@ -76,9 +76,11 @@ def _linux() -> int | None:
 def _cgroup(folder: str, limit: str, used: str, cache: str) -> int | None:
     try:
         free = int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text())
-        counters = Path(folder, "memory.stat").read_text().splitlines()
     except (OSError, ValueError):  # no such file, or "max"
         return None
+    counters: list[str] = []
+    with suppress(OSError):
+        counters = Path(folder, "memory.stat").read_text().splitlines()
     # Files read lately fill a container up to its limit, and make room when asked.
     return free + sum(int(line.split()[1]) for line in counters if line.split()[0] == cache)
 

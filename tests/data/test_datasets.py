@@ -126,6 +126,8 @@ def test_linked_folders_are_part_of_a_set(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "more").symlink_to(tmp_path / "elsewhere")
     assert [image.name for image in open_testset("mine", tmp_path)] == ["more/a"]
+    (tmp_path / "mine" / "up").symlink_to("..")  # each folder once
+    assert [image.name for image in open_testset("mine", tmp_path)] == ["more/a"]
 
 
 def test_a_gray_set_needs_a_colour_one(tmp_path: Path) -> None:

@@ -233,7 +233,10 @@ def test_what_each_table_sets_itself_is_refused(
 def test_pictures_are_made_where_they_are_missing(place: Path, measured: list[str]) -> None:
     whole = ["single_Mini", "single_LIVE1_color"]
     assert _measures(measured, *ONE, "save_images=none") == whole
+    pictures = place / "results" / "single" / "Mini" / "images"
+    assert not list(pictures.rglob("*.png"))
     assert _measures(measured, *ONE, "save_images=all") == whole
+    assert len({path.stem for path in pictures.rglob("*.png")}) == 2
     for wish in ("first", "none", "all"):
         assert _measures(measured, *ONE, f"save_images={wish}") == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import main_train_IJCN
 from jobs import train as train_job
 from models import IJCNConfig, load_checkpoint, save_checkpoint
 from options.schema import TrainOptions, load_options
@@ -345,7 +347,6 @@ def test_fine_tuning_takes_released_weights(released_file: Path) -> None:
         (["output=/dev/null/x"], "/dev/null/x"),
         (["name=.."], "name"),
         ([f"seed={2**63}"], "seed: input should be less than"),
-        (["device=cuda:256"], "cuda:256"),
         (["data.stored_crops=8"], "set optimisation.parts to [level_check], [confidence] or both"),
         (
             ["data.stored_crops=1", "optimisation.parts=[confidence]"],
@@ -359,6 +360,21 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     done = run_script(SCRIPT, *_arguments(images, tmp_path, *changes))
     assert words in error_line(done)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [torch.empty, np.empty])
+def test_memory_that_cannot_be_had_is_one_line(
+    make: Callable[[int], object],
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(main_train_IJCN, "train", lambda *_: make(10**15))
+    arguments = [str(word) for word in _arguments(images, tmp_path)]
+    assert main_train_IJCN.main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: not enough memory; raise optimisation.accumulate")
 
 
 def test_a_checkpoint_of_another_variant_is_refused(images: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ class Block:
         ):
             found = {entry.tag: entry for entry in entries}
             kinds = {found[tag].kind for tag in sides if tag in found}
-            # Of a resolution that is no fraction nothing is understood.
+            # Of other types, or two, nothing is understood.
             if set(sides) <= set(found) and (kinds == {_RATIONAL} or kinds <= set(_WHOLE_NUMBERS)):
                 one, other = (slice(found[tag].at + 2, found[tag].at + 12) for tag in sides)
                 self.data[one], self.data[other] = self.data[other], self.data[one]

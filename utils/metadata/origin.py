@@ -26,9 +26,7 @@ _LONGEST = 60_000
 
 def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
     """A PNG, WebP, JPEG or TIFF that holds ``origin``, plain types; others as they are."""
-    text = _as_text(origin)
-    if len(text) > _LONGEST:  # what was said is told once then
-        text = _as_text({key: value for key, value in origin.items() if key != "said"})
+    text = json.dumps(dict(origin), separators=(",", ":")).encode()
     if len(text) > _LONGEST:
         return encoded
     if encoded.startswith(png.SIGNATURE):
@@ -44,10 +42,6 @@ def with_origin(encoded: bytes, origin: Mapping[str, Any]) -> bytes:
     if encoded[:4] in (b"II*\0", b"MM\0*"):
         return encoded + text + _TIFF_NAME + struct.pack(">L", len(text))
     return encoded
-
-
-def _as_text(origin: Mapping[str, Any]) -> bytes:
-    return json.dumps(dict(origin), separators=(",", ":")).encode()
 
 
 def has_origin(path: Path) -> bool:

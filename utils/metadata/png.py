@@ -154,7 +154,7 @@ def embed(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[Lost]]:
 def names_beyond(metadata: Metadata, for_jpeg: bool = False) -> list[str]:
     """What only a PNG has a place for, among ``chunks``; a JPEG takes comments too."""
     texts = [each for each in metadata.chunks if each[0] in _TEXTS]
-    keywords = [_keyword(each[1]) for each in texts if not (for_jpeg and _comment_of(*each))]
+    keywords = [_keyword(each[1]) for each in texts if not for_jpeg or _comment_of(*each) is None]
     names = [f'the text "{each.decode("latin-1")}"' for each in keywords]
     colours = [kind.decode() for kind, _ in metadata.chunks if kind in _COLOURS and kind != b"sRGB"]
     return names + ([f"what it says of its colours ({', '.join(colours)})"] if colours else [])

@@ -208,9 +208,11 @@ class Trainer(Generic[Batch]):
                 if stopping:
                     break
                 meter.pause()
-            self.save()
-            if self.world.is_main:
-                self.export(self.ema, "last")
+            try:
+                self.save()
+            finally:  # the weights alone are a tenth of the state
+                if self.world.is_main:
+                    self.export(self.ema, "last")
             (failed,) = self.world.sums([float(self._failure is not None)], self.device)
             if failed:
                 raise self._failure or TrainingError(OTHER_FAILED)

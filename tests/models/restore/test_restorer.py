@@ -67,7 +67,7 @@ def test_lack_of_memory_is_one_line(failure: Exception, monkeypatch: pytest.Monk
         restorer.restore(SingleJpeg(30)(photograph(64, 64)).stored)
 
 
-def test_devices_and_their_precision() -> None:
+def test_devices_and_their_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda")
     assert pick_precision("auto", pick_device("cpu")) in (torch.float32, torch.bfloat16)
@@ -79,6 +79,11 @@ def test_devices_and_their_precision() -> None:
             tiny_restorer(ensemble=passes)
     with pytest.raises(ValueError, match="device gpu: expected auto, cpu, cuda"):
         pick_device("gpu")
+    with monkeypatch.context() as one:
+        one.setattr(torch.cuda, "device_count", lambda: 1)
+        for wanted in ("cuda:1", "cuda:128", "cuda:256"):  # PyTorch keeps 8 bits of the number
+            with pytest.raises(ValueError, match=f"device {wanted}: "):
+                pick_device(wanted)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA GPU"):
             pick_device("cuda")

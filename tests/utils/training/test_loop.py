@@ -224,6 +224,30 @@ def test_a_validation_in_which_a_run_was_killed_is_made_later(
     assert _column(tmp_path / "validation.csv", "step") == ["4", "8", "12"]
 
 
+def test_a_validation_that_may_have_been_made_is_made_again(tmp_path: Path) -> None:
+    """Its row is there, but not the state after it."""
+    steps = []
+
+    def batches(step: int) -> Iterator[Tensor]:
+        for batch in _batches(1)(step):
+            steps.append(1)
+            if len(steps) == 9:
+                raise SystemExit
+            yield batch
+
+    falling = iter((3.0, 2.0, 1.0))
+    changes: dict[str, object] = {"batches": batches, "save_minutes": 60.0}
+    changes["validate"] = lambda network: Validated({"gain": next(falling)}, {})
+    with pytest.raises(SystemExit):
+        _trainer(tmp_path, **changes).fit()
+    assert _column(tmp_path / "validation.csv", "step") == ["4", "8"]
+    again = _trainer(tmp_path)
+    assert again.resume()
+    assert again.step == 8
+    assert again.fit()
+    assert _column(tmp_path / "validation.csv", "step") == ["4", "8", "12"]
+
+
 @pytest.mark.parametrize("validation", [2, 3])
 def test_a_run_that_is_killed_before_it_has_written_its_best_weights_writes_them_later(
     tmp_path: Path, validation: int
