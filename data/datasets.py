@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from utils.commands import as_started
 from utils.evaluation.metrics import luma_studio_range
 from utils.image_io import find_images, read_image
+from utils.pictures import Image, gray_if_equal
 
 TESTSETS_VARIABLE = "IJCN_TESTSETS"
 """Environment variable with further folders of test sets, separated like PATH."""
@@ -149,16 +150,10 @@ def open_testset(wanted: str, root: Path) -> TestSet:
         found = folder_set(name, testset_folder(wanted, root))
         if not colour_sets and name not in GRAY_SETS:
             return found
-        return TestSet(
-            name, tuple(NamedImage(i.name, partial(_gray, i.read)) for i in found), found.folder
-        )
+        return _with(_gray, found, name)
     source = next((each for each in colour_sets if has_testset(each, root)), colour_sets[0])
     colour = open_testset(source, root)
-    return TestSet(
-        name,
-        tuple(NamedImage(i.name, partial(_studio_luma, i.read)) for i in colour),
-        colour.folder,
-    )
+    return _with(_studio_luma, colour, name)
 
 
 def _colour_sets(wanted: str) -> tuple[str, ...]:
@@ -168,17 +163,22 @@ def _colour_sets(wanted: str) -> tuple[str, ...]:
     return () if stem == wanted else (f"{stem}_color", stem)
 
 
-def _studio_luma(read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    image = read()
+def _with(convert: Callable[[Image], Image], source: TestSet, name: str) -> TestSet:
+    """A set of another name, whose pictures are converted when they are read."""
+    images = tuple(NamedImage(i.name, partial(_converted, convert, i)) for i in source)
+    return TestSet(name, images, source.folder)
+
+
+def _converted(convert: Callable[[Image], Image], image: NamedImage) -> Image:
+    return convert(image.read())
+
+
+def _studio_luma(image: Image) -> Image:
     return image if image.ndim == 2 else luma_studio_range(image)
 
 
-def _gray(read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """A gray picture that is stored as three equal channels is one channel."""
-    image = read()
-    if image.ndim == 3 and (image == image[:, :, :1]).all():
-        return np.ascontiguousarray(image[:, :, 0])
-    return image if image.ndim == 2 else luma_studio_range(image)
+def _gray(image: Image) -> Image:
+    return _studio_luma(gray_if_equal(image))
 
 
 def folder_set(name: str, folder: Path) -> TestSet:

@@ -320,10 +320,14 @@ def _of_file(job: FileJob, data: bytes, restorer: Restorer, settings: OutputSett
     _check_size(pixels.shape[1], pixels.shape[0], settings)
     extras = read_extras(data)
     answer = _of_pixels(pixels, restorer, settings)
-    answer.profile_used = extras.profile_used
     misnamed = job.source.suffix.lower() in JPEG_SUFFIXES
     named = ["not a JPEG, whatever its name says"] if misnamed else []
-    return replace(answer, notes=[*named, *lines, *extras.notes, *answer.notes], alpha=extras.alpha)
+    return replace(
+        answer,
+        notes=[*named, *lines, *extras.notes, *answer.notes],
+        alpha=extras.alpha,
+        profile_used=extras.profile_used,
+    )
 
 
 def _of_jpeg(data: bytes, restorer: Restorer, settings: OutputSettings, compare: bool) -> Answer:

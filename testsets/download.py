@@ -43,6 +43,7 @@ from utils.image_io import (
     require_writable,
     write_atomically,
 )
+from utils.pictures import gray_if_equal
 from utils.scripts import EXIT_FAILED, run_script
 
 HERE = Path(__file__).resolve().parent
@@ -128,8 +129,7 @@ def describe_pixels(dataset: str, name: str, image: NDArray[np.uint8]) -> KnownI
     the ASCII line ``<width>x<height>x<channels>\\n``, then the samples row by row: R G B of each
     pixel, or the one gray sample.
     """
-    if image.ndim == 3 and (image == image[:, :, :1]).all():
-        image = image[:, :, 0]
+    image = gray_if_equal(image)
     height, width = image.shape[:2]
     channels = 1 if image.ndim == 2 else image.shape[2]
     digest = hashlib.sha256(f"{width}x{height}x{channels}\n".encode())

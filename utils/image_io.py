@@ -128,7 +128,7 @@ def _opencv_is_right(data: bytes, tags: Mapping[int, Any]) -> bool:
         extra = tag_numbers(tags, 338, 0)
         return not {1, 2} & set(extra) and tags.get(262) != _INKS
     if data.startswith(b"\x89PNG"):
-        return b"acTL" not in data[: data.find(b"IDAT") + 1]
+        return data.find(b"acTL", 0, data.find(b"IDAT") + 1) < 0
     if data[:2] == b"BM":
         header, bits = (int.from_bytes(data[at : at + 2], "little") for at in (14, 28))
         return header != 12 and bits != 16

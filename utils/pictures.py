@@ -37,6 +37,13 @@ def as_rgb(image: Image) -> Image:
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
 
 
+def gray_if_equal(image: Image) -> Image:
+    """(H, W) of a picture (H, W, 3) whose three channels are equal; any other as it is."""
+    if image.ndim == 3 and (image == image[:, :, :1]).all():
+        return np.ascontiguousarray(image[:, :, 0])
+    return image
+
+
 def busiest_window(one: Image, other: Image, side: int = 96) -> Window:
     """The window of at most ``side`` pixels in which two images of one size differ most."""
     height, width = min(side, one.shape[0]), min(side, one.shape[1])

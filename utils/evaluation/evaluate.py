@@ -28,7 +28,7 @@ from utils.evaluation.metrics import METRICS, Metric, Scores, psnr
 from utils.evaluation.pipeline import in_background, prefetched
 from utils.evaluation.tables import JPEG, Cost, Evaluation, Failure, ImageResult, mean
 from utils.image_io import ImageError, read_image, write_atomically, write_png
-from utils.pictures import as_rgb, busiest_window, side_by_side
+from utils.pictures import as_rgb, busiest_window, gray_if_equal, side_by_side
 
 Image = NDArray[np.uint8]
 
@@ -448,8 +448,8 @@ def _in_colours(picture: Image, original: Image) -> Image:
         return picture
     if picture.ndim == 2:
         return as_rgb(picture)
-    if (picture == picture[:, :, :1]).all():
-        return picture[:, :, 0]
+    if (gray := gray_if_equal(picture)).ndim == 2:
+        return gray
     raise ValueError("it is in colour, the original is gray")
 
 
